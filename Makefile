@@ -1,0 +1,44 @@
+# dmaplane: a Rust kernel module for Debian's own kernel. `make help` says what
+# there is; the work is done by scripts/, in a build root that is set up by the
+# first call (scripts/buildroot.sh) and cached.
+#
+# KDIR=DIR builds against any prepared kernel build directory with the host's
+# own tools, e.g. KDIR=/lib/modules/$(uname -r)/build if that has Rust metadata.
+
+KDIR ?=
+export KDIR
+
+.PHONY: all demo test check shell tools setup update clean distclean help
+
+all: ## build the module (out/KERNEL/dmaplane.ko)
+	@scripts/module.sh
+
+tools: ## build the user-space tools (out/tools/)
+	@scripts/tools.sh
+
+demo: all tools ## show what it does, in a virtual machine
+	@scripts/demo.sh
+
+test: all tools ## run all tests
+	@scripts/test.sh
+
+check: ## format, lints, headers, safety gate
+	@scripts/check.sh
+
+shell: all tools ## a shell in a virtual machine with everything loaded
+	@scripts/vm.sh shell
+
+setup: ## host packages, build root, kernel build directory, guest image
+	@scripts/setup.sh
+
+update: ## take the archive's newest kernel
+	@scripts/buildroot.sh --update >/dev/null && scripts/setup.sh
+
+clean: ## remove what was built here (not the cache)
+	@rm -rf out
+
+distclean: clean ## and the cache as well
+	@scripts/setup.sh --remove
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile

@@ -1,0 +1,770 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * dmaplane: the one ABI between /dev/dmaplane and its users.
+ *
+ * One open of /dev/dmaplane is one context. A context owns buffers, regions,
+ * endpoints, listeners and channels; closing it ends all of them, in order.
+ *
+ * Rules that hold for every command:
+ *
+ *  - The argument is a struct that begins with its own size in bytes. A size
+ *    below that of the first version of the struct is EINVAL. A larger one is
+ *    accepted when the part unknown to the kernel is zero, else E2BIG.
+ *  - Unknown flags and non-zero padding are EINVAL.
+ *  - A handle is 32 bits, never 0, and means something in its own context
+ *    only. A stale, foreign or never issued handle is ENOENT; a live handle of
+ *    another kind of object is EBADF.
+ *  - An unreadable argument is EFAULT. An unknown command is ENOTTY.
+ *  - A command that fails has changed nothing. Output members are written
+ *    only on success.
+ *  - Every wait takes a timeout in nanoseconds (DMAPLANE_FOREVER: none), ends
+ *    with ETIME when it has passed, and with EINTR when a signal arrives.
+ *  - More objects than dmaplane_info allows is EMFILE; no memory is ENOMEM;
+ *    memory beyond RLIMIT_MEMLOCK (without CAP_IPC_LOCK) is EDQUOT.
+ *
+ * All integers are in host byte order, all sizes and offsets in bytes.
+ */
+#ifndef _UAPI_DMAPLANE_H
+#define _UAPI_DMAPLANE_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* dmaplane_info.abi: raised when an existing program would need a change. */
+#define DMAPLANE_ABI_VERSION	1
+
+/* A timeout that never passes. */
+#define DMAPLANE_FOREVER	0xffffffffffffffffULL
+
+/* No preferred NUMA node. */
+#define DMAPLANE_NODE_ANY	(-1)
+
+#define DMAPLANE_IOC_MAGIC	0xDA
+
+/* Command numbers; an ioctl carries no size, the struct does. */
+enum dmaplane_cmd {
+	DMAPLANE_CMD_INFO = 0x00,
+	DMAPLANE_CMD_STATS = 0x01,
+	DMAPLANE_CMD_BUF_CREATE = 0x10,
+	DMAPLANE_CMD_BUF_QUERY = 0x11,
+	DMAPLANE_CMD_BUF_DESTROY = 0x12,
+	DMAPLANE_CMD_FABRIC_LIST = 0x20,
+	DMAPLANE_CMD_REGION_REGISTER = 0x21,
+	DMAPLANE_CMD_REGION_DEREGISTER = 0x22,
+	DMAPLANE_CMD_LEASE_GRANT = 0x28,
+	DMAPLANE_CMD_LEASE_WAIT = 0x29,
+	DMAPLANE_CMD_ENDPOINT_LISTEN = 0x30,
+	DMAPLANE_CMD_ENDPOINT_REQUEST = 0x31,
+	DMAPLANE_CMD_ENDPOINT_ACCEPT = 0x32,
+	DMAPLANE_CMD_ENDPOINT_ADDRESS = 0x33,
+	DMAPLANE_CMD_ENDPOINT_CONNECT = 0x34,
+	DMAPLANE_CMD_ENDPOINT_QUERY = 0x35,
+	DMAPLANE_CMD_ENDPOINT_CLOSE = 0x36,
+	DMAPLANE_CMD_CHANNEL_CREATE = 0x40,
+	DMAPLANE_CMD_CHANNEL_ENTER = 0x41,
+	DMAPLANE_CMD_CHANNEL_CLOSE = 0x42
+};
+
+#define DMAPLANE_IOC_INFO              _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_INFO)
+#define DMAPLANE_IOC_STATS             _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_STATS)
+#define DMAPLANE_IOC_BUF_CREATE        _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_CREATE)
+#define DMAPLANE_IOC_BUF_QUERY         _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_QUERY)
+#define DMAPLANE_IOC_BUF_DESTROY       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_DESTROY)
+#define DMAPLANE_IOC_FABRIC_LIST       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_FABRIC_LIST)
+#define DMAPLANE_IOC_REGION_REGISTER   _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_REGION_REGISTER)
+#define DMAPLANE_IOC_REGION_DEREGISTER _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_REGION_DEREGISTER)
+#define DMAPLANE_IOC_LEASE_GRANT       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_LEASE_GRANT)
+#define DMAPLANE_IOC_LEASE_WAIT        _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_LEASE_WAIT)
+#define DMAPLANE_IOC_ENDPOINT_LISTEN   _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_ENDPOINT_LISTEN)
+#define DMAPLANE_IOC_ENDPOINT_REQUEST  _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_ENDPOINT_REQUEST)
+#define DMAPLANE_IOC_ENDPOINT_ACCEPT   _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_ENDPOINT_ACCEPT)
+#define DMAPLANE_IOC_ENDPOINT_ADDRESS  _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_ENDPOINT_ADDRESS)
+#define DMAPLANE_IOC_ENDPOINT_CONNECT  _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_ENDPOINT_CONNECT)
+#define DMAPLANE_IOC_ENDPOINT_QUERY    _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_ENDPOINT_QUERY)
+#define DMAPLANE_IOC_ENDPOINT_CLOSE    _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_ENDPOINT_CLOSE)
+#define DMAPLANE_IOC_CHANNEL_CREATE    _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_CHANNEL_CREATE)
+#define DMAPLANE_IOC_CHANNEL_ENTER     _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_CHANNEL_ENTER)
+#define DMAPLANE_IOC_CHANNEL_CLOSE     _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_CHANNEL_CLOSE)
+
+/* ---- INFO, STATS ------------------------------------------------------- */
+
+/* dmaplane_info.features */
+#define DMAPLANE_FEATURE_WRITE_IMM	(1ULL << 0)
+#define DMAPLANE_FEATURE_LEASE		(1ULL << 1)
+
+/**
+ * struct dmaplane_info - what this kernel module offers and its limits
+ * @size:		in: sizeof(struct dmaplane_info)
+ * @flags:		in: must be 0
+ * @abi:		out: DMAPLANE_ABI_VERSION of the module
+ * @page_size:		out: granularity of buffers and mappings
+ * @features:		out: DMAPLANE_FEATURE_*
+ * @max_buffer:		out: largest length of one buffer
+ * @max_transfer:	out: largest length of one ring entry's transfer
+ * @max_objects:	out: handles of all kinds that one context may hold
+ * @max_ring_entries:	out: largest submission or completion ring
+ * @max_depth:		out: largest send_depth or recv_depth of an endpoint
+ * @nr_nodes:		out: NUMA node numbers are below this
+ */
+struct dmaplane_info {
+	__u32 size;
+	__u32 flags;
+	__u32 abi;
+	__u32 page_size;
+	__aligned_u64 features;
+	__aligned_u64 max_buffer;
+	__aligned_u64 max_transfer;
+	__u32 max_objects;
+	__u32 max_ring_entries;
+	__u32 max_depth;
+	__u32 nr_nodes;
+};
+
+/**
+ * struct dmaplane_stats - objects that this context holds now
+ * @size:		in: sizeof(struct dmaplane_stats)
+ * @flags:		in: must be 0
+ * @buffers:		out: buffers alive, those without a handle that a
+ *			mapping or a region still holds included
+ * @regions:		out: regions alive
+ * @endpoints:		out: endpoints and listeners alive
+ * @channels:		out: channels alive
+ * @buffer_bytes:	out: memory of the buffers alive
+ * @submitted:		out: ring entries accepted since open
+ * @completed:		out: completions of those entries since open; equal to
+ *			@submitted when nothing is in flight
+ * @received:		out: receive completions since open
+ */
+struct dmaplane_stats {
+	__u32 size;
+	__u32 flags;
+	__u32 buffers;
+	__u32 regions;
+	__u32 endpoints;
+	__u32 channels;
+	__aligned_u64 buffer_bytes;
+	__aligned_u64 submitted;
+	__aligned_u64 completed;
+	__aligned_u64 received;
+};
+
+/* ---- Buffers ----------------------------------------------------------- */
+
+/* dmaplane_buf_create.flags */
+/* Every page lies on @node, or the call fails with ENOSPC. */
+#define DMAPLANE_BUF_NODE_STRICT	(1U << 0)
+
+/**
+ * struct dmaplane_buf_create - allocate zeroed pages near a NUMA node
+ * @size:		in: sizeof(struct dmaplane_buf_create)
+ * @flags:		in: DMAPLANE_BUF_*
+ * @length:		in: bytes, rounded up to whole pages
+ * @node:		in: preferred NUMA node, or DMAPLANE_NODE_ANY
+ * @handle:		out: the buffer
+ * @mmap_offset:	out: offset to mmap() the buffer at, MAP_SHARED only;
+ *			add a page-aligned offset below 2 GiB to map a part
+ *
+ * Errors: EINVAL (@length is 0, unknown flag, STRICT with NODE_ANY), EFBIG
+ * (@length above max_buffer), ENXIO (@node does not exist or is offline),
+ * ENOSPC (STRICT and the node has no room), EDQUOT, EMFILE, ENOMEM.
+ *
+ * mmap() itself fails with ENOENT for a stale offset, ENXIO for a range beyond
+ * the end, EINVAL for a private mapping.
+ */
+struct dmaplane_buf_create {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 length;
+	__s32 node;
+	__u32 handle;
+	__aligned_u64 mmap_offset;
+};
+
+/**
+ * struct dmaplane_buf_query - where the pages of a buffer really are
+ * @size:		in: sizeof(struct dmaplane_buf_query)
+ * @flags:		in: must be 0
+ * @handle:		in: the buffer
+ * @nr_nodes:		in: entries that @node_pages has room for;
+ *			out: entries written (dmaplane_info.nr_nodes)
+ * @node_pages:		in: user pointer to __u64[@nr_nodes]: receives the
+ *			number of pages on each node, read from the pages now
+ * @length:		out: bytes, in whole pages
+ * @pages:		out: pages in all, the sum over the nodes
+ * @node:		out: the node asked for, or DMAPLANE_NODE_ANY
+ * @create_flags:	out: DMAPLANE_BUF_* it was made with
+ * @mappings:		out: user mappings of the buffer alive now
+ * @pad:		in: must be 0
+ *
+ * Errors: ENOENT, EBADF, ENOBUFS (@nr_nodes below dmaplane_info.nr_nodes),
+ * EFAULT (@node_pages cannot be written).
+ */
+struct dmaplane_buf_query {
+	__u32 size;
+	__u32 flags;
+	__u32 handle;
+	__u32 nr_nodes;
+	__aligned_u64 node_pages;
+	__aligned_u64 length;
+	__aligned_u64 pages;
+	__s32 node;
+	__u32 create_flags;
+	__u32 mappings;
+	__u32 pad;
+};
+
+/**
+ * struct dmaplane_handle - BUF_DESTROY, REGION_DEREGISTER, ENDPOINT_CLOSE,
+ *			    CHANNEL_CLOSE
+ * @size:	in: sizeof(struct dmaplane_handle)
+ * @flags:	in: must be 0
+ * @handle:	in: the object; the handle is stale from now on
+ * @pad:	in: must be 0
+ *
+ * BUF_DESTROY: the memory lives on until the last mapping and the last region
+ * over it are gone; it is never reused before.
+ * REGION_DEREGISTER: the peer's key is invalid when the call returns, unless
+ * entries that use the region are in flight: EBUSY then, and nothing changes.
+ * ENDPOINT_CLOSE (endpoints and listeners): ends the connection, or rejects a
+ * request not yet accepted. Every entry in flight is completed, as a rule with
+ * ECANCELED, before the call returns.
+ * CHANNEL_CLOSE: EBUSY while an endpoint delivers to it.
+ */
+struct dmaplane_handle {
+	__u32 size;
+	__u32 flags;
+	__u32 handle;
+	__u32 pad;
+};
+
+/* ---- Fabrics, regions, leases ------------------------------------------ */
+
+#define DMAPLANE_NAME_MAX	64
+
+/**
+ * struct dmaplane_fabric - one RDMA device that this process may use
+ * @fabric:		number of the device, not reused while the module lives
+ * @node:		NUMA node of the device, or DMAPLANE_NODE_ANY
+ * @name:		name of the device, NUL-terminated, e.g. "rxe0"
+ * @max_segment:	bytes that one memory key can cover on this device;
+ *			larger regions use several
+ * @active_mtu:		path MTU of port 1 in bytes, 0 when the port is down
+ * @pad:		0
+ */
+struct dmaplane_fabric {
+	__u32 fabric;
+	__s32 node;
+	__u8 name[DMAPLANE_NAME_MAX];
+	__aligned_u64 max_segment;
+	__u32 active_mtu;
+	__u32 pad;
+};
+
+/**
+ * struct dmaplane_fabric_list - RDMA devices in the caller's network namespace
+ * @size:	in: sizeof(struct dmaplane_fabric_list)
+ * @flags:	in: must be 0
+ * @fabrics:	in: user pointer to struct dmaplane_fabric[@count]
+ * @count:	in: entries that @fabrics has room for; out: entries there are
+ *		(those beyond the room are not written)
+ * @pad:	in: must be 0
+ */
+struct dmaplane_fabric_list {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 fabrics;
+	__u32 count;
+	__u32 pad;
+};
+
+/* dmaplane_region_register.access */
+/* A peer that holds a lease on the region may write to it. */
+#define DMAPLANE_ACCESS_REMOTE_WRITE	(1U << 0)
+
+/**
+ * struct dmaplane_region_register - make part of a buffer known to a fabric
+ * @size:	in: sizeof(struct dmaplane_region_register)
+ * @flags:	in: must be 0
+ * @endpoint:	in: an established endpoint; its queue pair carries the fast
+ *		registration, and the region belongs to its fabric. The region
+ *		outlives the endpoint and serves all endpoints of the fabric.
+ * @buffer:	in: the buffer
+ * @offset:	in: first byte, a multiple of page_size
+ * @length:	in: bytes; the keys cover exactly these
+ * @access:	in: DMAPLANE_ACCESS_*; the local side may always read
+ * @handle:	out: the region
+ *
+ * Errors: EINVAL (@length is 0, unknown access, @offset not page-aligned),
+ * EOVERFLOW (@offset + @length wraps), ERANGE (beyond the buffer's end),
+ * ENOTCONN (@endpoint is not established), ENODEV (the fabric is gone).
+ */
+struct dmaplane_region_register {
+	__u32 size;
+	__u32 flags;
+	__u32 endpoint;
+	__u32 buffer;
+	__aligned_u64 offset;
+	__aligned_u64 length;
+	__u32 access;
+	__u32 handle;
+};
+
+/**
+ * struct dmaplane_lease_grant - let the peer of an endpoint write to a region
+ * @size:	in: sizeof(struct dmaplane_lease_grant)
+ * @flags:	in: must be 0
+ * @endpoint:	in: an established endpoint
+ * @region:	in: a region with DMAPLANE_ACCESS_REMOTE_WRITE on its fabric
+ * @tag:	in: delivered to the peer with the lease, unread by the kernel
+ * @lease:	out: the lease's number as the peer sees it
+ * @pad:	in: must be 0
+ *
+ * The keys travel between the kernels and are not shown to either program.
+ *
+ * Errors: EACCES (the region has no remote write), EXDEV (region and endpoint
+ * are on different fabrics), ENOTCONN, EMFILE (the peer holds 64 leases).
+ */
+struct dmaplane_lease_grant {
+	__u32 size;
+	__u32 flags;
+	__u32 endpoint;
+	__u32 region;
+	__aligned_u64 tag;
+	__u32 lease;
+	__u32 pad;
+};
+
+/**
+ * struct dmaplane_lease_wait - wait for the next lease that the peer grants
+ * @size:	in: sizeof(struct dmaplane_lease_wait)
+ * @flags:	in: must be 0
+ * @endpoint:	in: the endpoint
+ * @lease:	out: number to put into ring entries
+ * @timeout_ns:	in: how long to wait
+ * @length:	out: bytes that may be written, from offset 0
+ * @tag:	out: what the peer gave with it
+ *
+ * Each lease is reported once. Errors: ETIME, EINTR, ENOTCONN (the connection
+ * ended, or never was).
+ */
+struct dmaplane_lease_wait {
+	__u32 size;
+	__u32 flags;
+	__u32 endpoint;
+	__u32 lease;
+	__aligned_u64 timeout_ns;
+	__aligned_u64 length;
+	__aligned_u64 tag;
+};
+
+/* ---- Endpoints --------------------------------------------------------- */
+
+/* Room for a struct sockaddr_in or sockaddr_in6. */
+#define DMAPLANE_ADDR_MAX	28
+/* Bytes a program can send along with a connection request or its answer. */
+#define DMAPLANE_PRIVATE_MAX	32
+
+/**
+ * struct dmaplane_addr - an IPv4 or IPv6 socket address
+ * @len:	bytes used in @data: sizeof(struct sockaddr_in) or
+ *		sizeof(struct sockaddr_in6); 0: no address
+ * @data:	the sockaddr
+ *
+ * Another length or family is EAFNOSUPPORT.
+ */
+struct dmaplane_addr {
+	__u32 len;
+	__u8 data[DMAPLANE_ADDR_MAX];
+};
+
+/**
+ * struct dmaplane_private - bytes for the program at the other side
+ * @len:	bytes used in @data, at most DMAPLANE_PRIVATE_MAX, else EMSGSIZE
+ * @data:	the bytes; those past @len must be 0
+ */
+struct dmaplane_private {
+	__u32 len;
+	__u8 data[DMAPLANE_PRIVATE_MAX];
+};
+
+/**
+ * struct dmaplane_endpoint_listen - wait for connections at an address
+ * @size:	in: sizeof(struct dmaplane_endpoint_listen)
+ * @flags:	in: must be 0
+ * @addr:	in: local address; port 0 chooses one; out: the address bound
+ * @backlog:	in: requests kept until ENDPOINT_REQUEST takes them, 1 to 128;
+ *		further ones are rejected
+ * @handle:	out: the listener; end it with ENDPOINT_CLOSE
+ *
+ * In the network namespace of the caller. Errors: EADDRINUSE, EADDRNOTAVAIL,
+ * EAFNOSUPPORT, EINVAL (backlog).
+ */
+struct dmaplane_endpoint_listen {
+	__u32 size;
+	__u32 flags;
+	struct dmaplane_addr addr;
+	__u32 backlog;
+	__u32 handle;
+};
+
+/**
+ * struct dmaplane_endpoint_request - take the next connection request
+ * @size:	in: sizeof(struct dmaplane_endpoint_request)
+ * @flags:	in: must be 0
+ * @listener:	in: the listener
+ * @handle:	out: an endpoint in state REQUESTED: pass it to ENDPOINT_ACCEPT
+ *		or refuse it with ENDPOINT_CLOSE
+ * @timeout_ns:	in: how long to wait
+ * @fabric:	out: the fabric that it came in on
+ * @peer:	out: address of the peer
+ * @private_data: out: what the peer's program sent
+ * @pad:	in: must be 0
+ *
+ * Errors: ETIME, EINTR, ENODEV (the listener's fabric went away).
+ */
+struct dmaplane_endpoint_request {
+	__u32 size;
+	__u32 flags;
+	__u32 listener;
+	__u32 handle;
+	__aligned_u64 timeout_ns;
+	__u32 fabric;
+	struct dmaplane_addr peer;
+	struct dmaplane_private private_data;
+	__u32 pad[2];
+};
+
+/**
+ * struct dmaplane_endpoint_address - find the fabric and route to a peer
+ * @size:	in: sizeof(struct dmaplane_endpoint_address)
+ * @flags:	in: must be 0
+ * @dst:	in: address and port of the peer's listener
+ * @src:	in: local address to use, or len 0
+ * @timeout_ns:	in: how long to wait
+ * @handle:	out: an endpoint in state RESOLVED
+ * @fabric:	out: its fabric
+ *
+ * In the network namespace of the caller. Errors: EAFNOSUPPORT, EINVAL (no
+ * destination), ENETUNREACH or EHOSTUNREACH (no route, no neighbour),
+ * EADDRNOTAVAIL (@src is not local), ENODEV (no RDMA device at that address),
+ * ETIME, EINTR.
+ */
+struct dmaplane_endpoint_address {
+	__u32 size;
+	__u32 flags;
+	struct dmaplane_addr dst;
+	struct dmaplane_addr src;
+	__aligned_u64 timeout_ns;
+	__u32 handle;
+	__u32 fabric;
+};
+
+/**
+ * struct dmaplane_endpoint_connect - ENDPOINT_CONNECT and ENDPOINT_ACCEPT
+ * @size:	in: sizeof(struct dmaplane_endpoint_connect)
+ * @flags:	in: must be 0
+ * @endpoint:	in: an endpoint in state RESOLVED (CONNECT) or REQUESTED (ACCEPT)
+ * @channel:	in: the channel that receives its completions
+ * @send_depth:	in: work requests in flight, 1 to max_depth
+ * @recv_depth:	in: messages with immediate that the peer may have under way,
+ *		1 to max_depth; each holds one place in the completion ring,
+ *		so that a received message can always be reported
+ * @recv_user_data: in: user_data of the receive completions
+ * @timeout_ns:	in: how long to wait for the peer's answer
+ * @private_data: in: for the peer's program; out (CONNECT): its answer
+ * @pad:	in: must be 0
+ *
+ * After a failure the endpoint stays in its state if the peer was not asked
+ * yet (bad arguments, EBUSY), and is in state ERROR otherwise.
+ *
+ * Errors: EINVAL (a depth out of range), EMSGSIZE (private_data.len), EISCONN
+ * (wrong state), EBUSY (the completion ring has no room for recv_depth),
+ * ECONNREFUSED (nobody listens there, or the listener's backlog is full),
+ * EACCES (the peer's program refused), EPROTONOSUPPORT (the peer speaks
+ * another version of the protocol, or another protocol), EHOSTUNREACH,
+ * ECONNRESET, ENODEV (the fabric went away), ETIME, EINTR.
+ */
+struct dmaplane_endpoint_connect {
+	__u32 size;
+	__u32 flags;
+	__u32 endpoint;
+	__u32 channel;
+	__u32 send_depth;
+	__u32 recv_depth;
+	__aligned_u64 recv_user_data;
+	__aligned_u64 timeout_ns;
+	struct dmaplane_private private_data;
+	__u32 pad;
+};
+
+/* dmaplane_endpoint_query.state */
+#define DMAPLANE_STATE_RESOLVED		1
+#define DMAPLANE_STATE_REQUESTED	2
+#define DMAPLANE_STATE_CONNECTING	3
+#define DMAPLANE_STATE_ESTABLISHED	4
+#define DMAPLANE_STATE_ERROR		5
+#define DMAPLANE_STATE_LISTENING	6
+
+/**
+ * struct dmaplane_endpoint_query - state and counters of an endpoint
+ * @size:		in: sizeof(struct dmaplane_endpoint_query)
+ * @flags:		in: must be 0
+ * @endpoint:		in: the endpoint or listener
+ * @state:		out: DMAPLANE_STATE_*
+ * @error:		out: in state ERROR, the errno that says why; else 0
+ * @fabric:		out: its fabric, 0 for a listener
+ * @credits:		out: messages that the peer can take now
+ * @in_flight:		out: entries posted and not completed
+ * @queued:		out: entries accepted that wait for credits or depth
+ * @wc_status:		out: ib_wc_status of the first failed work request
+ * @stalls:		out: times that an entry began to wait for credits when
+ *			none was waiting
+ * @stall_ns:		out: time during which entries waited for credits
+ * @sent:		out: messages sent with success
+ * @sent_bytes:		out: their bytes
+ * @received:		out: messages received
+ * @ctrl_sent:		out: messages between the kernels sent
+ * @ctrl_received:	out: messages between the kernels received
+ * @peer:		out: address of the peer; of the listener for a listener
+ * @pad:		in: must be 0
+ */
+struct dmaplane_endpoint_query {
+	__u32 size;
+	__u32 flags;
+	__u32 endpoint;
+	__u32 state;
+	__u32 error;
+	__u32 fabric;
+	__u32 credits;
+	__u32 in_flight;
+	__u32 queued;
+	__u32 wc_status;
+	__aligned_u64 stalls;
+	__aligned_u64 stall_ns;
+	__aligned_u64 sent;
+	__aligned_u64 sent_bytes;
+	__aligned_u64 received;
+	__aligned_u64 ctrl_sent;
+	__aligned_u64 ctrl_received;
+	struct dmaplane_addr peer;
+};
+
+/* ---- Channels ---------------------------------------------------------- */
+
+/**
+ * struct dmaplane_channel_create - submission and completion ring
+ * @size:		in: sizeof(struct dmaplane_channel_create)
+ * @flags:		in: must be 0
+ * @sq_entries:		in: submission entries, a power of two up to
+ *			max_ring_entries
+ * @cq_entries:		in: completion entries, likewise; entries in flight,
+ *			receives outstanding and completions not yet reaped
+ *			are never more than this
+ * @handle:		out: the channel
+ * @sqes_offset:	out: where in the mapping the submission entries begin
+ * @cqes_offset:	out: where in the mapping the completion entries begin
+ * @pad:		in: must be 0
+ * @mmap_offset:	out: offset to mmap() the rings at, MAP_SHARED only
+ * @mmap_length:	out: length of that mapping
+ *
+ * Errors: EINVAL (a ring size is 0 or not a power of two), EFBIG (above the
+ * limit), EDQUOT, EMFILE, ENOMEM.
+ */
+struct dmaplane_channel_create {
+	__u32 size;
+	__u32 flags;
+	__u32 sq_entries;
+	__u32 cq_entries;
+	__u32 handle;
+	__u32 sqes_offset;
+	__u32 cqes_offset;
+	__u32 pad;
+	__aligned_u64 mmap_offset;
+	__aligned_u64 mmap_length;
+};
+
+/* dmaplane_ring.flags */
+/*
+ * Receives wait for places in the completion ring: reap, then ENTER (or poll)
+ * so that the peer is granted credits again.
+ */
+#define DMAPLANE_RING_NEED_ENTER	(1U << 0)
+/* The rings were corrupted by user space; ENTER fails with EBADFD for good. */
+#define DMAPLANE_RING_POISONED		(1U << 1)
+
+/**
+ * struct dmaplane_ring - first bytes of a channel's mapping
+ * @sq_head:	next entry that the kernel takes; written by the kernel
+ * @sq_mask:	sq_entries - 1
+ * @cq_mask:	cq_entries - 1
+ * @flags:	DMAPLANE_RING_*; written by the kernel
+ * @pad0:	reserved
+ * @sq_tail:	one past the last entry to submit; written by the user
+ * @pad1:	reserved
+ * @cq_head:	next completion that the user takes; written by the user
+ * @pad2:	reserved
+ * @cq_tail:	one past the last completion; written by the kernel
+ * @pad3:	reserved
+ *
+ * The four indices count without bound, modulo 2^32; an index is masked when
+ * an entry is looked up. Ordering: the user fills an entry, then stores
+ * sq_tail with release semantics, then calls ENTER. The user loads cq_tail
+ * with acquire semantics, reads the completions below it, then stores cq_head
+ * with release semantics. Nothing the user writes is trusted: an impossible
+ * sq_tail or cq_head poisons the channel.
+ */
+struct dmaplane_ring {
+	__u32 sq_head;
+	__u32 sq_mask;
+	__u32 cq_mask;
+	__u32 flags;
+	__u32 pad0[12];
+	__u32 sq_tail;
+	__u32 pad1[15];
+	__u32 cq_head;
+	__u32 pad2[15];
+	__u32 cq_tail;
+	__u32 pad3[15];
+};
+
+/* dmaplane_sqe.opcode */
+#define DMAPLANE_OP_NOP		0
+#define DMAPLANE_OP_WRITE_IMM	1
+/* dmaplane_cqe.opcode only: a message with immediate arrived */
+#define DMAPLANE_OP_RECV	2
+
+/**
+ * struct dmaplane_sqe - submission entry
+ * @opcode:	DMAPLANE_OP_*; an unknown one completes with EOPNOTSUPP
+ * @flags:	must be 0
+ * @pad0:	must be 0
+ * @endpoint:	endpoint to send on
+ * @user_data:	returned in the completion
+ * @region:	local region that the bytes come from
+ * @lease:	peer's lease that they go to
+ * @local_offset: first byte in @region
+ * @remote_offset: first byte in @lease
+ * @length:	bytes, 0 to max_transfer
+ * @imm:	immediate delivered to the peer, in host order at both sides
+ * @pad1:	must be 0
+ *
+ * NOP uses @user_data only; the others must be 0.
+ *
+ * An accepted entry gets exactly one completion, and one that is wrong in
+ * itself completes with: EINVAL (flag, padding), EOPNOTSUPP, ENOENT or EBADF
+ * (@endpoint, @region), ENOKEY (@lease), EOVERFLOW (offset + length wraps),
+ * ERANGE (beyond the end of the region or lease), EFBIG (above max_transfer),
+ * EMSGSIZE (needs more work requests than send_depth), EXDEV (@region is on
+ * another fabric), ENOTCONN (the endpoint is not established). Once sent:
+ * ECANCELED (the connection was closed here), ECONNRESET (it ended there),
+ * EREMOTEIO (the peer's adapter refused; see wc_status), EIO (any other).
+ */
+struct dmaplane_sqe {
+	__u8 opcode;
+	__u8 flags;
+	__u16 pad0;
+	__u32 endpoint;
+	__aligned_u64 user_data;
+	__u32 region;
+	__u32 lease;
+	__aligned_u64 local_offset;
+	__aligned_u64 remote_offset;
+	__u32 length;
+	__u32 imm;
+	__aligned_u64 pad1[2];
+};
+
+/**
+ * struct dmaplane_cqe - completion entry
+ * @user_data:	from the submission, or the endpoint's recv_user_data
+ * @res:	bytes transferred, or -errno; of a receive: bytes in the work
+ *		request that carried the immediate, which is the whole transfer
+ *		unless it crosses a multiple of max_segment in the lease
+ * @endpoint:	endpoint concerned, 0 for NOP
+ * @imm:	immediate received, in host order; 0 if none
+ * @opcode:	DMAPLANE_OP_* of the submission, or DMAPLANE_OP_RECV
+ * @wc_status:	ib_wc_status when an adapter reported the result, else 0
+ * @pad0:	0
+ * @pad1:	0
+ */
+struct dmaplane_cqe {
+	__aligned_u64 user_data;
+	__s32 res;
+	__u32 endpoint;
+	__u32 imm;
+	__u8 opcode;
+	__u8 wc_status;
+	__u16 pad0;
+	__aligned_u64 pad1;
+};
+
+/**
+ * struct dmaplane_channel_enter - submit entries, wait for completions
+ * @size:		in: sizeof(struct dmaplane_channel_enter)
+ * @flags:		in: must be 0
+ * @channel:		in: the channel
+ * @to_submit:		in: entries to take from the submission ring at most
+ * @min_complete:	in: completions to wait for until they can be reaped;
+ *			more than cq_entries is EINVAL
+ * @submitted:		out: entries taken
+ * @timeout_ns:		in: how long to wait
+ * @available:		out: completions that can be reaped now
+ * @pad:		in: must be 0
+ *
+ * An entry is taken only if the completion ring has room for its completion;
+ * if none could be taken for that reason: EBUSY (reap first). If entries were
+ * taken, the call succeeds even when the wait ended early: compare @available.
+ * poll() on the context's file reports EPOLLIN while a channel of it has
+ * completions to reap, and EPOLLERR while one is poisoned.
+ *
+ * Errors: EBUSY, EBADFD (poisoned), ETIME, EINTR.
+ */
+struct dmaplane_channel_enter {
+	__u32 size;
+	__u32 flags;
+	__u32 channel;
+	__u32 to_submit;
+	__u32 min_complete;
+	__u32 submitted;
+	__aligned_u64 timeout_ns;
+	__u32 available;
+	__u32 pad;
+};
+
+/* ---- Layout ------------------------------------------------------------ */
+
+#if defined(__cplusplus)
+#define DMAPLANE_LAYOUT(type, bytes) \
+	static_assert(sizeof(struct type) == (bytes), #type)
+#elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
+#define DMAPLANE_LAYOUT(type, bytes) \
+	_Static_assert(sizeof(struct type) == (bytes), #type)
+#else
+#define DMAPLANE_LAYOUT(type, bytes) \
+	extern char type##_layout[sizeof(struct type) == (bytes) ? 1 : -1]
+#endif
+DMAPLANE_LAYOUT(dmaplane_info, 56);
+DMAPLANE_LAYOUT(dmaplane_stats, 56);
+DMAPLANE_LAYOUT(dmaplane_buf_create, 32);
+DMAPLANE_LAYOUT(dmaplane_buf_query, 56);
+DMAPLANE_LAYOUT(dmaplane_handle, 16);
+DMAPLANE_LAYOUT(dmaplane_fabric, 88);
+DMAPLANE_LAYOUT(dmaplane_fabric_list, 24);
+DMAPLANE_LAYOUT(dmaplane_region_register, 40);
+DMAPLANE_LAYOUT(dmaplane_lease_grant, 32);
+DMAPLANE_LAYOUT(dmaplane_lease_wait, 40);
+DMAPLANE_LAYOUT(dmaplane_addr, 32);
+DMAPLANE_LAYOUT(dmaplane_private, 36);
+DMAPLANE_LAYOUT(dmaplane_endpoint_listen, 48);
+DMAPLANE_LAYOUT(dmaplane_endpoint_request, 104);
+DMAPLANE_LAYOUT(dmaplane_endpoint_address, 88);
+DMAPLANE_LAYOUT(dmaplane_endpoint_connect, 80);
+DMAPLANE_LAYOUT(dmaplane_endpoint_query, 128);
+DMAPLANE_LAYOUT(dmaplane_channel_create, 48);
+DMAPLANE_LAYOUT(dmaplane_ring, 256);
+DMAPLANE_LAYOUT(dmaplane_sqe, 64);
+DMAPLANE_LAYOUT(dmaplane_cqe, 32);
+DMAPLANE_LAYOUT(dmaplane_channel_enter, 40);
+#undef DMAPLANE_LAYOUT
+
+#endif /* _UAPI_DMAPLANE_H */

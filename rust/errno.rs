@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Error numbers that the kernel crate does not name.
+//!
+//! C header: [`include/uapi/asm-generic/errno.h`](srctree/include/uapi/asm-generic/errno.h)
+
+use crate::bindings;
+use kernel::error::Error;
+
+/// An error number that converts into an [`Error`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Errno(u32);
+
+impl Errno {
+    /// The number as it is stored where 0 means success.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Self {
+        Error::from_errno(0i32.wrapping_sub_unsigned(errno.0))
+    }
+}
+
+impl PartialEq<Errno> for Error {
+    fn eq(&self, other: &Errno) -> bool {
+        *self == Error::from(*other)
+    }
+}
+
+macro_rules! errno {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[doc = concat!("`", stringify!($name), "`")]
+            pub const $name: Errno = Errno(bindings::$name);
+        )*
+    };
+}
+
+errno! {
+    EADDRINUSE,
+    EADDRNOTAVAIL,
+    EAFNOSUPPORT,
+    EBADFD,
+    ECANCELED,
+    ECONNREFUSED,
+    ECONNRESET,
+    EDQUOT,
+    EHOSTUNREACH,
+    EISCONN,
+    ENETUNREACH,
+    ENOBUFS,
+    ENOKEY,
+    ENOTCONN,
+    EOPNOTSUPP,
+    EPROTO,
+    EPROTONOSUPPORT,
+    EREMOTEIO,
+    ETIME,
+}

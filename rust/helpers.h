@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Everything that the kernel crate's bindings lack and dmakit needs; bindgen
+ * reads this file, the helpers include it.
+ */
+#ifndef _DMAKIT_HELPERS_H
+#define _DMAKIT_HELPERS_H
+
+#include <rdma/ib_verbs.h>
+#include <rdma/rdma_cm.h>
+
+#include "helpers/mm.h"
+#include "helpers/rdma.h"
+
+#endif

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Pages, nodes, charges and mappings: inline functions and macros of mm. */
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/sched/signal.h>
+#include <linux/vmalloc.h>
+
+#include "../helpers.h"
+
+struct page *dk_alloc_page_node(int node, bool strict)
+{
+	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN;
+
+	/* A strict node that is full is an answer for the caller, not a reason to kill. */
+	if (strict)
+		gfp |= __GFP_THISNODE | __GFP_RETRY_MAYFAIL;
+
+	return alloc_pages_node(node, gfp, 0);
+}
+
+int dk_page_to_nid(const struct page *page)
+{
+	return page_to_nid(page);
+}
+
+bool dk_node_online(int node)
+{
+	return node >= 0 && node < MAX_NUMNODES && node_online(node) &&
+	       node_state(node, N_MEMORY);
+}
+
+unsigned int dk_nr_node_ids(void)
+{
+	return nr_node_ids;
+}
+
+/*
+ * The charge is per user and not per mm, as io_uring's: it can be dropped by
+ * whoever drops the last reference, from any context, without mmap_lock.
+ */
+struct user_struct *dk_charge_pages(unsigned long pages)
+{
+	struct user_struct *user = get_uid(current_user());
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	unsigned long old = atomic_long_read(&user->locked_vm);
+	bool unlimited = capable(CAP_IPC_LOCK);
+
+	do {
+		if (!unlimited && (pages > limit || old > limit - pages)) {
+			free_uid(user);
+			return NULL;
+		}
+	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &old, old + pages));
+
+	return user;
+}
+
+void dk_uncharge_pages(struct user_struct *user, unsigned long pages)
+{
+	atomic_long_sub(pages, &user->locked_vm);
+	free_uid(user);
+}
+
+void *dk_vmap(struct page **pages, unsigned int count)
+{
+	return vmap(pages, count, VM_MAP, PAGE_KERNEL);
+}
+
+void dk_vunmap(const void *base)
+{
+	vunmap(base);
+}
+
+void dk_vma_set_shared_map(struct vm_area_struct *vma)
+{
+	vm_flags_set(vma, VM_MIXEDMAP | VM_DONTEXPAND | VM_DONTDUMP);
+}
+
+bool dk_vma_is_shared(const struct vm_area_struct *vma)
+{
+	return vma->vm_flags & VM_SHARED;
+}

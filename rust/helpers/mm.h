@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _DMAKIT_HELPERS_MM_H
+#define _DMAKIT_HELPERS_MM_H
+
+#include <linux/mm.h>
+#include <linux/sched/user.h>
+
+struct page *dk_alloc_page_node(int node, bool strict);
+int dk_page_to_nid(const struct page *page);
+bool dk_node_online(int node);
+unsigned int dk_nr_node_ids(void);
+struct user_struct *dk_charge_pages(unsigned long pages);
+void dk_uncharge_pages(struct user_struct *user, unsigned long pages);
+void *dk_vmap(struct page **pages, unsigned int count);
+void dk_vunmap(const void *base);
+void dk_vma_set_shared_map(struct vm_area_struct *vma);
+bool dk_vma_is_shared(const struct vm_area_struct *vma);
+
+#endif

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that the kernel and others change at the same time.
+//!
+//! C header: [`include/linux/vmalloc.h`](srctree/include/linux/vmalloc.h)
+//!
+//! Ownership: [`Shared`] owns its pages and a kernel mapping of them.
+//! Locking: none. Single words are accessed atomically, blocks are copied word by word; there
+//! is never a reference into the memory, so whatever user space does to it at any moment is
+//! only ever a wrong value.
+//! Teardown: dropping removes the kernel mapping, then puts the pages.
+
+use crate::{
+    bindings,
+    mm::pages::Pages, //
+};
+use core::{
+    mem::size_of,
+    ptr::NonNull, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            ordering::{
+                Acquire,
+                Relaxed,
+                Release, //
+            },
+            Atomic, //
+        },
+        Arc, //
+    },
+    transmute::{
+        AsBytes,
+        FromBytes, //
+    }, //
+};
+
+/// Pages with a kernel mapping.
+///
+/// # Invariants
+///
+/// `base` is a kernel mapping of all of `pages`, page-aligned, that lives as long as `self`.
+pub struct Shared {
+    base: NonNull<u8>,
+    pages: Arc<Pages>,
+}
+
+// SAFETY: the mapping is global to the kernel and only accessed atomically.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Maps `pages` into the kernel.
+    pub fn new(pages: Arc<Pages>) -> Result<Self> {
+        let list = pages.as_ptrs();
+        let count = u32::try_from(list.len())?;
+        // SAFETY: `list` holds `count` live pages; the helper does not modify the array.
+        let base = unsafe { bindings::dk_vmap(list.as_ptr().cast_mut(), count) };
+        // INVARIANT: the mapping exists until `drop`, and `pages` keeps the memory alive.
+        Ok(Self {
+            base: NonNull::new(base.cast()).ok_or(ENOMEM)?,
+            pages,
+        })
+    }
+
+    /// The memory, for mapping it elsewhere.
+    pub fn pages(&self) -> &Arc<Pages> {
+        &self.pages
+    }
+
+    /// Pointer to `len` bytes at `offset`: whole, aligned words inside the mapping.
+    fn at(&self, offset: usize, len: usize) -> Result<*mut u32> {
+        let end = offset.checked_add(len).ok_or(ERANGE)?;
+        if end as u64 > self.pages.len() || offset % size_of::<u32>() != 0 {
+            return Err(ERANGE);
+        }
+        // SAFETY: `offset` is inside the mapping.
+        Ok(unsafe { self.base.as_ptr().add(offset) }.cast())
+    }
+
+    fn word(&self, offset: usize) -> Result<&Atomic<u32>> {
+        let ptr = self.at(offset, size_of::<u32>())?;
+        // SAFETY: the word is mapped while `self` lives, aligned, and accessed atomically by
+        // all of the kernel; what user space does cannot be a data race in the kernel's model.
+        Ok(unsafe { Atomic::from_ptr(ptr) })
+    }
+
+    /// Loads a word that pairs with a release store of the other side.
+    #[inline]
+    pub fn load_acquire(&self, offset: usize) -> Result<u32> {
+        Ok(self.word(offset)?.load(Acquire))
+    }
+
+    /// Publishes everything written before by storing a word.
+    #[inline]
+    pub fn store_release(&self, offset: usize, value: u32) -> Result {
+        self.word(offset)?.store(value, Release);
+        Ok(())
+    }
+
+    /// Copies a structure out, once: later changes by others do not affect the copy.
+    #[inline]
+    pub fn read<T: FromBytes + Copy + Default>(&self, offset: usize) -> Result<T> {
+        let src = self.at(offset, size_of::<T>())?;
+        let mut value = T::default();
+        let dst = core::ptr::from_mut(&mut value).cast::<u32>();
+        for i in 0..size_of::<T>() / size_of::<u32>() {
+            // SAFETY: `src` covers the size of `T` by `at`; words are accessed atomically.
+            let word = unsafe { Atomic::from_ptr(src.add(i)) }.load(Relaxed);
+            // SAFETY: `i` is inside `value`, and any bytes make a `T` as it is `FromBytes`.
+            unsafe { dst.add(i).write_unaligned(word) };
+        }
+        Ok(value)
+    }
+
+    /// Copies a structure in.
+    #[inline]
+    pub fn write<T: AsBytes>(&self, offset: usize, value: &T) -> Result {
+        let dst = self.at(offset, size_of::<T>())?;
+        let src = core::ptr::from_ref(value).cast::<u32>();
+        for i in 0..size_of::<T>() / size_of::<u32>() {
+            // SAFETY: `i` is inside `value`, whose bytes are initialised as it is `AsBytes`.
+            let word = unsafe { src.add(i).read_unaligned() };
+            // SAFETY: `dst` covers the size of `T` by `at`; words are accessed atomically.
+            unsafe { Atomic::from_ptr(dst.add(i)) }.store(word, Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: by the invariant `base` is a mapping made by `vmap`, unmapped only here.
+        unsafe { bindings::dk_vunmap(self.base.as_ptr().cast()) };
+    }
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Small messages that a connection sends and receives: memory that the device can reach.
+//!
+//! C header: [`include/rdma/ib_verbs.h`](srctree/include/rdma/ib_verbs.h)
+//!
+//! Ownership: [`Buffers`] owns memory and mapping, and keeps the device there.
+//! Locking: none. The caller has a slot of the same number, and touches a message only while
+//! the slot is his: claimed and not yet posted, or completed and not yet free.
+//! Teardown: unmaps and frees; the queue was drained before.
+
+use super::device::DeviceUse;
+use crate::bindings;
+use core::ptr::NonNull;
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+
+/// Most bytes of a message.
+pub const MESSAGE_BYTES: usize = 256;
+
+const PER_CHUNK: usize = PAGE_SIZE / MESSAGE_BYTES;
+
+type Memory = [u8; PAGE_SIZE];
+
+/// # Invariants
+///
+/// `memory` is a box that we own; `dma` is where the device sees all of it.
+struct Chunk {
+    memory: NonNull<Memory>,
+    dma: u64,
+}
+
+/// Room for a number of messages of one direction.
+pub(super) struct Buffers {
+    chunks: KVec<Chunk>,
+    to_device: bool,
+    inside: DeviceUse,
+}
+
+// SAFETY: memory and mapping are not bound to a task.
+unsafe impl Send for Buffers {}
+// SAFETY: the unsafe methods say who may touch which message.
+unsafe impl Sync for Buffers {}
+
+impl Buffers {
+    pub(super) fn new(inside: &DeviceUse, count: u32, to_device: bool) -> Result<Self> {
+        let mut buffers = Self {
+            chunks: KVec::new(),
+            to_device,
+            inside: inside.clone(),
+        };
+        let chunks = (count as usize).div_ceil(PER_CHUNK);
+        buffers.chunks.reserve(chunks, GFP_KERNEL)?;
+        for _ in 0..chunks {
+            let memory = KBox::<Memory>::init(pin_init::init_zeroed::<Memory>(), GFP_KERNEL)?;
+            let raw = KBox::into_raw(memory);
+            // SAFETY: the device is there, `raw` is a page that we own.
+            let dma =
+                unsafe { bindings::dk_ib_dma_map(inside.raw(), raw.cast(), PAGE_SIZE, to_device) };
+            if dma == u64::MAX {
+                // SAFETY: it came from `into_raw` above, and nobody else has it.
+                drop(unsafe { KBox::from_raw(raw) });
+                return Err(ENOMEM);
+            }
+            let memory = NonNull::new(raw).ok_or(ENOMEM)?;
+            // INVARIANT: just boxed and just mapped.
+            buffers.chunks.push(Chunk { memory, dma }, GFP_KERNEL)?;
+        }
+        Ok(buffers)
+    }
+
+    /// Where a message lies, for us and for the device.
+    fn place(&self, slot: u32) -> Result<(NonNull<u8>, u64)> {
+        let (chunk, offset) = (slot as usize / PER_CHUNK, slot as usize % PER_CHUNK);
+        let offset = offset * MESSAGE_BYTES;
+        let chunk = self.chunks.get(chunk).ok_or(EINVAL)?;
+        // SAFETY: `offset` is less than `PAGE_SIZE`, the size of the memory.
+        let memory = unsafe { chunk.memory.cast::<u8>().add(offset) };
+        Ok((memory, chunk.dma.wrapping_add(offset as u64)))
+    }
+
+    /// The piece of a work request for `len` bytes of a message.
+    pub(super) fn sge(&self, slot: u32, len: usize) -> Result<bindings::ib_sge> {
+        Ok(bindings::ib_sge {
+            addr: self.place(slot)?.1,
+            length: len.min(MESSAGE_BYTES) as u32,
+            lkey: self.inside.local_key(),
+        })
+    }
+
+    /// Writes a message for the device to read.
+    ///
+    /// # Safety
+    ///
+    /// The slot is the caller's, and not posted.
+    pub(super) unsafe fn write(&self, slot: u32, message: &[u8]) -> Result {
+        let (memory, dma) = self.place(slot)?;
+        let len = message.len().min(MESSAGE_BYTES);
+        // SAFETY: the memory holds `MESSAGE_BYTES`, and nobody else uses it by the caller's promise.
+        unsafe { core::ptr::copy_nonoverlapping(message.as_ptr(), memory.as_ptr(), len) };
+        // SAFETY: mapped by the invariant; the device is kept by `inside`.
+        unsafe { bindings::dk_ib_dma_sync_for_device(self.inside.raw(), dma, MESSAGE_BYTES) };
+        Ok(())
+    }
+
+    /// Reads what the device wrote; returns how many bytes that is.
+    ///
+    /// # Safety
+    ///
+    /// The slot's request completed, and the slot is not free yet.
+    pub(super) unsafe fn read(&self, slot: u32, len: u32, to: &mut [u8; MESSAGE_BYTES]) -> usize {
+        let Ok((memory, dma)) = self.place(slot) else {
+            return 0;
+        };
+        let len = (len as usize).min(MESSAGE_BYTES);
+        // SAFETY: mapped by the invariant; the device is kept by `inside`.
+        unsafe { bindings::dk_ib_dma_sync_for_cpu(self.inside.raw(), dma, MESSAGE_BYTES) };
+        // SAFETY: the memory holds `MESSAGE_BYTES`, and nobody else uses it by the caller's promise.
+        unsafe { core::ptr::copy_nonoverlapping(memory.as_ptr(), to.as_mut_ptr(), len) };
+        len
+    }
+}
+
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        for chunk in &self.chunks {
+            // SAFETY: mapped like that in `new`; the device is kept by `inside`.
+            unsafe {
+                bindings::dk_ib_dma_unmap(
+                    self.inside.raw(),
+                    chunk.dma,
+                    PAGE_SIZE,
+                    self.to_device,
+                )
+            };
+            // SAFETY: a box of ours by the invariant, which the device no longer reaches.
+            drop(unsafe { KBox::from_raw(chunk.memory.as_ptr()) });
+        }
+    }
+}

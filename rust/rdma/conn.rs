@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Connections: addresses and routes, listening, connecting, and the queues that come of it.
+//!
+//! C header: [`include/rdma/rdma_cm.h`](srctree/include/rdma/rdma_cm.h)
+//!
+//! Ownership: [`Connection`] owns the CM id, the queues and the handler.
+//! Locking: `setup` orders making the queues and ending them. The CM's own mutex orders the
+//! handler; it may be held when `setup` is taken, never the other way round.
+//! Teardown: disconnect, drain, destroy the queues, destroy the id (which waits for the
+//! handler), free. Inside the handler the last two are left to the end of the callback.
+
+use super::{
+    addr::{
+        self,
+        Addr, //
+    },
+    chain::WriteChain,
+    client,
+    device::Device,
+    event::{
+        cm_event,
+        Handler, //
+    },
+    mr::{
+        Access,
+        Region, //
+    },
+    queue::{
+        Caps,
+        Queues, //
+    }, //
+};
+use crate::{
+    bindings,
+    errno::ENOTCONN, //
+};
+use core::{
+    ffi::c_void,
+    mem::ManuallyDrop,
+    pin::Pin,
+    ptr, //
+};
+use kernel::{
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
+        Arc,
+        Mutex,
+        SetOnce, //
+    },
+    task::Task, //
+};
+
+/// The address of one end.
+///
+/// # Safety
+///
+/// `id` is valid.
+pub(super) unsafe fn addr(id: *mut bindings::rdma_cm_id, peer: bool) -> Option<Addr> {
+    let mut bytes = [0; addr::MAX_BYTES];
+    // SAFETY: `id` is valid by the caller's promise; there is room for either family.
+    let len = unsafe { bindings::dk_rdma_addr(id, peer, bytes.as_mut_ptr()) };
+    Addr::from_bytes(bytes.get(..len)?).ok()
+}
+
+/// The heap part of a connection, which C knows as the id's context.
+///
+/// # Invariants
+///
+/// - `id` is null until it is made or adopted, then valid until the connection ends.
+/// - `queues` belong to `id`.
+#[pin_data]
+pub(super) struct Inner<H: Handler> {
+    id: Atomic<*mut bindings::rdma_cm_id>,
+    handler: Arc<H>,
+    device: SetOnce<Arc<Device>>,
+    queues: SetOnce<Pin<KBox<Queues<H>>>>,
+    /// Whether no more queues may be made, for those there were are drained.
+    #[pin]
+    setup: Mutex<bool>,
+    /// The task that runs the handler, as a number.
+    running: Atomic<usize>,
+    /// The connection was dropped inside the handler.
+    doomed: Atomic<bool>,
+    /// Reads in flight that the peer allows: coming in, going out.
+    depth: SetOnce<(u8, u8)>,
+}
+
+// SAFETY: the C objects are not bound to a task.
+unsafe impl<H: Handler> Send for Inner<H> {}
+// SAFETY: what changes is atomic or behind a lock, here and in C.
+unsafe impl<H: Handler> Sync for Inner<H> {}
+
+impl<H: Handler> Inner<H> {
+    pub(super) fn new(handler: Arc<H>) -> Result<Pin<KBox<Self>>> {
+        // INVARIANT: no id yet.
+        KBox::pin_init(
+            pin_init!(Self {
+                id: Atomic::new(ptr::null_mut()),
+                handler,
+                device: SetOnce::new(),
+                queues: SetOnce::new(),
+                setup <- new_mutex!(false, "Connection::setup"),
+                running: Atomic::new(0),
+                doomed: Atomic::new(false),
+                depth: SetOnce::new(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Takes a new connection over, inside its first callback.
+    pub(super) fn adopt(
+        &self,
+        id: *mut bindings::rdma_cm_id,
+        device: Arc<Device>,
+        depth: (u8, u8),
+    ) {
+        // INVARIANT: valid, unless we make the callback return an error.
+        self.id.store(id, Relaxed);
+        self.device.populate(device);
+        self.depth.populate(depth);
+        self.enter();
+    }
+
+    fn id(&self) -> *mut bindings::rdma_cm_id {
+        self.id.load(Relaxed)
+    }
+
+    pub(super) fn handler(&self) -> &H {
+        &self.handler
+    }
+
+    pub(super) fn open(&self) {
+        if let Some(queues) = self.queues.as_ref() {
+            queues.open();
+        }
+    }
+
+    /// Looks up the device that the id is bound to.
+    ///
+    /// # Safety
+    ///
+    /// The id's device does not change meanwhile.
+    pub(super) unsafe fn learn_device(&self) {
+        // SAFETY: `id` is valid by the invariant, and by the caller's promise it can be read.
+        if let Some(device) = client::find(unsafe { (*self.id()).device }) {
+            self.device.populate(device);
+        }
+    }
+
+    /// The current task begins to run the handler.
+    pub(super) fn enter(&self) {
+        self.running.store(Task::current_raw().addr(), Relaxed);
+    }
+
+    /// The current task ran the handler for a request.
+    pub(super) fn leave_request(&self) {
+        self.running.store(0, Relaxed);
+        if self.doomed.load(Relaxed) {
+            pr_err!("a listener was dropped in its own handler and is lost\n");
+        }
+    }
+
+    /// The current task ran the handler. Says whether the id is to be destroyed: then the
+    /// connection was dropped meanwhile, and is freed here.
+    ///
+    /// # Safety
+    ///
+    /// `this` is the context of a connection whose handler's mutex is held.
+    pub(super) unsafe fn leave(this: *mut Self) -> bool {
+        // SAFETY: the connection is freed by us, or by those who wait for the mutex.
+        let inner = unsafe { &*this };
+        inner.running.store(0, Relaxed);
+        if !inner.doomed.load(Relaxed) {
+            return false;
+        }
+        inner.end();
+        // SAFETY: the connection came from a box and has been dropped. The CM will destroy the
+        // id without calling the handler again.
+        drop(unsafe { KBox::from_raw(this) });
+        true
+    }
+
+    /// Whether the caller is the handler.
+    fn in_handler(&self) -> bool {
+        self.running.load(Relaxed) == Task::current_raw().addr()
+    }
+
+    /// Disconnects, and waits until all that was posted has completed. Once.
+    fn shutdown(&self) {
+        let mut ended = self.setup.lock();
+        if core::mem::replace(&mut *ended, true) {
+            return;
+        }
+        if let Some(queues) = self.queues.as_ref() {
+            queues.close();
+            // SAFETY: `id` is valid by the invariant. It fails if there was no connection.
+            unsafe { bindings::rdma_disconnect(self.id()) };
+            queues.drain();
+        }
+    }
+
+    /// Ends everything but the id.
+    fn end(&self) {
+        self.shutdown();
+        if let Some(queues) = self.queues.as_ref() {
+            queues.destroy();
+        }
+    }
+}
+
+/// A listener or a connection.
+///
+/// The methods may be called concurrently, inside the handler as well. Dropping it ends it: all
+/// that was posted has completed when that is done. See [`Handler`] for where it must not be.
+pub struct Connection<H: Handler> {
+    inner: ManuallyDrop<Pin<KBox<Inner<H>>>>,
+}
+
+impl<H: Handler> Connection<H> {
+    /// A connection that is not bound to an address, in the current task's network namespace.
+    pub fn new(handler: Arc<H>) -> Result<Self> {
+        let inner = Inner::new(handler)?;
+        let context = ptr::from_ref::<Inner<H>>(&inner).cast_mut().cast();
+        // SAFETY: the context stays until the id is destroyed.
+        let id = from_err_ptr(unsafe {
+            bindings::dk_rdma_create_id(Some(cm_event::<H>), context)
+        })?;
+        // INVARIANT: just made.
+        inner.id.store(id, Relaxed);
+        Ok(Self::from_inner(inner))
+    }
+
+    /// The connection of a heap part that has its id.
+    pub(super) fn from_inner(inner: Pin<KBox<Inner<H>>>) -> Self {
+        Self {
+            inner: ManuallyDrop::new(inner),
+        }
+    }
+
+    /// What C knows it by.
+    pub(super) fn context(&self) -> *mut c_void {
+        ptr::from_ref::<Inner<H>>(&self.inner).cast_mut().cast()
+    }
+
+    fn id(&self) -> *mut bindings::rdma_cm_id {
+        self.inner.id()
+    }
+
+    /// `EINVAL` if that is too much to send along.
+    fn param(&self, data: &[u8], max: u32) -> Result<bindings::dk_conn_param> {
+        if data.len() > max as usize {
+            return Err(EINVAL);
+        }
+        let ours = self.device().ok_or(ENODEV)?.read_depth();
+        let theirs = self.inner.depth.copy().unwrap_or(ours);
+        Ok(bindings::dk_conn_param {
+            data: data.as_ptr().cast(),
+            len: data.len() as u8,
+            responder_resources: ours.0.min(theirs.0),
+            initiator_depth: ours.1.min(theirs.1),
+        })
+    }
+
+    fn queues(&self) -> Result<&Queues<H>> {
+        let queues = self.inner.queues.as_ref().ok_or(ENOTCONN)?;
+        Ok(queues)
+    }
+
+    /// Who is told what happens.
+    pub fn handler(&self) -> &Arc<H> {
+        &self.inner.handler
+    }
+
+    /// Binds to a local address; port 0 is for any that is free. A specific address binds to
+    /// its device as well.
+    pub fn bind(&self, addr: &Addr) -> Result {
+        // SAFETY: `id` is valid by the invariant. C does not write to the address.
+        to_result(unsafe { bindings::rdma_bind_addr(self.id(), addr.as_ptr().cast_mut()) })?;
+        // SAFETY: bound just now, and that is done only once.
+        unsafe { self.inner.learn_device() };
+        Ok(())
+    }
+
+    /// Lets others connect: [`Handler::request`] is called for each.
+    pub fn listen(&self, backlog: u32) -> Result {
+        let backlog = i32::try_from(backlog)?;
+        // SAFETY: `id` is valid by the invariant.
+        to_result(unsafe { bindings::rdma_listen(self.id(), backlog) })
+    }
+
+    /// Our address.
+    pub fn local_addr(&self) -> Option<Addr> {
+        // SAFETY: `id` is valid by the invariant.
+        unsafe { addr(self.id(), false) }
+    }
+
+    /// The peer's address.
+    pub fn peer_addr(&self) -> Option<Addr> {
+        // SAFETY: `id` is valid by the invariant.
+        unsafe { addr(self.id(), true) }
+    }
+
+    /// The device, once there is one that we know.
+    pub fn device(&self) -> Option<Arc<Device>> {
+        self.inner.device.as_ref().cloned()
+    }
+
+    /// Begins to look for a device that reaches an address.
+    pub fn resolve_addr(&self, from: Option<&Addr>, to: &Addr, timeout_ms: u32) -> Result {
+        let from = from.map_or(ptr::null(), Addr::as_ptr).cast_mut();
+        // SAFETY: `id` is valid by the invariant. C does not write to the addresses.
+        to_result(unsafe {
+            bindings::rdma_resolve_addr(self.id(), from, to.as_ptr(), timeout_ms as usize)
+        })
+    }
+
+    /// Begins to look for a route, once there is a device.
+    pub fn resolve_route(&self, timeout_ms: u32) -> Result {
+        // SAFETY: `id` is valid by the invariant.
+        to_result(unsafe { bindings::rdma_resolve_route(self.id(), timeout_ms as usize) })
+    }
+
+    /// Makes the queues, once there is a device.
+    ///
+    /// Fails with `ENODEV` without a device, `EINVAL` beyond its limits, `EBUSY` if there are
+    /// queues, `ENOTCONN` after [`Self::shutdown`].
+    pub fn create_qp(&self, caps: &Caps) -> Result {
+        let inside = self.device().ok_or(ENODEV)?.enter()?;
+        let ended = self.inner.setup.lock();
+        if *ended {
+            return Err(ENOTCONN.into());
+        }
+        if self.inner.queues.as_ref().is_some() {
+            return Err(EBUSY);
+        }
+        // SAFETY: `id` is valid until the queues are destroyed; `setup` keeps others from making
+        // some. C compares the devices.
+        let queues =
+            unsafe { Queues::new(self.id(), inside, self.inner.handler.clone(), caps)? };
+        // INVARIANT: the queues were made for `id`.
+        self.inner.queues.populate(queues);
+        Ok(())
+    }
+
+    /// Begins to connect, once there are a route and queues. At most 56 bytes go along.
+    pub fn connect(&self, private_data: &[u8]) -> Result {
+        self.queues()?;
+        let param = self.param(private_data, bindings::DK_CM_REQ_DATA)?;
+        // SAFETY: `id` is valid by the invariant; whether its mutex is held is as we say.
+        to_result(unsafe { bindings::dk_rdma_connect(self.id(), &param, self.inner.in_handler()) })
+    }
+
+    /// Accepts a request that was adopted and has queues. At most 196 bytes go along.
+    pub fn accept(&self, private_data: &[u8]) -> Result {
+        self.queues()?;
+        let param = self.param(private_data, bindings::DK_CM_REP_DATA)?;
+        // SAFETY: `id` is valid by the invariant; whether its mutex is held is as we say.
+        to_result(unsafe { bindings::dk_rdma_accept(self.id(), &param, self.inner.in_handler()) })?;
+        self.inner.open();
+        Ok(())
+    }
+
+    /// Refuses a request that was adopted. At most 148 bytes go along.
+    pub fn reject(&self, private_data: &[u8]) -> Result {
+        if private_data.len() > bindings::DK_CM_REJ_DATA as usize {
+            return Err(EINVAL);
+        }
+        let (data, len) = (private_data.as_ptr().cast(), private_data.len() as u8);
+        // SAFETY: `id` is valid by the invariant; the data is copied.
+        to_result(unsafe { bindings::dk_rdma_reject(self.id(), data, len) })
+    }
+
+    /// Begins to disconnect: what is posted is flushed, and so is what is posted later.
+    pub fn disconnect(&self) -> Result {
+        self.queues()?;
+        // SAFETY: `id` is valid by the invariant.
+        to_result(unsafe { bindings::rdma_disconnect(self.id()) })
+    }
+
+    /// Refuses to post, disconnects, and returns when all that was posted has completed and was
+    /// handled. Not to be called by [`Handler::completion`].
+    pub fn shutdown(&self) {
+        self.inner.shutdown();
+    }
+
+    /// Whether work can be posted.
+    pub fn is_open(&self) -> bool {
+        self.queues().is_ok_and(Queues::is_open)
+    }
+
+    /// Work requests that fit the send queue now.
+    pub fn send_room(&self) -> u32 {
+        self.queues().map_or(0, Queues::room)
+    }
+
+    /// Posts a receive, as soon as there are queues.
+    pub fn post_recv(&self, slot: u32) -> Result {
+        self.queues()?.post_recv(slot)
+    }
+
+    /// Sends a message of 1 to [`MESSAGE_BYTES`](super::queue::MESSAGE_BYTES) bytes.
+    ///
+    /// This and the other functions that post do not sleep. When they fail, nothing was posted:
+    /// with `ENOTCONN` if the connection is not there or was shut down, `EINVAL` for a slot or
+    /// length out of range, `EBUSY` if the slot is in flight, `EAGAIN` if the send queue is
+    /// full. After `EIO` the connection is of no use and must be dropped.
+    pub fn post_ctrl(&self, slot: u32, message: &[u8]) -> Result {
+        self.queues()?.post_ctrl(slot, message)
+    }
+
+    /// Posts a chain of writes, the last with the immediate value if there is one. An empty
+    /// chain delivers just that. `EOPNOTSUPP` if the device has no immediate values.
+    pub fn post_write(&self, slot: u32, chain: &mut WriteChain, imm: Option<u32>) -> Result {
+        self.queues()?.post_write(slot, chain, imm)
+    }
+
+    /// Registers a segment of a region of the same device. `EBUSY` if it is registered.
+    pub fn post_reg(
+        &self,
+        slot: u32,
+        region: &Arc<Region>,
+        segment: usize,
+        access: Access,
+    ) -> Result {
+        self.queues()?.post_reg(slot, region, segment, access)
+    }
+}
+
+impl<H: Handler> Drop for Connection<H> {
+    fn drop(&mut self) {
+        if self.inner.in_handler() {
+            // The end of the callback does the rest.
+            self.inner.doomed.store(true, Relaxed);
+            return;
+        }
+        self.inner.end();
+        // SAFETY: `id` is valid by the invariant, has no queues any more, and this is not its
+        // handler. No handler runs after this.
+        unsafe { bindings::rdma_destroy_id(self.id()) };
+        // SAFETY: not used any more, neither by us nor by C.
+        unsafe { ManuallyDrop::drop(&mut self.inner) };
+    }
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One RDMA device while it is there, and the count of those who use it.
+//!
+//! C header: [`include/rdma/ib_verbs.h`](srctree/include/rdma/ib_verbs.h)
+//!
+//! Ownership: [`Device`] owns a protection domain; everything made in it holds a
+//! [`DeviceUse`], which is an `Arc<Device>` that is counted.
+//! Locking: `gate` is a leaf spinlock.
+//! Teardown: [`client`](super::client) closes the gate, waits until the count is zero, and
+//! gives the domain back. The `Arc` may live on; what it says was copied at the beginning.
+
+use crate::bindings;
+use kernel::{
+    error::{
+        from_err_ptr, //
+    },
+    new_spinlock,
+    prelude::*,
+    sync::{
+        Arc,
+        SpinLock, //
+    },
+    types::Opaque, //
+};
+
+/// Longest page list that we register as one segment.
+const MAX_SEGMENT_PAGES: u32 = 4096;
+
+struct Gate {
+    open: bool,
+    users: usize,
+}
+
+/// An RDMA device with a protection domain of ours.
+///
+/// # Invariants
+///
+/// `raw` and `pd` are valid while the gate is open or has users.
+#[pin_data]
+pub struct Device {
+    raw: *mut bindings::ib_device,
+    pd: *mut bindings::ib_pd,
+    info: bindings::dk_rdma_info,
+    #[pin]
+    gate: SpinLock<Gate>,
+    #[pin]
+    idle: Opaque<bindings::completion>,
+}
+
+// SAFETY: the C objects are not bound to a task, and are only used behind the gate.
+unsafe impl Send for Device {}
+// SAFETY: verbs may be called concurrently; the rest is immutable or behind `gate`.
+unsafe impl Sync for Device {}
+
+impl Device {
+    /// Opens the gate of a device that has just appeared.
+    ///
+    /// # Safety
+    ///
+    /// `raw` stays valid until [`Self::release`] was called on the result.
+    pub(super) unsafe fn new(raw: *mut bindings::ib_device) -> Result<Arc<Self>> {
+        let mut info = bindings::dk_rdma_info::default();
+        // SAFETY: `raw` is valid by the caller's promise.
+        unsafe { bindings::dk_rdma_device_info(raw, &mut info) };
+        if !info.fast_reg || info.max_fast_reg == 0 {
+            return Err(super::unsupported());
+        }
+        // SAFETY: as above.
+        let pd = from_err_ptr(unsafe { bindings::dk_ib_alloc_pd(raw) })?;
+        // INVARIANT: both are valid, and stay so until `release`, which is called when the gate
+        // is closed and nobody is inside.
+        let device = Arc::pin_init(
+            pin_init!(Self {
+                raw,
+                pd,
+                info,
+                gate <- new_spinlock!(Gate { open: true, users: 0 }, "Device::gate"),
+                idle <- Opaque::ffi_init(|slot: *mut bindings::completion| {
+                    // SAFETY: `slot` is valid memory for a completion.
+                    unsafe { bindings::init_completion(slot) }
+                }),
+            }),
+            GFP_KERNEL,
+        );
+        if device.is_err() {
+            // SAFETY: the domain was made above and nobody has seen it.
+            unsafe { bindings::dk_ib_dealloc_pd(pd) };
+        }
+        device
+    }
+
+    /// Refuses new users.
+    pub(super) fn close(&self) {
+        let mut gate = self.gate.lock();
+        gate.open = false;
+        if gate.users == 0 {
+            // SAFETY: initialized in `new`.
+            unsafe { bindings::complete_all(self.idle.get()) };
+        }
+    }
+
+    /// After [`Self::close`]: waits for the last user to leave, or for about a tenth of a second.
+    pub(super) fn wait_idle(&self) -> bool {
+        let timeout = kernel::time::msecs_to_jiffies(100);
+        // SAFETY: initialized in `new`; the callers are in process context.
+        unsafe { bindings::wait_for_completion_timeout(self.idle.get(), timeout) != 0 }
+    }
+
+    /// Gives the protection domain back.
+    ///
+    /// # Safety
+    ///
+    /// To be called once, after [`Self::close`] and a [`Self::wait_idle`] that said yes.
+    pub(super) unsafe fn release(&self) {
+        // SAFETY: nobody is inside and nobody can enter, so nothing is left in the domain.
+        unsafe { bindings::dk_ib_dealloc_pd(self.pd) };
+    }
+
+    /// Keeps the device from going away. `ENODEV` if it is going or gone.
+    pub fn enter(self: &Arc<Self>) -> Result<DeviceUse> {
+        let mut gate = self.gate.lock();
+        if !gate.open {
+            return Err(ENODEV);
+        }
+        gate.users = gate.users.checked_add(1).ok_or(EOVERFLOW)?;
+        // INVARIANT: counted above.
+        Ok(DeviceUse(self.clone()))
+    }
+
+    /// Whether this is that device. Compares addresses only.
+    pub(super) fn is(&self, raw: *mut bindings::ib_device) -> bool {
+        core::ptr::eq(self.raw, raw)
+    }
+
+    /// The device's name.
+    pub fn name(&self) -> &[u8] {
+        let name = &self.info.name;
+        let len = name.iter().position(|c| *c == 0).unwrap_or(name.len());
+        name.get(..len).unwrap_or(name)
+    }
+
+    /// The number that the RDMA core knows the device by.
+    pub fn index(&self) -> u32 {
+        self.info.index
+    }
+
+    /// The NUMA node that the device is attached to, or -1.
+    pub fn node(&self) -> i32 {
+        self.info.node
+    }
+
+    /// Pages that fit one segment of a [`Region`](super::mr::Region): a power of two.
+    pub fn max_segment_pages(&self) -> u32 {
+        1 << self.info.max_fast_reg.clamp(1, MAX_SEGMENT_PAGES).ilog2()
+    }
+
+    /// Pieces that one work request can gather.
+    pub fn max_sge(&self) -> u32 {
+        self.info.max_sge
+    }
+
+    /// Entries of a send or receive queue.
+    pub fn max_qp_wr(&self) -> u32 {
+        self.info.max_qp_wr
+    }
+
+    /// Entries of a completion queue.
+    pub fn max_cqe(&self) -> u32 {
+        self.info.max_cqe
+    }
+
+    /// Whether a write can carry an immediate value (not over iWARP).
+    pub fn write_imm(&self) -> bool {
+        !self.info.iwarp
+    }
+
+    /// How many reads and atomics a queue pair can have coming in, and going out.
+    pub(super) fn read_depth(&self) -> (u8, u8) {
+        let clamp = |n: u32| n.min(16) as u8;
+        (clamp(self.info.rd_atom), clamp(self.info.init_rd_atom))
+    }
+
+    /// The path MTU of the first port in bytes. `ENODEV` after removal.
+    pub fn active_mtu(self: &Arc<Self>) -> Result<u32> {
+        let inside = self.enter()?;
+        // SAFETY: `inside` keeps the device.
+        match unsafe { bindings::dk_rdma_active_mtu(inside.raw()) } {
+            0 => Err(EIO),
+            mtu => Ok(mtu),
+        }
+    }
+
+    /// Whether the current task's network namespace may use the device; not after removal.
+    pub fn accessible(self: &Arc<Self>) -> bool {
+        self.enter()
+            // SAFETY: `inside` keeps the device.
+            .is_ok_and(|inside| unsafe { bindings::dk_rdma_accessible(inside.raw()) })
+    }
+}
+
+/// Keeps a device there. Dropping it may be what removal waits for.
+///
+/// # Invariants
+///
+/// Counted in the gate of the device.
+pub struct DeviceUse(Arc<Device>);
+
+impl DeviceUse {
+    /// The device.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.0
+    }
+
+    /// The device for C; valid as long as `self`.
+    pub(super) fn raw(&self) -> *mut bindings::ib_device {
+        self.0.raw
+    }
+
+    /// The protection domain; valid as long as `self`.
+    pub(super) fn pd(&self) -> *mut bindings::ib_pd {
+        self.0.pd
+    }
+
+    /// The key of the memory that we map ourselves.
+    pub(super) fn local_key(&self) -> u32 {
+        // SAFETY: by the invariants we are a user, so the domain is valid.
+        unsafe { (*self.0.pd).local_dma_lkey }
+    }
+}
+
+impl Clone for DeviceUse {
+    fn clone(&self) -> Self {
+        let mut gate = self.0.gate.lock();
+        // Cannot overflow: each one takes memory.
+        gate.users = gate.users.saturating_add(1);
+        // INVARIANT: counted above, while `self` kept the count from being zero.
+        Self(self.0.clone())
+    }
+}
+
+impl Drop for DeviceUse {
+    fn drop(&mut self) {
+        let mut gate = self.0.gate.lock();
+        gate.users = gate.users.saturating_sub(1);
+        if gate.users == 0 && !gate.open {
+            // SAFETY: initialized in `Device::new`; `self.0` keeps it.
+            unsafe { bindings::complete_all(self.0.idle.get()) };
+        }
+    }
+}

@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A queue pair with completion queues of its own, and what is in flight on it.
+//!
+//! C header: [`include/rdma/ib_verbs.h`](srctree/include/rdma/ib_verbs.h)
+//!
+//! Ownership: a connection owns its [`Queues`]; a registration in flight holds its region.
+//! Locking: `send` and `recv` are leaf spinlocks, held while work is posted, so that closing
+//! them is a fence against posters. No handler is called under them.
+//! Teardown: [`Queues::close`], then [`Queues::drain`] (every completion was handled when it
+//! returns), then [`Queues::destroy`], then drop, when nobody can find them any more.
+
+pub use super::buffers::MESSAGE_BYTES;
+
+use super::{
+    buffers::Buffers,
+    chain::WriteChain,
+    device::DeviceUse,
+    event::Handler,
+    mr::{
+        Access,
+        Region, //
+    },
+    slot::{
+        Slot,
+        Slots, //
+    }, //
+};
+use crate::{
+    bindings,
+    errno::ENOTCONN, //
+};
+use core::{
+    pin::Pin,
+    ptr, //
+};
+use kernel::{
+    alloc::KVVec,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    new_spinlock,
+    prelude::*,
+    sync::{
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
+        Arc,
+        SpinLock, //
+    }, //
+};
+
+mod done;
+
+/// How much can be in flight.
+#[derive(Clone, Copy)]
+pub struct Caps {
+    /// Work requests on the send queue: writes of all chains, messages, registrations.
+    pub send_wr: u32,
+    /// Receives.
+    pub recv_slots: u32,
+    /// Messages sent.
+    pub ctrl_slots: u32,
+    /// Chains of writes.
+    pub write_slots: u32,
+    /// Registrations.
+    pub reg_slots: u32,
+    /// Local pieces that one write gathers; what the device has, if that is less.
+    pub max_sge: u32,
+}
+
+/// The end of something that was posted.
+pub struct Completion<'a> {
+    /// What it was.
+    pub kind: Kind<'a>,
+    /// The `ib_wc_status`; zero is success.
+    pub status: u32,
+}
+
+impl Completion<'_> {
+    /// Whether it succeeded.
+    pub fn is_ok(&self) -> bool {
+        self.status == bindings::ib_wc_status_IB_WC_SUCCESS
+    }
+
+    /// Whether it was not done because the queue was in error or shut down.
+    pub fn is_flush(&self) -> bool {
+        self.status == bindings::ib_wc_status_IB_WC_WR_FLUSH_ERR
+    }
+}
+
+/// What completed. The slot is free again.
+pub enum Kind<'a> {
+    /// A receive.
+    Recv {
+        /// Its slot.
+        slot: u32,
+        /// The immediate value, if there is one.
+        imm: Option<u32>,
+        /// Bytes received or written.
+        bytes: u32,
+        /// The message; empty for a write.
+        data: &'a [u8],
+    },
+    /// A message was sent.
+    Ctrl {
+        /// Its slot.
+        slot: u32,
+    },
+    /// A chain of writes ended; the status is of the first that failed.
+    Write {
+        /// Its slot.
+        slot: u32,
+    },
+    /// A segment was registered.
+    Reg {
+        /// Its slot.
+        slot: u32,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Not connected yet.
+    Idle,
+    Open,
+    /// A chain was posted in part; only draining helps.
+    Broken,
+    Closed,
+}
+
+struct SendGate {
+    phase: Phase,
+    /// Work requests posted and not known to be complete.
+    used: u32,
+}
+
+/// # Invariants
+///
+/// - `qp` and the two completion queues are null or valid, and made by us with `self` as
+///   their context; they are set before `self` is shared and cleared by nobody but
+///   [`Queues::destroy`] and drop.
+/// - `id` is valid until [`Queues::destroy`] was called.
+/// - At most `send_wr` requests are in flight on the send queue.
+#[pin_data(PinnedDrop)]
+pub(super) struct Queues<H: Handler> {
+    id: *mut bindings::rdma_cm_id,
+    qp: Atomic<*mut bindings::ib_qp>,
+    send_cq: Atomic<*mut bindings::ib_cq>,
+    recv_cq: Atomic<*mut bindings::ib_cq>,
+    handler: Arc<H>,
+    send_wr: u32,
+    max_sge: u32,
+    #[pin]
+    send: SpinLock<SendGate>,
+    /// Whether receives may be posted.
+    #[pin]
+    recv: SpinLock<bool>,
+    recvs: Slots,
+    ctrls: Slots,
+    writes: Slots,
+    regs: Slots,
+    #[pin]
+    regions: SpinLock<KVVec<Option<(Arc<Region>, usize)>>>,
+    recv_buffers: Buffers,
+    ctrl_buffers: Buffers,
+    // Note: dropped last, for all of the above needs the device.
+    inside: DeviceUse,
+}
+
+// SAFETY: the C objects are not bound to a task.
+unsafe impl<H: Handler> Send for Queues<H> {}
+// SAFETY: posting may happen concurrently; the rest is atomic or behind the locks.
+unsafe impl<H: Handler> Sync for Queues<H> {}
+
+impl<H: Handler> Queues<H> {
+    /// Makes the queue pair of a connection.
+    ///
+    /// # Safety
+    ///
+    /// `id` is a connection that is bound to the device, has no queue pair, and stays valid
+    /// until [`Self::destroy`] was called or the result was dropped.
+    pub(super) unsafe fn new(
+        id: *mut bindings::rdma_cm_id,
+        inside: DeviceUse,
+        handler: Arc<H>,
+        caps: &Caps,
+    ) -> Result<Pin<KBox<Self>>> {
+        let device = inside.device();
+        // One more each for the request that a drain posts.
+        let send = caps.send_wr.checked_add(1).ok_or(EINVAL)?;
+        let recv = caps.recv_slots.checked_add(1).ok_or(EINVAL)?;
+        let most = send.max(recv);
+        if most > device.max_qp_wr() || most > device.max_cqe() {
+            return Err(EINVAL);
+        }
+        let max_sge = caps.max_sge.clamp(1, device.max_sge());
+        let mut regions = KVVec::with_capacity(caps.reg_slots as usize, GFP_KERNEL)?;
+        for _ in 0..caps.reg_slots {
+            regions.push(None, GFP_KERNEL)?;
+        }
+        let recvs = Slots::new(caps.recv_slots, done::recv::<H>, done::recv::<H>)?;
+        let ctrls = Slots::new(caps.ctrl_slots, done::ctrl::<H>, done::ctrl::<H>)?;
+        let writes = Slots::new(caps.write_slots, done::write::<H>, done::part::<H>)?;
+        let regs = Slots::new(caps.reg_slots, done::reg::<H>, done::reg::<H>)?;
+        let recv_buffers = Buffers::new(&inside, caps.recv_slots, false)?;
+        let ctrl_buffers = Buffers::new(&inside, caps.ctrl_slots, true)?;
+        let send_wr = caps.send_wr;
+        // INVARIANT: the queues are null, and nothing is in flight.
+        let this = KBox::pin_init(
+            pin_init!(Self {
+                id,
+                qp: Atomic::new(ptr::null_mut()),
+                send_cq: Atomic::new(ptr::null_mut()),
+                recv_cq: Atomic::new(ptr::null_mut()),
+                handler,
+                send_wr,
+                max_sge,
+                send <- new_spinlock!(SendGate { phase: Phase::Idle, used: 0 }, "Queues::send"),
+                recv <- new_spinlock!(true, "Queues::recv"),
+                recvs,
+                ctrls,
+                writes,
+                regs,
+                regions <- new_spinlock!(regions, "Queues::regions"),
+                recv_buffers,
+                ctrl_buffers,
+                inside,
+            }? Error),
+            GFP_KERNEL,
+        )?;
+        let context = ptr::from_ref::<Self>(&this).cast_mut().cast();
+        let (raw, pd) = (this.inside.raw(), this.inside.pd());
+        // INVARIANT: here and below, set before `this` is shared, with it as the context.
+        // SAFETY: the device is there, and the queue is freed before `this` is.
+        let send_cq = from_err_ptr(unsafe { bindings::dk_ib_alloc_cq(raw, context, send) })?;
+        this.send_cq.store(send_cq, Relaxed);
+        // SAFETY: as above.
+        let recv_cq = from_err_ptr(unsafe { bindings::dk_ib_alloc_cq(raw, context, recv) })?;
+        this.recv_cq.store(recv_cq, Relaxed);
+        let param = bindings::dk_qp_param {
+            send_cq,
+            recv_cq,
+            event: Some(done::event::<H>),
+            context,
+            send_wr: send,
+            recv_wr: recv,
+            send_sge: max_sge,
+        };
+        // SAFETY: by the caller's promise `id` is bound to this device; the queue pair is
+        // destroyed before the completion queues and `this`.
+        to_result(unsafe { bindings::dk_rdma_create_qp(id, pd, &param) })?;
+        // SAFETY: `id` is valid, and nobody else looks at its queue pair yet.
+        this.qp.store(unsafe { (*id).qp }, Relaxed);
+        Ok(this)
+    }
+
+    /// The connection is there: sending may begin.
+    pub(super) fn open(&self) {
+        let mut send = self.send.lock();
+        if send.phase == Phase::Idle {
+            send.phase = Phase::Open;
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.send.lock().phase == Phase::Open
+    }
+
+    /// Work requests that can be posted now.
+    pub(super) fn room(&self) -> u32 {
+        self.send_wr.saturating_sub(self.send.lock().used)
+    }
+
+    /// Refuses whatever is posted from now on. Nobody is posting when this returns.
+    pub(super) fn close(&self) {
+        self.send.lock().phase = Phase::Closed;
+        *self.recv.lock() = false;
+    }
+
+    /// Waits until all that was posted has completed and was handled.
+    ///
+    /// To be called once, after [`Self::close`], and not from a completion.
+    pub(super) fn drain(&self) {
+        // SAFETY: the queue pair is valid, has room for the drain, and nobody posts.
+        unsafe { bindings::ib_drain_qp(self.qp.load(Relaxed)) };
+    }
+
+    /// Gives the queues back to the device.
+    ///
+    /// To be called after [`Self::drain`].
+    pub(super) fn destroy(&self) {
+        if !self.qp.xchg(ptr::null_mut(), Relaxed).is_null() {
+            // SAFETY: `id` is valid and has this queue pair by the invariant.
+            unsafe { bindings::rdma_destroy_qp(self.id) };
+        }
+        for cq in [&self.send_cq, &self.recv_cq] {
+            let cq = cq.xchg(ptr::null_mut(), Relaxed);
+            if !cq.is_null() {
+                // SAFETY: ours, and the queue pair that used it is gone.
+                unsafe { bindings::ib_free_cq(cq) };
+            }
+        }
+    }
+
+    /// Posts requests that end with one that is signalled. Nothing is posted if this fails,
+    /// but for `EIO`.
+    ///
+    /// # Safety
+    ///
+    /// `first` begins a list of `count` requests which name our slots and live memory, and
+    /// of which only the last is signalled.
+    unsafe fn send(&self, first: *const bindings::ib_send_wr, count: u32) -> Result {
+        let mut send = self.send.lock();
+        match send.phase {
+            Phase::Open => (),
+            Phase::Broken => return Err(EIO),
+            Phase::Idle | Phase::Closed => return Err(ENOTCONN.into()),
+        }
+        let used = send.used.checked_add(count).ok_or(EINVAL)?;
+        if used > self.send_wr {
+            return Err(EAGAIN);
+        }
+        let mut bad = ptr::null();
+        // SAFETY: while the phase is `Open` nobody has begun to drain, so the queue pair is
+        // valid; `first` is what the provider expects by the caller's promise.
+        let ret = unsafe { bindings::dk_ib_post_send(self.qp.load(Relaxed), first, &mut bad) };
+        if ret != 0 {
+            if !bad.is_null() && !ptr::eq(bad, first) {
+                kernel::pr_warn_once!("a provider posted a chain in part ({ret})\n");
+                send.phase = Phase::Broken;
+                return Err(EIO);
+            }
+            return to_result(ret);
+        }
+        // INVARIANT: compared with `send_wr` above.
+        send.used = used;
+        Ok(())
+    }
+
+    /// Takes a slot, posts for it, and frees it if that fails.
+    fn post(slot: &Slot, count: u32, post: impl FnOnce() -> Result) -> Result {
+        slot.claim(count)?;
+        post().inspect_err(|_| {
+            slot.free();
+        })
+    }
+
+    /// Posts a receive of a message or an immediate value.
+    pub(super) fn post_recv(&self, number: u32) -> Result {
+        let slot = self.recvs.get(number)?;
+        let mut sge = self.recv_buffers.sge(number, MESSAGE_BYTES)?;
+        let mut wr = bindings::ib_recv_wr {
+            sg_list: &mut sge,
+            num_sge: 1,
+            ..Default::default()
+        };
+        wr.__bindgen_anon_1.wr_cqe = slot.cqe();
+        Self::post(slot, 1, || {
+            let open = self.recv.lock();
+            if !*open {
+                return Err(ENOTCONN.into());
+            }
+            // SAFETY: nobody has begun to drain, so the queue pair is valid; the request names
+            // a slot of ours, which is claimed, and its buffer.
+            to_result(unsafe { bindings::dk_ib_post_recv(self.qp.load(Relaxed), &wr) })
+        })
+    }
+
+    /// Sends a message.
+    pub(super) fn post_ctrl(&self, number: u32, message: &[u8]) -> Result {
+        if message.is_empty() || message.len() > MESSAGE_BYTES {
+            return Err(EINVAL);
+        }
+        let slot = self.ctrls.get(number)?;
+        let mut sge = self.ctrl_buffers.sge(number, message.len())?;
+        let mut wr = bindings::ib_send_wr {
+            sg_list: &mut sge,
+            num_sge: 1,
+            opcode: bindings::ib_wr_opcode_IB_WR_SEND,
+            send_flags: bindings::ib_send_flags_IB_SEND_SIGNALED,
+            ..Default::default()
+        };
+        wr.__bindgen_anon_1.wr_cqe = slot.cqe();
+        Self::post(slot, 1, || {
+            // SAFETY: the slot is claimed and not posted.
+            unsafe { self.ctrl_buffers.write(number, message)? };
+            // SAFETY: one signalled request of a slot of ours and its buffer.
+            unsafe { self.send(&wr, 1) }
+        })
+    }
+
+    /// Posts a chain of writes, the last with the immediate value.
+    pub(super) fn post_write(
+        &self,
+        number: u32,
+        chain: &mut WriteChain,
+        imm: Option<u32>,
+    ) -> Result {
+        let slot = self.writes.get(number)?;
+        if imm.is_some() && !self.inside.device().write_imm() {
+            return Err(super::unsupported());
+        }
+        if chain.widest() > self.max_sge as usize {
+            return Err(EINVAL);
+        }
+        let bare = chain.is_empty();
+        if bare {
+            imm.ok_or(EINVAL)?;
+            chain.push(0, 0, &[])?;
+        }
+        let count = u32::try_from(chain.len())?;
+        let result = Self::post(slot, count, || {
+            let first = chain.link(slot, imm);
+            // SAFETY: `count` requests of a slot of ours; what memory they name is for their
+            // keys to decide.
+            unsafe { self.send(first, count) }
+        });
+        if bare {
+            chain.clear();
+        }
+        result
+    }
+
+    /// Posts the registration of a segment, which holds the region until it completes.
+    pub(super) fn post_reg(
+        &self,
+        number: u32,
+        region: &Arc<Region>,
+        segment: usize,
+        access: Access,
+    ) -> Result {
+        let slot = self.regs.get(number)?;
+        if !Arc::ptr_eq(region.device(), self.inside.device()) {
+            return Err(EINVAL);
+        }
+        Self::post(slot, 1, || {
+            let (mr, key) = region.begin(segment)?;
+            let mut wr = bindings::ib_reg_wr {
+                wr: bindings::ib_send_wr {
+                    opcode: bindings::ib_wr_opcode_IB_WR_REG_MR,
+                    send_flags: bindings::ib_send_flags_IB_SEND_SIGNALED,
+                    ..Default::default()
+                },
+                mr,
+                key: key.key(),
+                access: access.bits(),
+            };
+            wr.wr.__bindgen_anon_1.wr_cqe = slot.cqe();
+            self.hold(number, Some((region.clone(), segment)));
+            // SAFETY: one signalled request of a slot of ours, whose memory region is held.
+            unsafe { self.send(&wr.wr, 1) }.inspect_err(|_| {
+                drop(self.hold(number, None));
+                region.finish(segment, false);
+            })
+        })
+    }
+
+    /// Exchanges what a registration slot holds.
+    fn hold(&self, number: u32, new: Option<(Arc<Region>, usize)>) -> Option<(Arc<Region>, usize)> {
+        let mut regions = self.regions.lock();
+        match regions.get_mut(number as usize) {
+            Some(place) => core::mem::replace(place, new),
+            None => new,
+        }
+    }
+
+    /// A slot of the send queue completed: its requests make room, and it is free.
+    fn sent(&self, slot: &Slot) {
+        let mut send = self.send.lock();
+        send.used = send.used.saturating_sub(slot.free());
+    }
+}
+
+#[pinned_drop]
+impl<H: Handler> PinnedDrop for Queues<H> {
+    fn drop(self: Pin<&mut Self>) {
+        // Only if making them failed halfway is there something left.
+        self.destroy();
+    }
+}

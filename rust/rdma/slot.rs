@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The places that work requests in flight occupy, and how a completion finds its own.
+//!
+//! C header: [`include/rdma/ib_verbs.h`](srctree/include/rdma/ib_verbs.h)
+//!
+//! Ownership: a queue owns its slots; the hardware holds addresses of their `cqe`s.
+//! Locking: none, a slot is taken by a compare-and-exchange.
+//! Teardown: with the queue, after it was drained.
+
+use crate::bindings;
+use core::mem::size_of;
+use kernel::{
+    alloc::KVVec,
+    prelude::*,
+    sync::atomic::{
+        ordering::{
+            Acquire,
+            Relaxed,
+            Release, //
+        },
+        Atomic, //
+    },
+    types::Opaque, //
+};
+
+/// What the RDMA core calls for a completed work request.
+pub(super) type Done = unsafe extern "C" fn(*mut bindings::ib_cq, *mut bindings::ib_wc);
+
+const SUCCESS: u32 = bindings::ib_wc_status_IB_WC_SUCCESS;
+const FLUSH: u32 = bindings::ib_wc_status_IB_WC_WR_FLUSH_ERR;
+
+/// One work request, or one chain of them.
+pub(super) struct Slot {
+    /// Of the request that completes the slot.
+    cqe: Opaque<bindings::ib_cqe>,
+    /// Of the requests before it, which complete only if they fail.
+    part: Opaque<bindings::ib_cqe>,
+    /// Requests in flight; zero if the slot is free.
+    requests: Atomic<u32>,
+    /// The first status of a part that was not success.
+    status: Atomic<u32>,
+}
+
+impl Slot {
+    pub(super) fn cqe(&self) -> *mut bindings::ib_cqe {
+        self.cqe.get()
+    }
+
+    pub(super) fn part(&self) -> *mut bindings::ib_cqe {
+        self.part.get()
+    }
+
+    /// Takes a free slot for that many requests. `EBUSY` if it is not free.
+    pub(super) fn claim(&self, requests: u32) -> Result {
+        self.requests
+            .cmpxchg(0, requests, Acquire)
+            .map_err(|_| EBUSY)?;
+        self.status.store(SUCCESS, Relaxed);
+        Ok(())
+    }
+
+    /// Frees the slot and returns the requests it was taken for.
+    pub(super) fn free(&self) -> u32 {
+        let requests = self.requests.load(Relaxed);
+        self.requests.store(0, Release);
+        requests
+    }
+
+    /// Notes how a part of the chain ended: the first error stands, but one that is the
+    /// consequence of another does not hide it.
+    pub(super) fn note(&self, status: u32) {
+        let old = self.status.load(Relaxed);
+        if old == SUCCESS || old == FLUSH {
+            self.status.store(status, Relaxed);
+        }
+    }
+
+    /// How the whole chain ended, given how its last request did.
+    pub(super) fn outcome(&self, last: u32) -> u32 {
+        match self.status.load(Relaxed) {
+            SUCCESS => last,
+            FLUSH if last != SUCCESS => last,
+            status => status,
+        }
+    }
+}
+
+/// Slots of one kind. They never move.
+pub(super) struct Slots {
+    list: KVVec<Slot>,
+}
+
+impl Slots {
+    pub(super) fn new(count: u32, done: Done, part: Done) -> Result<Self> {
+        let count = count as usize;
+        let mut list = KVVec::with_capacity(count, GFP_KERNEL)?;
+        for _ in 0..count {
+            list.push(
+                Slot {
+                    cqe: Opaque::new(bindings::ib_cqe { done: Some(done) }),
+                    part: Opaque::new(bindings::ib_cqe { done: Some(part) }),
+                    requests: Atomic::new(0),
+                    status: Atomic::new(SUCCESS),
+                },
+                GFP_KERNEL,
+            )?;
+        }
+        Ok(Self { list })
+    }
+
+    /// `EINVAL` if there is no such slot.
+    pub(super) fn get(&self, index: u32) -> Result<&Slot> {
+        self.list.get(index as usize).ok_or(EINVAL)
+    }
+
+    /// The slot whose `cqe` or `part` that is, and its number.
+    pub(super) fn find(&self, cqe: *mut bindings::ib_cqe) -> Option<(u32, &Slot)> {
+        let distance = cqe.addr().checked_sub(self.list.as_ptr().addr())?;
+        let index = distance.checked_div(size_of::<Slot>())?;
+        let slot = self.list.get(index)?;
+        Some((u32::try_from(index).ok()?, slot))
+    }
+}
+

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The user-space ABI as Rust types, generated from `include/uapi/dmaplane.h`.
+//!
+//! The header is the only source; this file adds what bindgen cannot know: that the structures
+//! may be read from and written to user memory as bytes.
+
+#![allow(non_camel_case_types, missing_docs, clippy::all)]
+
+use kernel::{
+    ffi,
+    transmute::{
+        AsBytes,
+        FromBytes, //
+    }, //
+};
+
+include!(concat!(env!("DMAKIT_GENERATED"), "/uapi_generated.rs"));
+
+/// `DMAPLANE_FOREVER`, of which bindgen makes a signed number.
+pub const FOREVER: u64 = DMAPLANE_FOREVER as i64 as u64;
+
+/// Declares that a structure of the header consists of integers without holes, and how long it
+/// is: the same number that the header asserts for C.
+macro_rules! plain {
+    ($($name:ident: $size:literal),* $(,)?) => {
+        $(
+            const _: () = assert!(core::mem::size_of::<$name>() == $size);
+            // SAFETY: the header's rule is that structures hold integers only, so every bit
+            // pattern is a value.
+            unsafe impl FromBytes for $name {}
+            // SAFETY: the header's rule is that padding is explicit (it is compiled with
+            // `-Wpadded -Werror` by `make check`), so no byte is uninitialised.
+            unsafe impl AsBytes for $name {}
+        )*
+    };
+}
+
+plain! {
+    dmaplane_info: 56,
+    dmaplane_stats: 56,
+    dmaplane_buf_create: 32,
+    dmaplane_buf_query: 56,
+    dmaplane_handle: 16,
+    dmaplane_fabric: 88,
+    dmaplane_fabric_list: 24,
+    dmaplane_region_register: 40,
+    dmaplane_lease_grant: 32,
+    dmaplane_lease_wait: 40,
+    dmaplane_addr: 32,
+    dmaplane_private: 36,
+    dmaplane_endpoint_listen: 48,
+    dmaplane_endpoint_request: 104,
+    dmaplane_endpoint_address: 88,
+    dmaplane_endpoint_connect: 80,
+    dmaplane_endpoint_query: 128,
+    dmaplane_channel_create: 48,
+    dmaplane_ring: 256,
+    dmaplane_sqe: 64,
+    dmaplane_cqe: 32,
+    dmaplane_channel_enter: 40,
+}

@@ -1,0 +1,73 @@
+#!/bin/bash
+#
+# The checks that run nothing: formatting, lints without a single warning, the
+# header as C, C++ and 32-bit C, the safety gate, shellcheck. All are run, in
+# the build root; the failed ones are named at the end.
+
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+cd "$TREE"
+export DMAPLANE_ROOT
+DMAPLANE_ROOT=$("$TREE/scripts/buildroot.sh")
+in_root=$TREE/scripts/in-root
+failed=()
+check() { # NAME CMD…
+	local name=$1
+	shift
+	say "$name"
+	"$@" || failed+=("$name")
+}
+
+kdir=$("$TREE/scripts/kdir.sh")
+
+# The kernel's style for the module, cargo's own for what cargo builds.
+format_module() {
+	find rust src -name '*.rs' -print0 | sort -z |
+		xargs -0r "$in_root" rustfmt --check --edition 2021 --config-path "$kdir/.rustfmt.toml"
+}
+
+lint_module() {
+	local log rc=0
+	log=$(mktemp)
+	scripts/module.sh CLIPPY=1 W=1 2>&1 | tee "$log" || rc=$?
+	if grep -q 'warning:' "$log"; then
+		echo "there are warnings; none is allowed"
+		rc=1
+	fi
+	rm -f "$log"
+	return "$rc"
+}
+
+header() {
+	local file=include/uapi/dmaplane.h flags=(-Wall -Wextra -Werror -pedantic -fsyntax-only -Iinclude/uapi)
+	"$in_root" gcc -std=c11 "${flags[@]}" -x c "$file" &&
+		"$in_root" gcc -std=c11 -m32 "${flags[@]}" -x c "$file" &&
+		"$in_root" g++ -std=c++17 "${flags[@]}" -x c++ "$file"
+}
+
+shell_scripts() {
+	local scripts=()
+	while IFS= read -r -d '' file; do
+		if head -n 1 "$file" | grep -qE '^#(!.*[/ ](ba)?sh|.*shellcheck shell=)'; then scripts+=("$file"); fi
+	done < <(find scripts tests .ci -type f -print0 | sort -z)
+	"$in_root" shellcheck -x -P scripts "${scripts[@]}"
+}
+
+cargo_crate() { # DIR
+	(cd "$1" && "$in_root" cargo fmt --all --check &&
+		"$in_root" cargo clippy --all-targets --target-dir "$TREE/out/clippy-$(basename "$1")" -- -D warnings)
+}
+
+check "format of rust/ and src/" format_module
+check "safety gate" scripts/unsafe-gate.sh
+check "header as C, 32-bit C and C++" header
+check "shellcheck" shell_scripts
+check "clippy and warnings, module" lint_module
+for dir in tools tests/unit; do
+	if [[ -e $dir/Cargo.toml ]]; then check "format and clippy, $dir" cargo_crate "$dir"; fi
+done
+if ((${#failed[@]})); then
+	printf 'failed: %s\n' "${failed[@]}" >&2
+	exit 1
+fi
+say "all checks passed"

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Buffers: zeroed pages near a NUMA node, mapped by user space, registered by regions.
+//!
+//! Ownership: the handle, each mapping and each region hold an `Arc` of the [`Buffer`], which holds
+//! the pages and their charge. The memory goes when the last of them does, never before.
+//! Locking: none; a buffer does not change after creation.
+
+use crate::{
+    context::{
+        Context,
+        Object, //
+    },
+    counters::{
+        Counters,
+        Live,
+        Tally, //
+    },
+    info::MAX_BUFFER,
+    ioctl::Created, //
+};
+use dmakit::{
+    errno::ENOBUFS,
+    mm::{
+        self,
+        map::Mappable,
+        pages::{
+            Pages,
+            Placement, //
+        }, //
+    },
+    uapi, //
+};
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+};
+
+/// Memory owned by a context.
+pub(crate) struct Buffer {
+    pages: Arc<Pages>,
+    node: i32,
+    flags: u32,
+    mappings: Atomic<i32>,
+    _tally: Tally,
+    _bytes: Tally,
+}
+
+impl Buffer {
+    fn new(pages: Pages, node: i32, flags: u32, counters: &Arc<Counters>) -> Result<Arc<Self>> {
+        let bytes = pages.len();
+        let buffer = Self {
+            pages: Arc::new(pages, GFP_KERNEL)?,
+            node,
+            flags,
+            mappings: Atomic::new(0),
+            _tally: Tally::one(counters, Live::Buffers),
+            _bytes: Tally::many(counters, Live::BufferBytes, bytes),
+        };
+        Ok(Arc::new(buffer, GFP_KERNEL)?)
+    }
+
+    /// The memory.
+    pub(crate) fn pages(&self) -> &Arc<Pages> {
+        &self.pages
+    }
+}
+
+impl Mappable for Buffer {
+    fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    fn mapped(&self) {
+        self.mappings.add(1, Relaxed);
+    }
+
+    fn unmapped(&self) {
+        self.mappings.add(-1, Relaxed);
+    }
+}
+
+/// `BUF_CREATE`
+pub(crate) fn create(context: &Context, arg: &mut uapi::dmaplane_buf_create) -> Result<Created> {
+    let strict = arg.flags & uapi::DMAPLANE_BUF_NODE_STRICT != 0;
+    if arg.flags & !uapi::DMAPLANE_BUF_NODE_STRICT != 0 || arg.length == 0 {
+        return Err(EINVAL);
+    }
+    if arg.length > MAX_BUFFER {
+        return Err(EFBIG);
+    }
+    let placement = match (arg.node, strict) {
+        (uapi::DMAPLANE_NODE_ANY, true) => return Err(EINVAL),
+        (uapi::DMAPLANE_NODE_ANY, false) => Placement::Any,
+        (node, _) if !mm::node_online(node) => return Err(ENXIO),
+        (node, true) => Placement::Strict(node),
+        (node, false) => Placement::Prefer(node),
+    };
+    let count = usize::try_from(arg.length.div_ceil(PAGE_SIZE as u64))?;
+    let pages = Pages::new(count, placement)?;
+    let buffer = Buffer::new(pages, arg.node, arg.flags, context.counters())?;
+    arg.handle = context.insert(Object::Buffer(buffer))?;
+    arg.mmap_offset = Context::mmap_offset(arg.handle);
+    Ok(Created(arg.handle))
+}
+
+/// `BUF_QUERY`
+pub(crate) fn query(context: &Context, arg: &mut uapi::dmaplane_buf_query) -> Result {
+    if arg.flags != 0 || arg.pad != 0 {
+        return Err(EINVAL);
+    }
+    let buffer = context.get::<Buffer>(arg.handle)?;
+    let nodes = mm::nr_nodes();
+    if arg.nr_nodes < nodes {
+        return Err(ENOBUFS.into());
+    }
+
+    let mut counts = KVec::from_elem(0u64, usize::try_from(nodes)?, GFP_KERNEL)?;
+    for node in buffer.pages.nodes() {
+        let count = usize::try_from(node).ok().and_then(|n| counts.get_mut(n));
+        let count = count.ok_or(EIO)?;
+        *count = count.saturating_add(1);
+    }
+    let mut out = UserSlice::new(
+        UserPtr::from_addr(usize::try_from(arg.node_pages)?),
+        core::mem::size_of_val(&counts[..]),
+    )
+    .writer();
+    for count in &counts {
+        out.write(count)?;
+    }
+
+    arg.nr_nodes = nodes;
+    arg.length = buffer.pages.len();
+    arg.pages = buffer.pages.count() as u64;
+    arg.node = buffer.node;
+    arg.create_flags = buffer.flags;
+    arg.mappings = u32::try_from(buffer.mappings.load(Relaxed)).unwrap_or(0);
+    Ok(())
+}
+
+/// `BUF_DESTROY`
+pub(crate) fn destroy(context: &Context, arg: &mut uapi::dmaplane_handle) -> Result {
+    if arg.flags != 0 || arg.pad != 0 {
+        return Err(EINVAL);
+    }
+    drop(context.remove::<Buffer>(arg.handle)?);
+    Ok(())
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Channels: submission and completion rings in memory shared with user space.
+//!
+//! Ownership: the handle holds the [`Channel`]; the channel, mappings, endpoints and entries in
+//! flight hold its [`CompletionRing`], which holds nothing that holds it.
+//! Locking: `sq` serialises submission and is held while entries are issued, so it is outside the
+//! context table and endpoints. No user copy happens under it: the rings are kernel memory.
+//! Teardown: closing is refused while an endpoint delivers to the ring.
+
+mod ring;
+mod submit;
+
+pub(crate) use self::{
+    ring::CompletionRing,
+    submit::Ticket, //
+};
+
+use self::ring::Layout;
+use crate::{
+    context::{
+        Context,
+        Object, //
+    },
+    counters::{
+        Live,
+        Tally, //
+    },
+    info::MAX_RING_ENTRIES,
+    ioctl::Created,
+    wait::Patience, //
+};
+use dmakit::{
+    errno::EBADFD,
+    uapi, //
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
+};
+
+/// A pair of rings.
+#[pin_data]
+pub(crate) struct Channel {
+    ring: Arc<CompletionRing>,
+    /// Index of the next entry to take, the kernel's own.
+    #[pin]
+    sq: Mutex<u32>,
+    _tally: Tally,
+}
+
+impl Channel {
+    /// Where completions go.
+    pub(crate) fn ring(&self) -> &Arc<CompletionRing> {
+        &self.ring
+    }
+
+    /// Takes up to `count` entries. Returns how many; `EBUSY` if the first has no room for its
+    /// completion.
+    fn submit(&self, context: &Context, count: u32) -> Result<u32> {
+        let mut head = self.sq.lock();
+        let count = count.min(self.ring.submissions(*head)?);
+        for taken in 0..count {
+            if !self.ring.reserve()? {
+                return match taken {
+                    0 => Err(EBUSY),
+                    _ => Ok(taken),
+                };
+            }
+            let sqe = self.ring.submission(*head)?;
+            *head = head.wrapping_add(1);
+            self.ring.publish_sq_head(*head);
+            submit::issue(context, &self.ring, &sqe);
+        }
+        Ok(count)
+    }
+}
+
+/// `CHANNEL_CREATE`
+pub(crate) fn create(
+    context: &Context,
+    arg: &mut uapi::dmaplane_channel_create,
+) -> Result<Created> {
+    if arg.flags != 0
+        || arg.pad != 0
+        || !arg.sq_entries.is_power_of_two()
+        || !arg.cq_entries.is_power_of_two()
+    {
+        return Err(EINVAL);
+    }
+    if arg.sq_entries > MAX_RING_ENTRIES || arg.cq_entries > MAX_RING_ENTRIES {
+        return Err(EFBIG);
+    }
+    let layout = Layout::new(arg.sq_entries, arg.cq_entries);
+    let ring = CompletionRing::new(layout, context.counters())?;
+    let channel = Arc::pin_init(
+        pin_init!(Channel {
+            ring,
+            sq <- new_mutex!(0),
+            _tally: Tally::one(context.counters(), Live::Channels),
+        }),
+        GFP_KERNEL,
+    )?;
+    arg.handle = context.insert(Object::Channel(channel))?;
+    arg.sqes_offset = layout.sqes;
+    arg.cqes_offset = layout.cqes;
+    arg.mmap_offset = Context::mmap_offset(arg.handle);
+    arg.mmap_length = u64::from(layout.length);
+    Ok(Created(arg.handle))
+}
+
+/// `CHANNEL_ENTER`
+pub(crate) fn enter(context: &Context, arg: &mut uapi::dmaplane_channel_enter) -> Result {
+    if arg.flags != 0 || arg.pad != 0 {
+        return Err(EINVAL);
+    }
+    let channel = context.get::<Channel>(arg.channel)?;
+    let ring = channel.ring();
+    if arg.min_complete > ring.cq_entries() {
+        return Err(EINVAL);
+    }
+    if ring.status().poisoned {
+        return Err(EBADFD.into());
+    }
+    if ring.status().starved {
+        context.replenish();
+    }
+    let submitted = match arg.to_submit {
+        0 => 0,
+        count => channel.submit(context, count)?,
+    };
+    let waited = ring.wait(arg.min_complete, Patience::new(arg.timeout_ns));
+    arg.submitted = submitted;
+    arg.available = match waited {
+        Ok(available) => available,
+        // What was submitted must be told: the caller sees from `available` how the wait ended.
+        Err(_) if submitted > 0 => ring.available()?,
+        Err(error) => return Err(error),
+    };
+    Ok(())
+}
+
+/// `CHANNEL_CLOSE`
+pub(crate) fn close(context: &Context, arg: &mut uapi::dmaplane_handle) -> Result {
+    if arg.flags != 0 || arg.pad != 0 {
+        return Err(EINVAL);
+    }
+    drop(context.remove_if::<Channel>(arg.handle, |channel| channel.ring.retire())?);
+    Ok(())
+}

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The shared memory of a channel, and the kernel's account of its completion ring.
+//!
+//! A place in the ring is reserved before anything that will complete is started, so a completion
+//! always has room. User space can write to all of this memory: the kernel's own indices are kept
+//! here, and what is read from the memory is only ever compared with them.
+//!
+//! Ownership: see [`super`].
+//! Locking: `state` is a leaf spinlock, taken with anything else held.
+//! Teardown: the memory goes with the last mapping, endpoint, entry and handle.
+
+use crate::{
+    counters::{
+        Counters,
+        Total, //
+    },
+    pure::ring::{
+        self,
+        Completions,
+        Corrupt, //
+    },
+    wait::Patience, //
+};
+use core::mem::{
+    offset_of,
+    size_of, //
+};
+use dmakit::{
+    errno::EBADFD,
+    mm::{
+        map::Mappable,
+        pages::{
+            Pages,
+            Placement, //
+        },
+        shared::Shared, //
+    },
+    uapi, //
+};
+use kernel::{
+    fs::File,
+    new_spinlock,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        poll::{
+            PollCondVar,
+            PollTable, //
+        },
+        Arc,
+        SpinLock, //
+    }, //
+};
+
+const SQ_HEAD: usize = offset_of!(uapi::dmaplane_ring, sq_head);
+const SQ_TAIL: usize = offset_of!(uapi::dmaplane_ring, sq_tail);
+const CQ_HEAD: usize = offset_of!(uapi::dmaplane_ring, cq_head);
+const CQ_TAIL: usize = offset_of!(uapi::dmaplane_ring, cq_tail);
+const FLAGS: usize = offset_of!(uapi::dmaplane_ring, flags);
+
+/// Where things are in the mapping.
+#[derive(Clone, Copy)]
+pub(super) struct Layout {
+    sq_entries: u32,
+    cq_entries: u32,
+    /// Offset of the submission entries.
+    pub(super) sqes: u32,
+    /// Offset of the completion entries.
+    pub(super) cqes: u32,
+    /// Length in whole pages.
+    pub(super) length: u32,
+}
+
+impl Layout {
+    /// For ring sizes within the limits, which keep all of this far from overflow.
+    pub(super) fn new(sq_entries: u32, cq_entries: u32) -> Self {
+        let sqes = size_of::<uapi::dmaplane_ring>() as u32;
+        let cqes = sqes.saturating_add(
+            sq_entries.saturating_mul(size_of::<uapi::dmaplane_sqe>() as u32),
+        );
+        let end = cqes.saturating_add(
+            cq_entries.saturating_mul(size_of::<uapi::dmaplane_cqe>() as u32),
+        );
+        Self {
+            sq_entries,
+            cq_entries,
+            sqes,
+            cqes,
+            length: end.next_multiple_of(PAGE_SIZE as u32),
+        }
+    }
+}
+
+/// The memory of both rings, and the account of completions.
+#[pin_data]
+pub(crate) struct CompletionRing {
+    layout: Layout,
+    memory: Shared,
+    counters: Arc<Counters>,
+    #[pin]
+    state: SpinLock<State>,
+    #[pin]
+    changed: PollCondVar,
+}
+
+struct State {
+    completions: Completions,
+    /// Endpoints that deliver here.
+    endpoints: u32,
+    /// The handle is gone.
+    retired: bool,
+    flags: u32,
+}
+
+/// What a waiter wants to know.
+pub(crate) struct Status {
+    /// Completions can be reaped.
+    pub(crate) available: bool,
+    /// User space broke the indices.
+    pub(crate) poisoned: bool,
+    /// An endpoint has receives to post and found no room.
+    pub(crate) starved: bool,
+}
+
+impl CompletionRing {
+    pub(super) fn new(layout: Layout, counters: &Arc<Counters>) -> Result<Arc<Self>> {
+        let count = usize::try_from(layout.length)? / PAGE_SIZE;
+        let pages = Arc::new(Pages::new(count, Placement::Any)?, GFP_KERNEL)?;
+        let memory = Shared::new(pages)?;
+        memory.write(
+            0,
+            &uapi::dmaplane_ring {
+                sq_mask: layout.sq_entries.wrapping_sub(1),
+                cq_mask: layout.cq_entries.wrapping_sub(1),
+                ..Default::default()
+            },
+        )?;
+        let counters = counters.clone();
+        Arc::pin_init(
+            pin_init!(Self {
+                layout,
+                memory,
+                counters,
+                state <- new_spinlock!(State {
+                    completions: Completions::new(layout.cq_entries),
+                    endpoints: 0,
+                    retired: false,
+                    flags: 0,
+                }),
+                changed <- kernel::new_poll_condvar!(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Size of the completion ring.
+    pub(crate) fn cq_entries(&self) -> u32 {
+        self.layout.cq_entries
+    }
+
+    /// Entries that user space has submitted past `head`.
+    pub(super) fn submissions(&self, head: u32) -> Result<u32> {
+        let tail = self.memory.load_acquire(SQ_TAIL)?;
+        ring::distance(head, tail, self.layout.sq_entries)
+            .map_err(|Corrupt| self.poison(&mut self.state.lock()))
+    }
+
+    /// A copy of the submission entry at `index`.
+    pub(super) fn submission(&self, index: u32) -> Result<uapi::dmaplane_sqe> {
+        let slot = index & self.layout.sq_entries.wrapping_sub(1);
+        self.memory.read(at::<uapi::dmaplane_sqe>(self.layout.sqes, slot))
+    }
+
+    /// Tells user space which entries were taken.
+    pub(super) fn publish_sq_head(&self, head: u32) {
+        self.counters.count(Total::Submitted);
+        // The offset is inside the mapping, so this cannot fail.
+        let _ = self.memory.store_release(SQ_HEAD, head);
+    }
+
+    /// Reserves a place for one completion; `false` if there is no room.
+    pub(super) fn reserve(&self) -> Result<bool> {
+        Ok(self.reserve_up_to(1)? == 1)
+    }
+
+    /// Reserves up to `n` places, returns how many.
+    fn reserve_up_to(&self, n: u32) -> Result<u32> {
+        let mut state = self.state.lock();
+        let head = self.memory.load_acquire(CQ_HEAD)?;
+        let reserved = state.completions.reserve_up_to(head, n);
+        reserved.map_err(|Corrupt| self.poison(&mut state))
+    }
+
+    /// Reserves one place for a receive; if there is no room, user space is asked to come back.
+    pub(crate) fn reserve_receive(&self) -> bool {
+        if matches!(self.reserve(), Ok(true)) {
+            return true;
+        }
+        // Ask first, look again after: a user that reaps in between sees the request.
+        self.set_flag(uapi::DMAPLANE_RING_NEED_ENTER, true);
+        matches!(self.reserve(), Ok(true))
+    }
+
+    /// Gives back reserved places.
+    pub(crate) fn unreserve(&self, n: u32) {
+        self.state.lock().completions.release(n);
+    }
+
+    /// Withdraws that request: all endpoints are about to look for room again.
+    pub(crate) fn unstarve(&self) {
+        self.set_flag(uapi::DMAPLANE_RING_NEED_ENTER, false);
+    }
+
+    /// An endpoint will deliver here: reserves `receives` places or none (`EBUSY`).
+    pub(crate) fn attach(&self, receives: u32) -> Result {
+        let reserved = self.reserve_up_to(receives)?;
+        let mut state = self.state.lock();
+        if reserved < receives {
+            state.completions.release(reserved);
+            return Err(EBUSY);
+        }
+        if state.retired {
+            state.completions.release(reserved);
+            return Err(ENOENT);
+        }
+        state.endpoints = state.endpoints.saturating_add(1);
+        Ok(())
+    }
+
+    /// An endpoint delivers here no more, and gives back places of receives that never came.
+    pub(crate) fn detach(&self, receives: u32) {
+        let mut state = self.state.lock();
+        state.completions.release(receives);
+        state.endpoints = state.endpoints.saturating_sub(1);
+    }
+
+    /// The handle goes away; `EBUSY` while endpoints deliver here.
+    pub(super) fn retire(&self) -> Result {
+        let mut state = self.state.lock();
+        if state.endpoints > 0 {
+            return Err(EBUSY);
+        }
+        state.retired = true;
+        Ok(())
+    }
+
+    /// Fills a reserved place with the completion of a submitted entry.
+    pub(crate) fn complete(&self, cqe: &uapi::dmaplane_cqe) {
+        self.counters.count(Total::Completed);
+        self.push(cqe);
+    }
+
+    /// Fills a reserved place with a message received.
+    pub(crate) fn receive(&self, cqe: &uapi::dmaplane_cqe) {
+        self.counters.count(Total::Received);
+        self.push(cqe);
+    }
+
+    fn push(&self, cqe: &uapi::dmaplane_cqe) {
+        let mut state = self.state.lock();
+        let slot = state.completions.push();
+        let offset = at::<uapi::dmaplane_cqe>(self.layout.cqes, slot);
+        // The offsets are inside the mapping, so these cannot fail.
+        let _ = self.memory.write(offset, cqe);
+        let _ = self.memory.store_release(CQ_TAIL, state.completions.tail());
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Waits until `min` completions can be reaped; returns how many can.
+    pub(super) fn wait(&self, min: u32, mut patience: Patience) -> Result<u32> {
+        let mut state = self.state.lock();
+        loop {
+            if state.flags & uapi::DMAPLANE_RING_POISONED != 0 {
+                return Err(EBADFD.into());
+            }
+            let available = self.count_available(&mut state)?;
+            if available >= min {
+                return Ok(available);
+            }
+            patience.wait(&self.changed, &mut state)?;
+        }
+    }
+
+    /// Completions that can be reaped now.
+    pub(super) fn available(&self) -> Result<u32> {
+        self.count_available(&mut self.state.lock())
+    }
+
+    fn count_available(&self, state: &mut State) -> Result<u32> {
+        let head = self.memory.load_acquire(CQ_HEAD)?;
+        let available = state.completions.available(head);
+        available.map_err(|Corrupt| self.poison(state))
+    }
+
+    /// How things are.
+    pub(crate) fn status(&self) -> Status {
+        let mut state = self.state.lock();
+        let available = matches!(self.count_available(&mut state), Ok(count) if count > 0);
+        Status {
+            available,
+            poisoned: state.flags & uapi::DMAPLANE_RING_POISONED != 0,
+            starved: state.flags & uapi::DMAPLANE_RING_NEED_ENTER != 0,
+        }
+    }
+
+    /// Registers a poller for changes.
+    pub(crate) fn register_wait(&self, file: &File, table: &PollTable<'_>) {
+        table.register_wait(file, &self.changed);
+    }
+
+    fn poison(&self, state: &mut State) -> Error {
+        state.flags |= uapi::DMAPLANE_RING_POISONED;
+        let _ = self.memory.store_release(FLAGS, state.flags);
+        self.changed.notify_all();
+        EBADFD.into()
+    }
+
+    fn set_flag(&self, flag: u32, on: bool) {
+        let mut state = self.state.lock();
+        match on {
+            true => state.flags |= flag,
+            false => state.flags &= !flag,
+        }
+        let _ = self.memory.store_release(FLAGS, state.flags);
+    }
+}
+
+impl Mappable for CompletionRing {
+    fn pages(&self) -> &Pages {
+        self.memory.pages()
+    }
+}
+
+/// Offset of entry `slot` of an array of `T` at `base`.
+fn at<T>(base: u32, slot: u32) -> usize {
+    (base as usize).saturating_add((slot as usize).saturating_mul(size_of::<T>()))
+}

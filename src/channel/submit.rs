@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a submission entry asks for: parsed from a private copy, checked, then handed on as a
+//! typed command. An entry that is wrong gets its completion here.
+
+use super::CompletionRing;
+use crate::{
+    context::Context,
+    endpoint::{
+        send::Write,
+        Endpoint, //
+    },
+    info::MAX_TRANSFER, //
+};
+use dmakit::{
+    errno::EOPNOTSUPP,
+    uapi, //
+};
+use kernel::{
+    error::Error,
+    prelude::*,
+    sync::Arc,
+    transmute::AsBytes, //
+};
+
+/// An accepted entry: it has a place in the completion ring, and is completed exactly once.
+pub(crate) struct Ticket {
+    ring: Arc<CompletionRing>,
+    user_data: u64,
+    endpoint: u32,
+    opcode: u8,
+    done: bool,
+}
+
+impl Ticket {
+    /// Completes the entry with a number of bytes.
+    pub(crate) fn succeed(mut self, bytes: u32) {
+        self.finish(i32::try_from(bytes).unwrap_or(i32::MAX), 0);
+    }
+
+    /// Completes the entry with an error, and the status of the adapter if it gave one.
+    pub(crate) fn fail(mut self, error: Error, status: u32) {
+        self.finish(error.to_errno(), status);
+    }
+
+    fn finish(&mut self, res: i32, status: u32) {
+        self.done = true;
+        self.ring.complete(&uapi::dmaplane_cqe {
+            user_data: self.user_data,
+            res,
+            endpoint: self.endpoint,
+            imm: 0,
+            opcode: self.opcode,
+            wc_status: u8::try_from(status).unwrap_or(u8::MAX),
+            pad0: 0,
+            pad1: 0,
+        });
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.done {
+            self.finish(EIO.to_errno(), 0);
+        }
+    }
+}
+
+/// Does what an entry asks for. Its completion has a place reserved in `ring`.
+pub(super) fn issue(context: &Context, ring: &Arc<CompletionRing>, sqe: &uapi::dmaplane_sqe) {
+    let ticket = Ticket {
+        ring: ring.clone(),
+        user_data: sqe.user_data,
+        endpoint: sqe.endpoint,
+        opcode: sqe.opcode,
+        done: false,
+    };
+    match u32::from(sqe.opcode) {
+        uapi::DMAPLANE_OP_NOP => match nop(sqe) {
+            Ok(()) => ticket.succeed(0),
+            Err(error) => ticket.fail(error, 0),
+        },
+        uapi::DMAPLANE_OP_WRITE_IMM => match write_imm(context, sqe) {
+            Ok((endpoint, write)) => endpoint.submit(write, ticket),
+            Err(error) => ticket.fail(error, 0),
+        },
+        _ => ticket.fail(EOPNOTSUPP.into(), 0),
+    }
+}
+
+fn nop(sqe: &uapi::dmaplane_sqe) -> Result {
+    let used = uapi::dmaplane_sqe {
+        opcode: sqe.opcode,
+        user_data: sqe.user_data,
+        ..Default::default()
+    };
+    match sqe.as_bytes() == used.as_bytes() {
+        true => Ok(()),
+        false => Err(EINVAL),
+    }
+}
+
+fn write_imm(context: &Context, sqe: &uapi::dmaplane_sqe) -> Result<(Arc<Endpoint>, Write)> {
+    if sqe.flags != 0 || sqe.pad0 != 0 || sqe.pad1 != [0; 2] {
+        return Err(EINVAL);
+    }
+    if sqe.length > MAX_TRANSFER {
+        return Err(EFBIG);
+    }
+    let endpoint = context.get::<Endpoint>(sqe.endpoint)?;
+    let region = match (sqe.length, sqe.region) {
+        (0, 0) => None,
+        (_, handle) => Some(context.use_region(handle)?),
+    };
+    let write = Write {
+        region,
+        lease: sqe.lease,
+        local: sqe.local_offset,
+        remote: sqe.remote_offset,
+        length: sqe.length,
+        imm: sqe.imm,
+    };
+    Ok((endpoint, write))
+}

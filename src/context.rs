@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One open of the device: the table of its objects, and their end.
+//!
+//! Ownership: the file holds the [`Context`], the registry in [`Device`] holds it until `release`.
+//! The table holds each object with a handle; objects hold those that they need, never the context.
+//! Locking: `objects` protects the table only. It is taken inside a channel's submission lock and
+//! outside an endpoint's, and no user copy happens under it.
+//! Teardown: [`teardown`] ends the objects in order when the file is released.
+
+mod teardown;
+
+use crate::{
+    buffer::Buffer,
+    channel::Channel,
+    counters::{
+        Counters,
+        Live,
+        Tally, //
+    },
+    device::Device,
+    endpoint::{
+        listen::Listener,
+        Ending,
+        Endpoint,
+        Owned, //
+    },
+    fabric::Fabric,
+    info::MAX_OBJECTS,
+    ioctl,
+    pure::handle::{
+        InsertError,
+        Slot,
+        Slots,
+        Table, //
+    },
+    region::{
+        Region,
+        RegionUse, //
+    }, //
+};
+use dmakit::{
+    chardev::{
+        CharDevice,
+        Events, //
+    },
+    mm::map::NewMapping, //
+};
+use kernel::{
+    fs::File,
+    new_mutex,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        poll::PollTable,
+        Arc,
+        ArcBorrow,
+        Mutex, //
+    }, //
+};
+
+/// mmap offsets of different handles are so far apart (as powers of two).
+const MMAP_SHIFT: u32 = 31;
+
+/// What a handle can mean.
+pub(crate) enum Object {
+    Buffer(Arc<Buffer>),
+    Region(Arc<Region>),
+    Channel(Arc<Channel>),
+    Listener(Owned<Listener>),
+    Endpoint(Owned<Endpoint>),
+}
+
+/// A kind of object that handles can be resolved to.
+pub(crate) trait Kind {
+    /// The object, if it is of this kind.
+    fn of(object: &Object) -> Option<&Arc<Self>>;
+}
+
+macro_rules! kinds {
+    ($($kind:ident => |$object:ident| $arc:expr),* $(,)?) => {
+        $(
+            impl Kind for $kind {
+                fn of(object: &Object) -> Option<&Arc<Self>> {
+                    match object {
+                        Object::$kind($object) => Some($arc),
+                        _ => None,
+                    }
+                }
+            }
+        )*
+    };
+}
+
+kinds! {
+    Buffer => |object| object,
+    Region => |object| object,
+    Channel => |object| object,
+    Listener => |object| object.shared(),
+    Endpoint => |object| object.shared(),
+}
+
+/// The slots of the table.
+struct Memory(KVVec<Slot<Object>>);
+
+impl Slots<Object> for Memory {
+    fn slots(&self) -> &[Slot<Object>] {
+        &self.0
+    }
+
+    fn slots_mut(&mut self) -> &mut [Slot<Object>] {
+        &mut self.0
+    }
+
+    fn push(&mut self, slot: Slot<Object>) -> Result<(), Slot<Object>> {
+        match self.0.reserve(1, GFP_KERNEL) {
+            Ok(()) => self.0.push_within_capacity(slot).map_err(|error| error.0),
+            Err(_) => Err(slot),
+        }
+    }
+}
+
+type Objects = Table<Object, Memory>;
+
+/// One open of `/dev/dmaplane`.
+#[pin_data]
+pub(crate) struct Context {
+    device: Arc<Device>,
+    counters: Arc<Counters>,
+    #[pin]
+    objects: Mutex<Objects>,
+    _tally: Tally,
+}
+
+impl Context {
+    /// The module's state.
+    pub(crate) fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    /// Counters of this context.
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Where to mmap the object of a handle.
+    pub(crate) fn mmap_offset(handle: u32) -> u64 {
+        u64::from(handle) << MMAP_SHIFT
+    }
+
+    /// Gives an object a handle. `EMFILE` if there are too many.
+    pub(crate) fn insert(&self, object: Object) -> Result<u32> {
+        let mut objects = self.objects.lock();
+        let (error, object) = match objects.insert(object) {
+            Ok(handle) => return Ok(handle),
+            Err(failure) => failure,
+        };
+        drop(objects);
+        drop(object);
+        Err(match error {
+            InsertError::Full => EMFILE,
+            InsertError::NoMemory => ENOMEM,
+        })
+    }
+
+    /// The object of a handle. `ENOENT` if there is none, `EBADF` if it is of another kind.
+    pub(crate) fn get<K: Kind>(&self, handle: u32) -> Result<Arc<K>> {
+        let objects = self.objects.lock();
+        let object = objects.get(handle).ok_or(ENOENT)?;
+        Ok(K::of(object).ok_or(EBADF)?.clone())
+    }
+
+    /// A region for an entry in flight; it cannot be deregistered meanwhile.
+    pub(crate) fn use_region(&self, handle: u32) -> Result<RegionUse> {
+        let objects = self.objects.lock();
+        let object = objects.get(handle).ok_or(ENOENT)?;
+        Ok(Region::enter(Region::of(object).ok_or(EBADF)?))
+    }
+
+    /// Takes an object out of the table.
+    pub(crate) fn remove<K: Kind>(&self, handle: u32) -> Result<Object> {
+        self.remove_if::<K>(handle, |_| Ok(()))
+    }
+
+    /// Takes an object out of the table if `check`, called under the table's lock, agrees.
+    pub(crate) fn remove_if<K: Kind>(
+        &self,
+        handle: u32,
+        check: impl FnOnce(&K) -> Result,
+    ) -> Result<Object> {
+        let mut objects = self.objects.lock();
+        let object = objects.get(handle).ok_or(ENOENT)?;
+        check(K::of(object).ok_or(EBADF)?)?;
+        objects.remove(handle).ok_or(ENOENT)
+    }
+
+    /// Takes an object that user space never learnt of out of the table, and ends it.
+    pub(crate) fn discard(&self, handle: u32) {
+        let object = self.objects.lock().remove(handle);
+        drop(object);
+    }
+
+    /// Ends whatever uses a fabric; the handles stay.
+    pub(crate) fn revoke(&self, fabric: &Arc<Fabric>) {
+        while let Some(endpoint) = self.find::<Endpoint>(|endpoint| endpoint.is_live_on(fabric)) {
+            endpoint.end(ENODEV);
+        }
+        while let Some(region) = self.find::<Region>(|region| region.is_live_on(fabric)) {
+            region.revoke();
+        }
+    }
+
+    /// Lets endpoints post the receives that they had no room for in their completion rings.
+    pub(crate) fn replenish(&self) {
+        let objects = self.objects.lock();
+        for (_, object) in objects.iter() {
+            if let Some(channel) = Channel::of(object) {
+                channel.ring().unstarve();
+            }
+        }
+        for (_, object) in objects.iter() {
+            if let Some(endpoint) = Endpoint::of(object) {
+                endpoint.replenish();
+            }
+        }
+    }
+
+    fn find<K: Kind>(&self, wanted: impl Fn(&K) -> bool) -> Option<Arc<K>> {
+        let objects = self.objects.lock();
+        let found = objects
+            .iter()
+            .filter_map(|(_, object)| K::of(object))
+            .find(|object| wanted(object))
+            .cloned();
+        found
+    }
+}
+
+impl CharDevice for Context {
+    type Shared = Device;
+
+    fn open(device: &Arc<Device>) -> Result<Arc<Self>> {
+        let counters = Counters::new(Some(device.counters().clone()))?;
+        let tally = Tally::one(&counters, Live::Contexts);
+        let context = Arc::pin_init(
+            pin_init!(Self {
+                device: device.clone(),
+                counters,
+                objects <- new_mutex!(Table::new(Memory(KVVec::new()), MAX_OBJECTS)),
+                _tally: tally,
+            }),
+            GFP_KERNEL,
+        )?;
+        device.enlist(context.clone())?;
+        Ok(context)
+    }
+
+    fn release(this: Arc<Self>) {
+        this.device.delist(&this);
+        let all = core::mem::replace(
+            &mut *this.objects.lock(),
+            Table::new(Memory(KVVec::new()), 0),
+        );
+        teardown::run(all);
+    }
+
+    fn ioctl(this: ArcBorrow<'_, Self>, command: u32, arg: usize) -> Result<isize> {
+        ioctl::run(&this, command, arg).map(|()| 0)
+    }
+
+    fn poll(&self, file: &File, table: &PollTable<'_>) -> Events {
+        let mut events = Events::default();
+        let mut starved = false;
+        let objects = self.objects.lock();
+        for (_, object) in objects.iter() {
+            if let Some(channel) = Channel::of(object) {
+                let ring = channel.ring();
+                ring.register_wait(file, table);
+                let status = ring.status();
+                events.readable |= status.available;
+                events.error |= status.poisoned;
+                starved |= status.starved;
+            }
+        }
+        drop(objects);
+        if starved {
+            self.replenish();
+        }
+        events
+    }
+
+    fn mmap(&self, mapping: &NewMapping<'_>) -> Result {
+        if !mapping.is_shared() {
+            return Err(EINVAL);
+        }
+        let handle = u32::try_from(mapping.offset() >> MMAP_SHIFT).map_err(|_| ENOENT)?;
+        let inside = mapping.offset() & ((1 << MMAP_SHIFT) - 1);
+        let first = usize::try_from(inside)? / PAGE_SIZE;
+        enum Shown {
+            Buffer(Arc<Buffer>),
+            Channel(Arc<Channel>),
+        }
+        let shown = match self.objects.lock().get(handle).ok_or(ENOENT)? {
+            Object::Buffer(buffer) => Shown::Buffer(buffer.clone()),
+            Object::Channel(channel) => Shown::Channel(channel.clone()),
+            _ => return Err(EBADF),
+        };
+        match shown {
+            Shown::Buffer(buffer) => mapping.show(buffer, first),
+            Shown::Channel(channel) => mapping.show(channel.ring().clone(), first),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How many objects of each kind are alive, per context and in all.
+//!
+//! Ownership: an object holds a [`Tally`]; dropping the object is what takes it off the count, so
+//! the count cannot differ from what is alive.
+//! Locking: none, the counters are atomic.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+
+/// Kinds of things that live.
+#[derive(Clone, Copy)]
+pub(crate) enum Live {
+    Contexts,
+    Buffers,
+    BufferBytes,
+    Regions,
+    Endpoints,
+    Channels,
+    Fabrics,
+}
+
+/// Names of the kinds, in the order of [`Live`].
+pub(crate) const LIVE_NAMES: [&str; 7] = [
+    "contexts",
+    "buffers",
+    "buffer_bytes",
+    "regions",
+    "endpoints",
+    "channels",
+    "fabrics",
+];
+
+/// Things that happened since the context was opened.
+#[derive(Clone, Copy)]
+pub(crate) enum Total {
+    Submitted,
+    Completed,
+    Received,
+}
+
+/// A set of counters; what is counted here is counted in the parent too.
+pub(crate) struct Counters {
+    parent: Option<Arc<Counters>>,
+    live: [Atomic<i64>; LIVE_NAMES.len()],
+    totals: [Atomic<i64>; 3],
+}
+
+impl Counters {
+    /// Makes counters at zero.
+    pub(crate) fn new(parent: Option<Arc<Counters>>) -> Result<Arc<Self>> {
+        Ok(Arc::new(
+            Self {
+                parent,
+                live: [const { Atomic::new(0) }; LIVE_NAMES.len()],
+                totals: [const { Atomic::new(0) }; 3],
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    /// How many of a kind are alive.
+    pub(crate) fn live(&self, kind: Live) -> u64 {
+        self.all_live().nth(kind as usize).unwrap_or(0)
+    }
+
+    /// How many are alive, in the order of [`LIVE_NAMES`].
+    pub(crate) fn all_live(&self) -> impl Iterator<Item = u64> + '_ {
+        self.live
+            .iter()
+            .map(|count| u64::try_from(count.load(Relaxed)).unwrap_or(0))
+    }
+
+    /// How often something happened.
+    pub(crate) fn total(&self, kind: Total) -> u64 {
+        self.totals
+            .get(kind as usize)
+            .map_or(0, |count| u64::try_from(count.load(Relaxed)).unwrap_or(0))
+    }
+
+    /// Notes that something happened.
+    pub(crate) fn count(&self, kind: Total) {
+        if let Some(count) = self.totals.get(kind as usize) {
+            count.add(1, Relaxed);
+        }
+    }
+
+    fn add(&self, kind: Live, amount: i64) {
+        if let Some(count) = self.live.get(kind as usize) {
+            count.add(amount, Relaxed);
+        }
+        if let Some(parent) = &self.parent {
+            parent.add(kind, amount);
+        }
+    }
+}
+
+/// Something alive that is counted.
+pub(crate) struct Tally {
+    counters: Arc<Counters>,
+    kind: Live,
+    amount: i64,
+}
+
+impl Tally {
+    /// Counts one object.
+    pub(crate) fn one(counters: &Arc<Counters>, kind: Live) -> Self {
+        Self::many(counters, kind, 1)
+    }
+
+    /// Counts `amount` units.
+    pub(crate) fn many(counters: &Arc<Counters>, kind: Live, amount: u64) -> Self {
+        let amount = i64::try_from(amount).unwrap_or(i64::MAX);
+        counters.add(kind, amount);
+        Self {
+            counters: counters.clone(),
+            kind,
+            amount,
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.counters.add(self.kind, -self.amount);
+    }
+}

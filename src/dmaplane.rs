@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! dmaplane: a kernel-level owner for the buffers that AI data paths move.
+//!
+//! One open of `/dev/dmaplane` is one [`context`]. It owns [`buffer`]s, [`region`]s registered for
+//! RDMA, [`endpoint`]s (connected queue pairs with flow control) and [`channel`]s (submission and
+//! completion rings in shared memory). `docs/architecture.md` describes how they belong together;
+//! this crate is the policy and has no `unsafe`, which all lives in `dmakit`.
+//!
+//! Lock order, outer to inner: device registries, channel submission, context table, endpoint,
+//! completion ring.
+
+#![deny(unsafe_code, missing_docs)]
+
+mod buffer;
+mod channel;
+mod context;
+mod counters;
+mod debug;
+mod device;
+mod endpoint;
+mod fabric;
+mod fifo;
+mod info;
+mod ioctl;
+pub mod pure;
+mod region;
+mod wait;
+
+use dmakit::{
+    chardev,
+    rdma::client, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+module! {
+    type: Dmaplane,
+    name: "dmaplane",
+    authors: ["The dmaplane authors"],
+    description: "Buffers, channels and RDMA endpoints for AI data paths",
+    license: "GPL",
+}
+
+/// The module. Fields are dropped in this order: no new opens, then no more RDMA devices.
+#[pin_data]
+struct Dmaplane {
+    #[pin]
+    chardev: chardev::Registration<context::Context>,
+    fabrics: client::Registration<fabric::Client>,
+    debug: debug::Debug,
+    device: Arc<device::Device>,
+}
+
+impl kernel::InPlaceModule for Dmaplane {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            device: device::Device::new()?,
+            debug: debug::Debug::new(device)?,
+            fabrics: client::Registration::new(c"dmaplane", fabric::Client::new(device.clone()))?,
+            chardev <- chardev::Registration::new(c"dmaplane", module, device.clone()),
+        })
+    }
+}

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Endpoints: connected queue pairs with flow control.
+//!
+//! | file      | what                                                              |
+//! |-----------|-------------------------------------------------------------------|
+//! | `connect` | `ADDRESS`, `CONNECT`, `ACCEPT`: the way to an established endpoint |
+//! | `listen`  | listeners and the requests that wait in them                       |
+//! | `events`  | what the connection manager and the adapter report                 |
+//! | `link`    | credits, slots and queues of a connected endpoint                  |
+//! | `send`    | entries, from submission to completion                             |
+//! | `receive` | messages received, credits granted                                 |
+//! | `lease`   | what the peer may write to, and we at the peer                     |
+//! | `query`   | `QUERY` and `CLOSE`                                                |
+//!
+//! Ownership: the handle is an [`Owned`] endpoint. The endpoint holds its connection and the
+//! connection, whose callbacks need it, holds the endpoint; [`Endpoint::end`] breaks that cycle,
+//! and dropping the [`Owned`] calls it.
+//! Locking: `inner` protects everything; work is posted under it, so entries keep their order. It is
+//! taken inside the context table and outside completion rings. Calls of the connection manager
+//! that wait for its callbacks are made without it. `ending` is outside `inner`.
+//! Teardown: [`Endpoint::end`] fails what is queued, drains the queue pair (everything in flight is
+//! completed through [`events`]), gives back what was reserved, and drops the connection.
+
+pub(crate) mod connect;
+mod events;
+pub(crate) mod lease;
+mod link;
+pub(crate) mod listen;
+pub(crate) mod query;
+mod receive;
+pub(crate) mod send;
+
+use self::{
+    lease::PeerLeases,
+    link::Link, //
+};
+use crate::{
+    context::{
+        Context,
+        Object, //
+    },
+    counters::{
+        Counters,
+        Live,
+        Tally, //
+    },
+    device::Device,
+    fabric::Fabric,
+    pure::{
+        state::{
+            self,
+            Event,
+            State, //
+        },
+        wire::{
+            RejectReason,
+            PRIVATE_MAX, //
+        }, //
+    },
+    wait::Patience, //
+};
+use dmakit::{
+    errno::ENOTCONN,
+    rdma::{
+        addr::Addr,
+        conn::Connection,
+        mr, //
+    },
+    uapi, //
+};
+use kernel::{
+    error::Error,
+    new_condvar,
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        CondVar,
+        Mutex, //
+    }, //
+};
+
+/// Something with connections that must be ended before its memory goes.
+pub(crate) trait Ending {
+    /// Ends it, for good, for this reason.
+    fn end(&self, reason: Error);
+}
+
+/// The owner's reference: when it goes, the object ends.
+pub(crate) struct Owned<T: Ending>(Arc<T>);
+
+impl<T: Ending> Owned<T> {
+    /// The object, for those who use it meanwhile.
+    pub(crate) fn shared(&self) -> &Arc<T> {
+        &self.0
+    }
+}
+
+impl<T: Ending> Drop for Owned<T> {
+    fn drop(&mut self) {
+        self.0.end(dmakit::errno::ECANCELED.into());
+    }
+}
+
+/// One side of a connection.
+#[pin_data]
+pub(crate) struct Endpoint {
+    device: Arc<Device>,
+    /// The handle, for completions; 0 while it has none.
+    handle: Atomic<u32>,
+    #[pin]
+    ending: Mutex<()>,
+    #[pin]
+    inner: Mutex<Inner>,
+    #[pin]
+    changed: CondVar,
+    _tally: Tally,
+}
+
+/// Bytes of the peer's program.
+#[derive(Clone, Copy, Default)]
+struct Private {
+    len: usize,
+    data: [u8; PRIVATE_MAX],
+}
+
+/// What an endpoint did, for `QUERY`.
+#[derive(Default)]
+struct Stats {
+    stalls: u64,
+    stall_ns: u64,
+    sent: u64,
+    sent_bytes: u64,
+    received: u64,
+    ctrl_sent: u64,
+    ctrl_received: u64,
+}
+
+struct Inner {
+    state: State,
+    /// The address is resolved, the route not yet.
+    has_address: bool,
+    /// We asked for the connection, so that the peer answers.
+    asked: bool,
+    error: Option<Error>,
+    wc_status: u32,
+    conn: Option<Arc<Connection<Endpoint>>>,
+    fabric: Option<Arc<Fabric>>,
+    peer: Option<Addr>,
+    /// What the peer said when it connected or answered.
+    peer_credits: u32,
+    peer_private: Private,
+    link: Option<Link>,
+    leases: PeerLeases,
+    stats: Stats,
+}
+
+impl Endpoint {
+    /// Makes an endpoint without a connection.
+    fn new(device: &Arc<Device>, counters: &Arc<Counters>, state: State) -> Result<Owned<Self>> {
+        let endpoint = Arc::pin_init(
+            pin_init!(Self {
+                device: device.clone(),
+                handle: Atomic::new(0),
+                ending <- new_mutex!(()),
+                inner <- new_mutex!(Inner {
+                    state,
+                    has_address: false,
+                    asked: false,
+                    error: None,
+                    wc_status: 0,
+                    conn: None,
+                    fabric: None,
+                    peer: None,
+                    peer_credits: 0,
+                    peer_private: Private::default(),
+                    link: None,
+                    leases: PeerLeases::new(),
+                    stats: Stats::default(),
+                }),
+                changed <- new_condvar!(),
+                _tally: Tally::one(counters, Live::Endpoints),
+            }),
+            GFP_KERNEL,
+        )?;
+        Ok(Owned(endpoint))
+    }
+
+    fn handle(&self) -> u32 {
+        self.handle.load(Relaxed)
+    }
+
+    /// Gives an endpoint a handle.
+    fn publish(this: Owned<Self>, context: &Context) -> Result<u32> {
+        let endpoint = this.shared().clone();
+        let handle = context.insert(Object::Endpoint(this))?;
+        endpoint.handle.store(handle, Relaxed);
+        Ok(handle)
+    }
+
+    /// The fabric; `ENOTCONN` before it is known.
+    pub(crate) fn fabric(&self) -> Result<Arc<Fabric>> {
+        Ok(self.inner.lock().fabric.clone().ok_or(ENOTCONN)?)
+    }
+
+    /// Whether it uses `fabric`.
+    pub(crate) fn is_live_on(&self, fabric: &Arc<Fabric>) -> bool {
+        let inner = self.inner.lock();
+        inner.conn.is_some() && matches!(&inner.fabric, Some(own) if Arc::ptr_eq(own, fabric))
+    }
+
+    /// Posts the fast registrations of `keys` and waits until all took effect.
+    pub(crate) fn register(&self, keys: &Arc<mr::Region>, remote_write: bool) -> Result {
+        let access = match remote_write {
+            true => mr::Access::LOCAL_WRITE | mr::Access::REMOTE_WRITE,
+            false => mr::Access::NONE,
+        };
+        let mut posted = 0usize;
+        let mut done = 0usize;
+        let mut patience = Patience::new(uapi::FOREVER);
+        let mut inner = self.inner.lock();
+        loop {
+            let (conn, link) = inner.established()?;
+            while posted < keys.segments() {
+                let Some(slot) = link.registrations.pop() else {
+                    break;
+                };
+                if let Err(error) = conn.post_reg(slot, keys, posted, access) {
+                    link.registrations.push(slot);
+                    match error {
+                        EAGAIN => break,
+                        error => return Err(error),
+                    }
+                }
+                posted = posted.saturating_add(1);
+            }
+            while done < posted && keys.is_registered(done) {
+                done = done.saturating_add(1);
+            }
+            if done == keys.segments() {
+                return Ok(());
+            }
+            // A registration that fails breaks the connection, which ends the wait.
+            patience.wait(&self.changed, &mut inner)?;
+        }
+    }
+
+    /// Waits until `ready` says so. An endpoint that failed ends the wait with its error.
+    fn wait_until<R>(
+        &self,
+        patience: &mut Patience,
+        mut ready: impl FnMut(&mut Inner) -> Option<R>,
+    ) -> Result<R> {
+        let mut inner = self.inner.lock();
+        loop {
+            if let Some(result) = ready(&mut inner) {
+                return Ok(result);
+            }
+            if let Some(error) = inner.error {
+                return Err(error);
+            }
+            patience.wait(&self.changed, &mut inner)?;
+        }
+    }
+
+    /// Makes the endpoint fail: what is queued is completed, what is in flight will be.
+    fn fail(&self, error: Error) {
+        let conn = {
+            let mut inner = self.inner.lock();
+            inner.fail(error);
+            inner.conn.clone()
+        };
+        self.changed.notify_all();
+        if let Some(conn) = conn {
+            // Only flushes what is posted; an endpoint never connected has nothing to flush.
+            let _ = conn.disconnect();
+        }
+    }
+}
+
+impl Ending for Endpoint {
+    fn end(&self, reason: Error) {
+        let _ending = self.ending.lock();
+        let (conn, requested) = {
+            let mut inner = self.inner.lock();
+            let requested = inner.state == State::Requested;
+            inner.fail(reason);
+            (inner.conn.clone(), requested)
+        };
+        self.changed.notify_all();
+        let Some(conn) = conn else {
+            return;
+        };
+        if requested {
+            // The peer learns of it from its own timeout if this cannot be sent.
+            let _ = conn.reject(&RejectReason::Program.encode());
+        }
+        conn.shutdown();
+        let mut inner = self.inner.lock();
+        let link = inner.link.take();
+        let own = inner.conn.take();
+        drop(inner);
+        drop(link);
+        drop(own);
+    }
+}
+
+impl Inner {
+    /// Goes to the next state, or stays if the table has none.
+    fn transition(&mut self, event: Event) -> bool {
+        match state::next(self.state, event) {
+            Some(state) => {
+                self.state = state;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// What is needed to post, if the endpoint is established.
+    fn established(&mut self) -> Result<(&Arc<Connection<Endpoint>>, &mut Link)> {
+        if self.state != State::Established {
+            return Err(ENOTCONN.into());
+        }
+        match (&self.conn, &mut self.link) {
+            (Some(conn), Some(link)) => Ok((conn, link)),
+            _ => Err(ENOTCONN.into()),
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.transition(Event::Failed);
+        let error = *self.error.get_or_insert(error);
+        if let Some(link) = &mut self.link {
+            link.fail_queued(error, &mut self.stats);
+        }
+    }
+}
+
+/// An address from user space; `None` if there is none.
+fn address_from_user(addr: &uapi::dmaplane_addr) -> Result<Option<Addr>> {
+    let len = usize::try_from(addr.len)?;
+    let bytes = addr.data.get(..len).ok_or(dmakit::errno::EAFNOSUPPORT)?;
+    let rest = addr.data.get(len..).unwrap_or(&[]);
+    if rest.iter().any(|byte| *byte != 0) {
+        return Err(EINVAL);
+    }
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let parsed = Addr::from_bytes(bytes).map_err(|_| dmakit::errno::EAFNOSUPPORT)?;
+    match parsed.as_bytes().len() == len {
+        true => Ok(Some(parsed)),
+        false => Err(dmakit::errno::EAFNOSUPPORT.into()),
+    }
+}
+
+/// An address for user space.
+fn address_to_user(addr: Option<Addr>) -> uapi::dmaplane_addr {
+    let mut out = uapi::dmaplane_addr::default();
+    if let Some(addr) = addr {
+        for (to, from) in out.data.iter_mut().zip(addr.as_bytes()) {
+            *to = *from;
+        }
+        out.len = addr.as_bytes().len().min(out.data.len()) as u32;
+    }
+    out
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `ENDPOINT_ADDRESS`, `ENDPOINT_CONNECT`, `ENDPOINT_ACCEPT`: the way to an established endpoint.
+//!
+//! Each side's [`Hello`] travels in the private data of the connection manager: the version of the
+//! protocol, the receives posted so far as the first credits, the program's own bytes. All receives
+//! are posted before the peer can learn of them.
+
+use super::{
+    address_from_user,
+    link::Link,
+    Endpoint,
+    Inner,
+    Private, //
+};
+use crate::{
+    channel::Channel,
+    context::Context,
+    info::MAX_DEPTH,
+    ioctl::Created,
+    pure::{
+        state::{
+            Event,
+            State, //
+        },
+        wire::Hello, //
+    },
+    wait::{
+        milliseconds,
+        Patience, //
+    }, //
+};
+use dmakit::{
+    errno::{
+        ECONNRESET,
+        EISCONN,
+        ETIME, //
+    },
+    rdma::conn::Connection,
+    uapi, //
+};
+use kernel::{
+    error::{
+        code::EMSGSIZE,
+        Error, //
+    },
+    prelude::*,
+    sync::Arc, //
+};
+
+/// The connection manager gives up asking the network after this; the caller's own timeout may
+/// end the wait before.
+const RESOLVE_MS: u32 = 3000;
+
+/// `ENDPOINT_ADDRESS`
+pub(crate) fn address(
+    context: &Context,
+    arg: &mut uapi::dmaplane_endpoint_address,
+) -> Result<Created> {
+    if arg.flags != 0 {
+        return Err(EINVAL);
+    }
+    let dst = address_from_user(&arg.dst)?.ok_or(EINVAL)?;
+    let src = address_from_user(&arg.src)?;
+    let mut patience = Patience::new(arg.timeout_ns);
+    let timeout = milliseconds(arg.timeout_ns).clamp(1, RESOLVE_MS);
+
+    let owned = Endpoint::new(context.device(), context.counters(), State::Resolving)?;
+    let endpoint = owned.shared();
+    let conn = Arc::new(Connection::new(endpoint.clone())?, GFP_KERNEL)?;
+    {
+        let mut inner = endpoint.inner.lock();
+        inner.peer = Some(dst);
+        inner.conn = Some(conn.clone());
+    }
+
+    conn.resolve_addr(src.as_ref(), &dst, timeout)?;
+    endpoint.wait_until(&mut patience, |inner| inner.has_address.then_some(()))?;
+    conn.resolve_route(timeout)?;
+    endpoint.wait_until(&mut patience, |inner| {
+        (inner.state == State::Resolved).then_some(())
+    })?;
+    let fabric = context.device().fabric_of(&conn.device().ok_or(ENODEV)?)?;
+    arg.fabric = fabric.number();
+    endpoint.inner.lock().fabric = Some(fabric);
+
+    arg.handle = Endpoint::publish(owned, context)?;
+    Ok(Created(arg.handle))
+}
+
+/// `ENDPOINT_CONNECT`
+pub(crate) fn connect(context: &Context, arg: &mut uapi::dmaplane_endpoint_connect) -> Result {
+    let endpoint = start(context, arg, State::Resolved, |conn, hello| {
+        conn.connect(hello)
+    })?;
+    let answer = finish(&endpoint, arg)?;
+    arg.private_data = answer.to_user();
+    Ok(())
+}
+
+/// `ENDPOINT_ACCEPT`
+pub(crate) fn accept(context: &Context, arg: &mut uapi::dmaplane_endpoint_connect) -> Result {
+    let endpoint = start(context, arg, State::Requested, |conn, hello| {
+        conn.accept(hello)
+    })?;
+    finish(&endpoint, arg)?;
+    Ok(())
+}
+
+/// Makes the queue pair, posts the receives and asks, or answers, the peer.
+fn start(
+    context: &Context,
+    arg: &uapi::dmaplane_endpoint_connect,
+    from: State,
+    ask: fn(&Connection<Endpoint>, &[u8]) -> Result,
+) -> Result<Arc<Endpoint>> {
+    let depths = 1..=MAX_DEPTH;
+    if arg.flags != 0
+        || arg.pad != 0
+        || !depths.contains(&arg.send_depth)
+        || !depths.contains(&arg.recv_depth)
+    {
+        return Err(EINVAL);
+    }
+    let private = Private::from_user(&arg.private_data)?;
+    let endpoint = context.get::<Endpoint>(arg.endpoint)?;
+    let channel = context.get::<Channel>(arg.channel)?;
+
+    let mut inner = endpoint.inner.lock();
+    let conn = inner.ready(from)?;
+    let link = Link::new(
+        &conn,
+        channel.ring().clone(),
+        arg.send_depth,
+        arg.recv_depth,
+        arg.recv_user_data,
+        inner.peer_credits,
+    )?;
+    inner.link = Some(link);
+    inner.asked = from == State::Resolved;
+    inner.transition(match from {
+        State::Requested => Event::Accept,
+        _ => Event::Connect,
+    });
+    drop(inner);
+
+    let hello = Hello {
+        credits: arg.recv_depth,
+        user: private.bytes(),
+    };
+    let mut bytes = [0; Hello::MAX];
+    let asked = hello
+        .encode(&mut bytes)
+        .map_err(|_| EMSGSIZE)
+        .and_then(|length| ask(&conn, bytes.get(..length).ok_or(EMSGSIZE)?));
+    match asked {
+        Ok(()) => Ok(endpoint),
+        Err(error) => Err(endpoint.give_up(error)),
+    }
+}
+
+/// Waits until the connection stands; returns the peer's answer.
+fn finish(endpoint: &Endpoint, arg: &uapi::dmaplane_endpoint_connect) -> Result<Private> {
+    let mut patience = Patience::new(arg.timeout_ns);
+    let waited = endpoint.wait_until(&mut patience, |inner| {
+        (inner.state == State::Established).then_some(inner.peer_private)
+    });
+    waited.map_err(|error| endpoint.give_up(error))
+}
+
+impl Endpoint {
+    /// Fails the endpoint because a step of the way failed, with the error that came first.
+    fn give_up(&self, error: Error) -> Error {
+        self.fail(match error {
+            EINTR => ECONNRESET.into(),
+            error => error,
+        });
+        match error {
+            EINTR => EINTR,
+            error if error == ETIME => error,
+            error => self.inner.lock().error.unwrap_or(error),
+        }
+    }
+}
+
+impl Inner {
+    /// The connection, if the endpoint is in state `from`. `EISCONN` if not, or what it failed of.
+    fn ready(&self, from: State) -> Result<Arc<Connection<Endpoint>>> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        match &self.conn {
+            Some(conn) if self.state == from && self.link.is_none() => Ok(conn.clone()),
+            _ => Err(EISCONN.into()),
+        }
+    }
+}
+
+impl Private {
+    fn from_user(private: &uapi::dmaplane_private) -> Result<Self> {
+        let len = usize::try_from(private.len)?;
+        let bytes = private.data.get(..len).ok_or(EMSGSIZE)?;
+        let rest = private.data.get(len..).unwrap_or(&[]);
+        match rest.iter().all(|byte| *byte == 0) {
+            true => Ok(Self::new(bytes)),
+            false => Err(EINVAL),
+        }
+    }
+
+    /// The bytes for user space.
+    pub(super) fn to_user(self) -> uapi::dmaplane_private {
+        uapi::dmaplane_private {
+            len: self.len as u32,
+            data: self.data,
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.data.get(..self.len).unwrap_or(&[])
+    }
+}

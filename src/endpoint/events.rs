@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the connection manager and the adapter report, turned into state.
+
+use super::{
+    send::meaning,
+    Endpoint,
+    Private, //
+};
+use crate::{
+    info::MAX_DEPTH,
+    pure::{
+        state::Event,
+        wire::{
+            Hello,
+            HelloError,
+            RejectReason, //
+        }, //
+    }, //
+};
+use dmakit::{
+    errno::{
+        ECONNREFUSED,
+        ECONNRESET,
+        EHOSTUNREACH,
+        ENETUNREACH,
+        EPROTONOSUPPORT, //
+    },
+    rdma::{
+        event::{
+            AsyncEvent,
+            CmEvent,
+            CmKind,
+            Handler, //
+        },
+        queue::{
+            Completion,
+            Kind, //
+        }, //
+    }, //
+};
+use kernel::{
+    error::{
+        code::ETIMEDOUT,
+        Error, //
+    },
+    prelude::*, //
+};
+
+/// Reject reasons of the connection manager (`enum ib_cm_rej_reason`).
+const REJECT_CONSUMER_DEFINED: i32 = 28;
+
+impl Handler for Endpoint {
+    fn cm_event(&self, event: CmEvent<'_>) {
+        match event.kind {
+            CmKind::AddrResolved => self.note(|inner| inner.has_address = true),
+            CmKind::RouteResolved => self.note(|inner| {
+                inner.transition(Event::AddressResolved);
+            }),
+            CmKind::AddrError | CmKind::RouteError => self.fail(resolve_error(event.status)),
+            CmKind::Established => self.established(event.private_data),
+            CmKind::Rejected => self.fail(reject_error(&event)),
+            CmKind::ConnectError | CmKind::Unreachable => self.fail(EHOSTUNREACH.into()),
+            CmKind::Disconnected => self.fail(ECONNRESET.into()),
+            CmKind::DeviceRemoval => self.removed(),
+            CmKind::AddrChange | CmKind::TimewaitExit | CmKind::Other => {}
+        }
+    }
+
+    fn completion(&self, completion: Completion<'_>) {
+        match completion.kind {
+            Kind::Write { slot } => self.write_done(slot, &completion),
+            Kind::Ctrl { slot } => self.slot_done(&completion, |link| link.messages.push(slot)),
+            Kind::Reg { slot } => self.slot_done(&completion, |link| link.registrations.push(slot)),
+            // A receive ends unused when the connection does; its slot is of no use any more.
+            Kind::Recv { .. } if !completion.is_ok() => self.slot_done(&completion, |_| {}),
+            Kind::Recv {
+                slot,
+                imm: Some(imm),
+                bytes,
+                ..
+            } => self.data_received(slot, imm, bytes),
+            Kind::Recv {
+                slot,
+                imm: None,
+                data,
+                ..
+            } => self.message_received(slot, data),
+        }
+    }
+
+    fn async_event(&self, _event: AsyncEvent) {
+        // A fatal error of the queue pair flushes it, and the completions tell.
+    }
+}
+
+impl Endpoint {
+    fn note(&self, change: impl FnOnce(&mut super::Inner)) {
+        change(&mut self.inner.lock());
+        self.changed.notify_all();
+    }
+
+    /// The connection stands. `private` is the peer's answer if we asked.
+    fn established(&self, private: &[u8]) {
+        let mut inner = self.inner.lock();
+        if inner.asked {
+            match Hello::decode(private) {
+                Ok(hello) if hello.credits <= MAX_DEPTH => {
+                    inner.peer_private = Private::new(hello.user);
+                    inner.peer_credits = hello.credits;
+                    if let Some(link) = &mut inner.link {
+                        link.sender = crate::pure::credit::Sender::new(hello.credits);
+                    }
+                }
+                _ => {
+                    drop(inner);
+                    return self.fail(EPROTONOSUPPORT.into());
+                }
+            }
+        }
+        inner.transition(Event::Established);
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// A work request that is not an entry's is done.
+    fn slot_done(&self, completion: &Completion<'_>, free: impl FnOnce(&mut super::link::Link)) {
+        let mut inner = self.inner.lock();
+        if let Some(link) = &mut inner.link {
+            free(link);
+        }
+        inner.note_status(completion);
+        let result = match completion.is_ok() {
+            true => inner.pump(),
+            false if completion.is_flush() => Err(ECONNRESET.into()),
+            false => Err(meaning(completion.status)),
+        };
+        drop(inner);
+        self.changed.notify_all();
+        if let Err(error) = result {
+            self.fail(error);
+        }
+    }
+
+    /// The adapter goes away. With a queue pair, `Client::revoke` ends the endpoint; without one,
+    /// the connection manager waits for this.
+    fn removed(&self) {
+        self.fail(ENODEV);
+        let mut inner = self.inner.lock();
+        let conn = match inner.link {
+            Some(_) => None,
+            None => inner.conn.take(),
+        };
+        drop(inner);
+        drop(conn);
+    }
+}
+
+/// Why an address or a route could not be resolved.
+fn resolve_error(status: i32) -> Error {
+    match Error::from_errno(status.clamp(-4095, -1)) {
+        ETIMEDOUT => EHOSTUNREACH.into(),
+        error if error == EINVAL => ENETUNREACH.into(),
+        error => error,
+    }
+}
+
+/// Why the peer did not want us.
+fn reject_error(event: &CmEvent<'_>) -> Error {
+    match RejectReason::decode(event.private_data) {
+        Ok(RejectReason::Version) | Err(HelloError::Version(_)) => EPROTONOSUPPORT.into(),
+        Ok(RejectReason::Backlog) => ECONNREFUSED.into(),
+        Ok(RejectReason::Program) => EACCES,
+        Err(_) if event.status == REJECT_CONSUMER_DEFINED => EPROTONOSUPPORT.into(),
+        Err(_) => ECONNREFUSED.into(),
+    }
+}
+
+impl Private {
+    /// Bytes of a decoded hello, which are at most as many as there is room for.
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        let mut private = Self::default();
+        for (to, from) in private.data.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        private.len = bytes.len().min(private.data.len());
+        private
+    }
+}

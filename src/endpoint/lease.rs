@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Leases: what the peer may write to here, and we at the peer.
+//!
+//! The keys of a region travel in messages between the kernels, in parts if there are many.
+//! Neither program sees them.
+
+use super::{
+    link::MAX_LEASES,
+    Endpoint, //
+};
+use crate::{
+    context::Context,
+    pure::{
+        state::State,
+        wire::{
+            self,
+            Key,
+            LeasePart,
+            LeaseTerms, //
+        }, //
+    },
+    region::Region,
+    wait::Patience, //
+};
+use dmakit::{
+    errno::{
+        EPROTO,
+        ENOTCONN, //
+    },
+    rdma::mr,
+    uapi, //
+};
+use kernel::{
+    alloc::KVVec,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// Keys that a peer may make us keep, over all of its leases.
+const MAX_KEYS: usize = wire::MAX_SEGMENTS as usize;
+
+/// A lease being told to the peer.
+pub(super) struct Offer {
+    terms: LeaseTerms,
+    keys: Arc<mr::Region>,
+    next: u32,
+}
+
+impl Offer {
+    /// Writes the next part; returns its length and whether it is the last.
+    pub(super) fn encode(
+        &mut self,
+        header: wire::CtrlHeader,
+        out: &mut [u8; wire::CTRL_MAX],
+    ) -> Result<(usize, bool)> {
+        let keys = (self.next..self.terms.total).map_while(|segment| {
+            let key = self.keys.key(segment as usize)?;
+            Some(Key {
+                rkey: key.rkey(),
+                addr: key.addr(),
+            })
+        });
+        let sent =
+            wire::encode_lease(header, &self.terms, self.next, keys, out).map_err(|_| EIO)?;
+        self.next = self.next.saturating_add(sent.keys);
+        Ok((sent.length, self.next >= self.terms.total))
+    }
+}
+
+/// A lease of the peer's memory.
+pub(super) struct PeerLease {
+    terms: LeaseTerms,
+    keys: KVVec<Key>,
+}
+
+impl PeerLease {
+    /// Bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.terms.length
+    }
+
+    /// Bytes per key.
+    pub(super) fn segment(&self) -> u64 {
+        self.terms.segment
+    }
+
+    /// The key of a segment.
+    pub(super) fn key(&self, segment: u32) -> Option<Key> {
+        self.keys.get(segment as usize).copied()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.keys.len() == self.terms.total as usize
+    }
+}
+
+/// What the peer granted.
+pub(super) struct PeerLeases {
+    list: KVec<PeerLease>,
+    reported: usize,
+}
+
+impl PeerLeases {
+    /// Nothing yet.
+    pub(super) const fn new() -> Self {
+        Self {
+            list: KVec::new(),
+            reported: 0,
+        }
+    }
+
+    /// The complete lease of this number.
+    pub(super) fn find(&self, number: u32) -> Option<&PeerLease> {
+        self.list
+            .iter()
+            .find(|lease| lease.terms.lease == number && lease.is_complete())
+    }
+
+    /// Takes a part that arrived. Parts of a lease come in order, and leases one after the other;
+    /// anything else, or more than there is room for, is against the protocol.
+    pub(super) fn take(&mut self, part: &LeasePart<'_>) -> Result {
+        let kept: usize = self.list.iter().map(|lease| lease.keys.len()).sum();
+        let incomplete = matches!(self.list.last(), Some(lease) if !lease.is_complete());
+        if !incomplete {
+            let known = self
+                .list
+                .iter()
+                .any(|lease| lease.terms.lease == part.terms.lease);
+            if known
+                || part.terms.lease == 0
+                || self.list.len() >= MAX_LEASES as usize
+                || kept.saturating_add(part.terms.total as usize) > MAX_KEYS
+            {
+                return Err(EPROTO.into());
+            }
+            let keys = KVVec::with_capacity(part.terms.total as usize, GFP_KERNEL)?;
+            let terms = part.terms;
+            self.list.push(PeerLease { terms, keys }, GFP_KERNEL)?;
+        }
+        let lease = self.list.last_mut().ok_or(EPROTO)?;
+        let room = (lease.terms.total as usize).saturating_sub(lease.keys.len());
+        if lease.terms != part.terms
+            || lease.keys.len() != part.first as usize
+            || part.keys.count() as usize > room
+        {
+            return Err(EPROTO.into());
+        }
+        for key in part.keys.iter() {
+            lease.keys.push(key, GFP_KERNEL)?;
+        }
+        Ok(())
+    }
+
+    /// The next complete lease that was not reported yet.
+    fn report(&mut self) -> Option<LeaseTerms> {
+        let lease = self.list.get(self.reported)?;
+        if !lease.is_complete() {
+            return None;
+        }
+        self.reported = self.reported.saturating_add(1);
+        Some(lease.terms)
+    }
+}
+
+/// `LEASE_GRANT`
+pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> Result {
+    if arg.flags != 0 || arg.pad != 0 {
+        return Err(EINVAL);
+    }
+    let endpoint = context.get::<Endpoint>(arg.endpoint)?;
+    let region = context.get::<Region>(arg.region)?;
+    if !region.remote_write() {
+        return Err(EACCES);
+    }
+    let keys = region.keys()?;
+    let total = u32::try_from(keys.segments())?;
+    if total > wire::MAX_SEGMENTS {
+        return Err(EFBIG);
+    }
+
+    let mut inner = endpoint.inner.lock();
+    let fabric = inner.fabric.clone().ok_or(ENOTCONN)?;
+    let (_, link) = inner.established()?;
+    if !Arc::ptr_eq(region.fabric(), &fabric) {
+        return Err(EXDEV);
+    }
+    if link.grants >= MAX_LEASES {
+        return Err(EMFILE);
+    }
+    link.grants = link.grants.saturating_add(1);
+    arg.lease = link.grants;
+    let offer = Offer {
+        terms: LeaseTerms {
+            lease: arg.lease,
+            tag: arg.tag,
+            length: region.length(),
+            segment: keys.segment_bytes(),
+            total,
+        },
+        keys,
+        next: 0,
+    };
+    link.offers.push(offer).map_err(|_| EMFILE)?;
+    let pumped = inner.pump();
+    drop(inner);
+    pumped.inspect_err(|error| endpoint.fail(*error))
+}
+
+/// `LEASE_WAIT`
+pub(crate) fn wait(context: &Context, arg: &mut uapi::dmaplane_lease_wait) -> Result {
+    if arg.flags != 0 {
+        return Err(EINVAL);
+    }
+    let endpoint = context.get::<Endpoint>(arg.endpoint)?;
+    let mut patience = Patience::new(arg.timeout_ns);
+    let mut inner = endpoint.inner.lock();
+    let terms = loop {
+        if let Some(terms) = inner.leases.report() {
+            break terms;
+        }
+        if inner.state != State::Established {
+            return Err(ENOTCONN.into());
+        }
+        patience.wait(&endpoint.changed, &mut inner)?;
+    };
+    drop(inner);
+    arg.lease = terms.lease;
+    arg.length = terms.length;
+    arg.tag = terms.tag;
+    Ok(())
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The state of a connected endpoint: credits both ways, slots, queues.
+//!
+//! Invariants, kept by `send` and `receive` under the endpoint's lock:
+//! - messages in flight never exceed the credits that the peer granted;
+//! - for each receive posted beyond those for control messages, a place is reserved in `ring`;
+//! - a write slot is in `free` or has an entry in `in_flight`, never both.
+//!
+//! Teardown: dropping gives the reserved places back; the connection was drained before.
+
+use super::{
+    lease::Offer,
+    send::{
+        InFlight,
+        Pending, //
+    },
+    Endpoint,
+    Stats, //
+};
+use crate::{
+    channel::CompletionRing,
+    fifo::Fifo,
+    pure::{
+        credit::{
+            Ctrl,
+            Receiver,
+            Sender,
+            CTRL_SLOTS, //
+        },
+        wire, //
+    }, //
+};
+use dmakit::rdma::{
+    chain::WriteChain,
+    conn::Connection,
+    queue::Caps, //
+};
+use kernel::{
+    error::Error,
+    prelude::*,
+    sync::Arc,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+/// Fast registrations under way at a time.
+const REGISTRATIONS: u32 = 8;
+
+/// Leases that one side may grant on a connection.
+pub(super) const MAX_LEASES: u32 = 64;
+
+/// Numbers of free slots; never grows beyond its first size.
+pub(super) struct FreeSlots(KVec<u32>);
+
+impl FreeSlots {
+    fn new(count: u32, all: bool) -> Result<Self> {
+        let mut slots = KVec::with_capacity(usize::try_from(count)?, GFP_KERNEL)?;
+        if all {
+            for slot in (0..count).rev() {
+                slots.push(slot, GFP_KERNEL)?;
+            }
+        }
+        Ok(Self(slots))
+    }
+
+    /// Takes a slot.
+    pub(super) fn pop(&mut self) -> Option<u32> {
+        self.0.pop()
+    }
+
+    /// Gives a slot back.
+    pub(super) fn push(&mut self, slot: u32) {
+        // There is room for all slots, and none is given back twice.
+        let _ = self.0.push_within_capacity(slot);
+    }
+}
+
+/// What a connected endpoint works with.
+pub(super) struct Link {
+    pub(super) ring: Arc<CompletionRing>,
+    pub(super) recv_user_data: u64,
+    pub(super) send_depth: u32,
+    pub(super) sender: Sender,
+    pub(super) receiver: Receiver,
+    pub(super) ctrl: Ctrl,
+
+    /// Entries that wait for credits or depth.
+    pub(super) queue: Fifo<Pending>,
+    pub(super) in_flight: KVec<Option<InFlight>>,
+    pub(super) free: FreeSlots,
+    /// Work requests in flight.
+    pub(super) writes: u32,
+    pub(super) chain: WriteChain,
+    pub(super) stalled: Option<Instant<Monotonic>>,
+
+    pub(super) messages: FreeSlots,
+    pub(super) offers: Fifo<Offer>,
+    pub(super) grants: u32,
+    pub(super) registrations: FreeSlots,
+    /// Receives not posted, for want of room in `ring`.
+    pub(super) idle: FreeSlots,
+}
+
+impl Link {
+    /// Makes the state and the queue pair of a connection, and posts all receives. `EBUSY` if
+    /// `ring` has no room for them.
+    pub(super) fn new(
+        conn: &Connection<Endpoint>,
+        ring: Arc<CompletionRing>,
+        send_depth: u32,
+        recv_depth: u32,
+        recv_user_data: u64,
+        peer_credits: u32,
+    ) -> Result<Self> {
+        let depth = usize::try_from(send_depth)?;
+        let recv_slots = recv_depth.saturating_add(CTRL_SLOTS);
+        let mut in_flight = KVec::with_capacity(depth, GFP_KERNEL)?;
+        for _ in 0..depth {
+            in_flight.push(None, GFP_KERNEL)?;
+        }
+        let queue = Fifo::new(usize::try_from(ring.cq_entries())?)?;
+        let chain = WriteChain::new(depth, depth)?;
+        let free = FreeSlots::new(send_depth, true)?;
+        let messages = FreeSlots::new(CTRL_SLOTS, true)?;
+        let registrations = FreeSlots::new(REGISTRATIONS, true)?;
+        let idle = FreeSlots::new(recv_slots, false)?;
+        let offers = Fifo::new(MAX_LEASES as usize)?;
+
+        ring.attach(recv_depth)?;
+        // From here on dropping `link` gives the places back.
+        let link = Self {
+            ring,
+            recv_user_data,
+            send_depth,
+            sender: Sender::new(peer_credits),
+            receiver: Receiver::new(recv_depth, recv_depth),
+            ctrl: Ctrl::new(),
+            queue,
+            in_flight,
+            free,
+            writes: 0,
+            chain,
+            stalled: None,
+            messages,
+            offers,
+            grants: 0,
+            registrations,
+            idle,
+        };
+        conn.create_qp(&Caps {
+            send_wr: send_depth
+                .saturating_add(CTRL_SLOTS)
+                .saturating_add(REGISTRATIONS),
+            recv_slots,
+            ctrl_slots: CTRL_SLOTS,
+            write_slots: send_depth,
+            reg_slots: REGISTRATIONS,
+            max_sge: 1,
+        })?;
+        for slot in 0..recv_slots {
+            conn.post_recv(slot)?;
+        }
+        Ok(link)
+    }
+
+    /// Entries posted and not completed.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.iter().flatten().count()
+    }
+
+    /// Completes the entries that wait, as they will never be sent.
+    pub(super) fn fail_queued(&mut self, error: Error, stats: &mut Stats) {
+        self.end_stall(stats);
+        while let Some(pending) = self.queue.pop() {
+            pending.fail(error);
+        }
+    }
+
+    /// Notes that entries wait for credits.
+    pub(super) fn begin_stall(&mut self, stats: &mut Stats) {
+        if self.stalled.is_none() {
+            self.stalled = Some(Instant::now());
+            stats.stalls = stats.stalls.saturating_add(1);
+        }
+    }
+
+    /// Notes that they do not any more.
+    pub(super) fn end_stall(&mut self, stats: &mut Stats) {
+        if let Some(begin) = self.stalled.take() {
+            let waited = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(0);
+            stats.stall_ns = stats.stall_ns.saturating_add(waited);
+        }
+    }
+
+    /// Posts receives for which `ring` has room; the peer learns of them with the next message.
+    pub(super) fn post_receives(&mut self, conn: &Connection<Endpoint>) -> Result {
+        while self.receiver.missing() > 0 {
+            let Some(slot) = self.idle.pop() else {
+                return Ok(());
+            };
+            if !self.ring.reserve_receive() {
+                self.idle.push(slot);
+                return Ok(());
+            }
+            if let Err(error) = conn.post_recv(slot) {
+                self.ring.unreserve(1);
+                self.idle.push(slot);
+                return Err(error);
+            }
+            self.receiver.posted(1);
+        }
+        Ok(())
+    }
+
+    /// Sends what there is to say to the peer's kernel, as far as it can take it.
+    pub(super) fn send_messages(
+        &mut self,
+        conn: &Connection<Endpoint>,
+        stats: &mut Stats,
+    ) -> Result {
+        loop {
+            let news = !self.offers.is_empty() || self.receiver.should_advertise();
+            let may = match news {
+                true if self.ctrl.can_send() => true,
+                _ => self.ctrl.must_ack() && self.ctrl.can_ack(),
+            };
+            if !may {
+                return Ok(());
+            }
+            let Some(slot) = self.messages.pop() else {
+                return Ok(());
+            };
+            let mut bytes = [0; wire::CTRL_MAX];
+            let offer = match self.ctrl.can_send() {
+                true => self.offers.front_mut(),
+                false => None,
+            };
+            let header = wire::CtrlHeader {
+                credits: self.receiver.cumulative(),
+                ack: self.ctrl.sent(),
+            };
+            self.receiver.advertised();
+            let (length, last) = match offer {
+                Some(offer) => offer.encode(header, &mut bytes)?,
+                None => (wire::encode_ack(header, &mut bytes), false),
+            };
+            if last {
+                self.offers.pop();
+            }
+            conn.post_ctrl(slot, bytes.get(..length).ok_or(EIO)?)?;
+            stats.ctrl_sent = stats.ctrl_sent.saturating_add(1);
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.ring.detach(self.receiver.outstanding());
+    }
+}

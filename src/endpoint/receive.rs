@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Messages on their way in: those with immediate go to the completion ring, where a place was
+//! reserved when their receive was posted; those between the kernels are read here.
+
+use super::{
+    Endpoint,
+    Inner, //
+};
+use crate::{
+    info::MAX_DEPTH,
+    pure::{
+        state::{
+            Event,
+            State, //
+        },
+        wire::{
+            self,
+            CtrlKind, //
+        }, //
+    }, //
+};
+use dmakit::{
+    errno::EPROTO,
+    uapi, //
+};
+use kernel::prelude::*;
+
+impl Endpoint {
+    /// A message with immediate arrived: its bytes are in place.
+    pub(super) fn data_received(&self, slot: u32, imm: u32, bytes: u32) {
+        self.received(|endpoint, inner| {
+            let Inner { link, stats, .. } = inner;
+            let Some(link) = link else { return Ok(()) };
+            if !link.receiver.received() {
+                return Err(EPROTO.into());
+            }
+            stats.received = stats.received.saturating_add(1);
+            link.ring.receive(&uapi::dmaplane_cqe {
+                user_data: link.recv_user_data,
+                res: i32::try_from(bytes).unwrap_or(i32::MAX),
+                endpoint: endpoint.handle(),
+                imm,
+                opcode: uapi::DMAPLANE_OP_RECV as u8,
+                ..Default::default()
+            });
+            link.idle.push(slot);
+            inner.post_receives()
+        });
+    }
+
+    /// A message from the peer's kernel arrived.
+    pub(super) fn message_received(&self, slot: u32, bytes: &[u8]) {
+        self.received(|endpoint, inner| {
+            let Inner {
+                conn: Some(conn),
+                link: Some(link),
+                leases,
+                stats,
+                ..
+            } = inner
+            else {
+                return Ok(());
+            };
+            // The peer may send the next one as soon as this one is acknowledged.
+            conn.post_recv(slot)?;
+            let message = wire::decode_ctrl(bytes).map_err(|_| EPROTO)?;
+            link.ctrl.received(message.header.ack).map_err(|_| EPROTO)?;
+            link.sender
+                .grant(message.header.credits, MAX_DEPTH)
+                .map_err(|_| EPROTO)?;
+            stats.ctrl_received = stats.ctrl_received.saturating_add(1);
+            if let CtrlKind::Lease(part) = message.kind {
+                leases.take(&part)?;
+                endpoint.changed.notify_all();
+            }
+            Ok(())
+        });
+    }
+
+    /// Posts receives that had no room in the completion ring.
+    pub(crate) fn replenish(&self) {
+        let mut inner = self.inner.lock();
+        if inner.state != State::Established {
+            return;
+        }
+        let result = inner.post_receives().and_then(|()| inner.pump());
+        drop(inner);
+        if let Err(error) = result {
+            self.fail(error);
+        }
+    }
+
+    /// Handles something received; what is against the protocol ends the connection.
+    fn received(&self, handle: impl FnOnce(&Self, &mut Inner) -> Result) {
+        let mut inner = self.inner.lock();
+        // The peer's first message can overtake the event that it follows.
+        if inner.state == State::Connecting && inner.transition(Event::Established) {
+            self.changed.notify_all();
+        }
+        let result = handle(self, &mut inner).and_then(|()| inner.pump());
+        drop(inner);
+        if let Err(error) = result {
+            self.fail(error);
+        }
+    }
+}
+
+impl Inner {
+    fn post_receives(&mut self) -> Result {
+        match (&self.conn, &mut self.link) {
+            (Some(conn), Some(link)) if self.state == State::Established => {
+                link.post_receives(conn)
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Entries on their way out: checked, queued, posted when credits and depth allow, completed.
+//!
+//! An entry is one message with one immediate, and one or more work requests: as many as there are
+//! segments, here or at the peer, that it touches.
+
+use super::{
+    Endpoint,
+    Inner, //
+};
+use crate::{
+    channel::Ticket,
+    pure::{
+        carve,
+        state::State, //
+    },
+    region::{
+        check_range,
+        RegionUse, //
+    }, //
+};
+use dmakit::{
+    errno::{
+        ECONNRESET,
+        EREMOTEIO,
+        ENOKEY,
+        ENOTCONN, //
+    },
+    rdma::queue::Completion, //
+};
+use kernel::{
+    error::Error,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// Completion statuses (`enum ib_wc_status`) that mean something to the user.
+mod status {
+    pub(super) const REMOTE_INVALID_REQUEST: u32 = 9;
+    pub(super) const REMOTE_ACCESS: u32 = 10;
+    pub(super) const REMOTE_OPERATION: u32 = 11;
+    pub(super) const RETRY_EXCEEDED: u32 = 12;
+    pub(super) const RNR_RETRY_EXCEEDED: u32 = 13;
+}
+
+/// A write with immediate, as asked for.
+pub(crate) struct Write {
+    /// Where the bytes come from; `None` if there are none.
+    pub(crate) region: Option<RegionUse>,
+    /// Number of the peer's lease.
+    pub(crate) lease: u32,
+    /// First byte in the region.
+    pub(crate) local: u64,
+    /// First byte in the lease.
+    pub(crate) remote: u64,
+    /// Bytes.
+    pub(crate) length: u32,
+    /// The immediate, in host order.
+    pub(crate) imm: u32,
+}
+
+/// An entry that waits.
+pub(super) struct Pending {
+    write: Write,
+    ticket: Ticket,
+    /// Work requests that it takes.
+    requests: u32,
+}
+
+impl Pending {
+    pub(super) fn fail(self, error: Error) {
+        self.ticket.fail(error, 0);
+    }
+}
+
+/// An entry that was posted.
+pub(super) struct InFlight {
+    ticket: Ticket,
+    length: u32,
+    requests: u32,
+    _region: Option<RegionUse>,
+}
+
+/// A piece of an entry that is contiguous at both sides.
+struct Cut {
+    local: carve::Piece,
+    remote: carve::Piece,
+    length: u32,
+}
+
+/// Cuts a transfer wherever a segment ends, here or there.
+fn cuts(
+    local: u64,
+    local_segment: u64,
+    remote: u64,
+    remote_segment: u64,
+    length: u32,
+) -> impl Iterator<Item = Cut> {
+    carve::pieces(local, length, local_segment).flat_map(move |mine| {
+        let before = u64::from(mine.segment)
+            .saturating_mul(local_segment)
+            .saturating_add(mine.offset)
+            .saturating_sub(local);
+        let mut inside = mine.offset;
+        carve::pieces(remote.saturating_add(before), mine.length, remote_segment).map(
+            move |theirs| {
+                let cut = Cut {
+                    local: carve::Piece {
+                        segment: mine.segment,
+                        offset: inside,
+                        length: theirs.length,
+                    },
+                    length: theirs.length,
+                    remote: theirs,
+                };
+                inside = inside.saturating_add(u64::from(cut.length));
+                cut
+            },
+        )
+    })
+}
+
+impl Endpoint {
+    /// Sends a message, now or when the peer can take it. The ticket is completed either way.
+    pub(crate) fn submit(&self, write: Write, ticket: Ticket) {
+        let mut inner = self.inner.lock();
+        let requests = match inner.check(&write) {
+            Ok(requests) => requests,
+            Err(error) => {
+                drop(inner);
+                return ticket.fail(error, 0);
+            }
+        };
+        let pending = Pending {
+            write,
+            ticket,
+            requests,
+        };
+        let Some(link) = &mut inner.link else {
+            return pending.fail(ENOTCONN.into());
+        };
+        // Each waiting entry has a place in its completion ring, so with one channel there is
+        // room; entries from other channels may fill the queue.
+        if let Err(pending) = link.queue.push(pending) {
+            return pending.fail(EAGAIN);
+        }
+        let pumped = inner.pump();
+        drop(inner);
+        if let Err(error) = pumped {
+            self.fail(error);
+        }
+    }
+
+    /// A work request of an entry is done, and with it the entry.
+    pub(super) fn write_done(&self, slot: u32, completion: &Completion<'_>) {
+        let mut inner = self.inner.lock();
+        let error = inner.error;
+        let Inner { link, stats, .. } = &mut *inner;
+        let Some(link) = link else { return };
+        let entry = link.in_flight.get_mut(slot as usize).and_then(Option::take);
+        let Some(entry) = entry else { return };
+        link.writes = link.writes.saturating_sub(entry.requests);
+        link.free.push(slot);
+        if completion.is_ok() {
+            stats.sent = stats.sent.saturating_add(1);
+            stats.sent_bytes = stats.sent_bytes.saturating_add(u64::from(entry.length));
+            entry.ticket.succeed(entry.length);
+            let pumped = inner.pump();
+            drop(inner);
+            if let Err(error) = pumped {
+                self.fail(error);
+            }
+            return;
+        }
+        let failure = match completion.is_flush() {
+            true => error.unwrap_or(ECONNRESET.into()),
+            false => meaning(completion.status),
+        };
+        inner.note_status(completion);
+        // The endpoint is in its final state before the program can learn of the failure.
+        inner.fail(failure);
+        entry.ticket.fail(failure, completion.status);
+        drop(inner);
+        self.fail(failure);
+    }
+}
+
+impl Inner {
+    /// Checks an entry against the region, the lease and the limits; returns how many work
+    /// requests it takes.
+    fn check(&self, write: &Write) -> Result<u32> {
+        if self.state != State::Established {
+            return Err(ENOTCONN.into());
+        }
+        let (Some(link), Some(fabric)) = (&self.link, &self.fabric) else {
+            return Err(ENOTCONN.into());
+        };
+        let Some(region) = &write.region else {
+            return match (write.lease, write.local, write.remote) {
+                (0, 0, 0) => Ok(1),
+                _ => Err(EINVAL),
+            };
+        };
+        if !Arc::ptr_eq(region.fabric(), fabric) {
+            return Err(EXDEV);
+        }
+        let lease = self.leases.find(write.lease).ok_or(ENOKEY)?;
+        let length = u64::from(write.length);
+        check_range(write.local, length, region.length())?;
+        check_range(write.remote, length, lease.length())?;
+        let local_segment = region.keys()?.segment_bytes();
+        let parts = cuts(
+            write.local,
+            local_segment,
+            write.remote,
+            lease.segment(),
+            write.length,
+        );
+        let limit = link.send_depth as usize;
+        match parts.take(limit.saturating_add(1)).count() {
+            count if count > limit => Err(EMSGSIZE),
+            count => Ok(u32::try_from(count)?),
+        }
+    }
+
+    /// Sends whatever can be sent now.
+    pub(super) fn pump(&mut self) -> Result {
+        if self.state != State::Established {
+            return Ok(());
+        }
+        let Self {
+            conn: Some(conn),
+            link: Some(link),
+            leases,
+            stats,
+            ..
+        } = self
+        else {
+            return Ok(());
+        };
+        link.send_messages(conn, stats)?;
+        if link.sender.available() > 0 {
+            link.end_stall(stats);
+        }
+        while let Some(pending) = link.queue.front() {
+            if link.sender.available() == 0 {
+                link.begin_stall(stats);
+                break;
+            }
+            if link.writes.saturating_add(pending.requests) > link.send_depth {
+                break;
+            }
+            let Some(slot) = link.free.pop() else { break };
+            let write = &pending.write;
+            link.chain.clear();
+            if let Some(region) = write.region.as_ref().filter(|_| write.length > 0) {
+                let keys = region.keys()?;
+                let lease = leases.find(write.lease).ok_or(ENOKEY)?;
+                for cut in cuts(
+                    write.local,
+                    keys.segment_bytes(),
+                    write.remote,
+                    lease.segment(),
+                    write.length,
+                ) {
+                    let local = keys.key(cut.local.segment as usize).ok_or(EIO)?;
+                    let offset = u32::try_from(cut.local.offset)?;
+                    let sge = local.sge(offset, cut.length).ok_or(EIO)?;
+                    let remote = lease.key(cut.remote.segment).ok_or(EIO)?;
+                    let addr = remote.addr.checked_add(cut.remote.offset).ok_or(EIO)?;
+                    link.chain.push(remote.rkey, addr, &[sge])?;
+                }
+            }
+            let imm = Some(write.imm);
+            match conn.post_write(slot, &mut link.chain, imm) {
+                Ok(()) => {}
+                Err(EAGAIN) => {
+                    link.free.push(slot);
+                    break;
+                }
+                Err(error) => {
+                    link.free.push(slot);
+                    return Err(error);
+                }
+            }
+            link.sender.take();
+            let Some(Pending {
+                write,
+                ticket,
+                requests,
+            }) = link.queue.pop()
+            else {
+                return Err(EIO);
+            };
+            link.writes = link.writes.saturating_add(requests);
+            if let Some(place) = link.in_flight.get_mut(slot as usize) {
+                *place = Some(InFlight {
+                    ticket,
+                    length: write.length,
+                    requests,
+                    _region: write.region,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the status of the first work request that failed by itself.
+    pub(super) fn note_status(&mut self, completion: &Completion<'_>) {
+        if self.wc_status == 0 && !completion.is_flush() {
+            self.wc_status = completion.status;
+        }
+    }
+}
+
+/// The errno of a failed work request.
+pub(super) fn meaning(status: u32) -> Error {
+    match status {
+        status::REMOTE_INVALID_REQUEST | status::REMOTE_ACCESS | status::REMOTE_OPERATION => {
+            EREMOTEIO.into()
+        }
+        status::RETRY_EXCEEDED | status::RNR_RETRY_EXCEEDED => ECONNRESET.into(),
+        _ => EIO,
+    }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A queue of fixed capacity: pushing never allocates.
+
+use kernel::{
+    alloc::KVVec,
+    prelude::*, //
+};
+
+/// First in, first out.
+pub(crate) struct Fifo<T> {
+    places: KVVec<Option<T>>,
+    first: usize,
+    len: usize,
+}
+
+impl<T> Fifo<T> {
+    /// Makes an empty queue for `capacity` items.
+    pub(crate) fn new(capacity: usize) -> Result<Self> {
+        let mut places = KVVec::with_capacity(capacity, GFP_KERNEL)?;
+        for _ in 0..capacity {
+            places.push(None, GFP_KERNEL)?;
+        }
+        Ok(Self {
+            places,
+            first: 0,
+            len: 0,
+        })
+    }
+
+    /// Items in the queue.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether there is room for none more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.len == self.places.len()
+    }
+
+    /// The next item.
+    pub(crate) fn front(&self) -> Option<&T> {
+        self.places.get(self.first)?.as_ref()
+    }
+
+    /// The next item, to change it.
+    pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
+        self.places.get_mut(self.first)?.as_mut()
+    }
+
+    /// Appends an item, or gives it back if the queue is full.
+    pub(crate) fn push(&mut self, item: T) -> Result<(), T> {
+        let capacity = self.places.len();
+        let mut last = self.first.wrapping_add(self.len);
+        if last >= capacity {
+            last = last.wrapping_sub(capacity);
+        }
+        match self.places.get_mut(last) {
+            Some(place) if self.len < capacity => {
+                *place = Some(item);
+                self.len = self.len.wrapping_add(1);
+                Ok(())
+            }
+            _ => Err(item),
+        }
+    }
+
+    /// Takes the next item.
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        let item = self.places.get_mut(self.first)?.take()?;
+        self.first = self.first.wrapping_add(1);
+        if self.first >= self.places.len() {
+            self.first = 0;
+        }
+        self.len = self.len.saturating_sub(1);
+        Some(item)
+    }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `INFO` and `STATS`: what the module offers, what a context holds.
+
+use crate::{
+    context::Context,
+    counters::{
+        Live,
+        Total, //
+    }, //
+};
+use dmakit::{
+    mm,
+    uapi, //
+};
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+
+/// Largest length of one buffer.
+pub(crate) const MAX_BUFFER: u64 = 1 << 40;
+/// Largest transfer of one ring entry.
+pub(crate) const MAX_TRANSFER: u32 = 1 << 30;
+/// Handles of one context.
+pub(crate) const MAX_OBJECTS: u32 = 16384;
+/// Largest ring.
+pub(crate) const MAX_RING_ENTRIES: u32 = 32768;
+/// Largest send or receive depth of an endpoint.
+pub(crate) const MAX_DEPTH: u32 = 1024;
+
+/// `INFO`
+pub(crate) fn info(_context: &Context, arg: &mut uapi::dmaplane_info) -> Result {
+    if arg.flags != 0 {
+        return Err(EINVAL);
+    }
+    *arg = uapi::dmaplane_info {
+        size: arg.size,
+        flags: 0,
+        abi: uapi::DMAPLANE_ABI_VERSION,
+        page_size: PAGE_SIZE as u32,
+        features: u64::from(uapi::DMAPLANE_FEATURE_WRITE_IMM | uapi::DMAPLANE_FEATURE_LEASE),
+        max_buffer: MAX_BUFFER,
+        max_transfer: u64::from(MAX_TRANSFER),
+        max_objects: MAX_OBJECTS,
+        max_ring_entries: MAX_RING_ENTRIES,
+        max_depth: MAX_DEPTH,
+        nr_nodes: mm::nr_nodes(),
+    };
+    Ok(())
+}
+
+/// `STATS`
+pub(crate) fn stats(context: &Context, arg: &mut uapi::dmaplane_stats) -> Result {
+    if arg.flags != 0 {
+        return Err(EINVAL);
+    }
+    let counters = context.counters();
+    let live = |kind| u32::try_from(counters.live(kind)).unwrap_or(u32::MAX);
+    *arg = uapi::dmaplane_stats {
+        size: arg.size,
+        flags: 0,
+        buffers: live(Live::Buffers),
+        regions: live(Live::Regions),
+        endpoints: live(Live::Endpoints),
+        channels: live(Live::Channels),
+        buffer_bytes: counters.live(Live::BufferBytes),
+        submitted: counters.total(Total::Submitted),
+        completed: counters.total(Total::Completed),
+        received: counters.total(Total::Received),
+    };
+    Ok(())
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The commands: one row each, and the rules that hold for all of their arguments.
+
+use crate::{
+    buffer,
+    channel,
+    context::Context,
+    endpoint::{
+        connect,
+        lease,
+        listen,
+        query, //
+    },
+    fabric,
+    info,
+    region, //
+};
+use core::mem::size_of;
+use dmakit::uapi;
+use kernel::{
+    ioctl::{
+        _IOC_DIR,
+        _IOC_NR,
+        _IOC_SIZE,
+        _IOC_TYPE, //
+    },
+    page::PAGE_SIZE,
+    prelude::*,
+    transmute::{
+        AsBytes,
+        FromBytes, //
+    },
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+};
+
+/// Runs a command.
+pub(crate) fn run(context: &Context, command: u32, arg: usize) -> Result {
+    if _IOC_TYPE(command) != uapi::DMAPLANE_IOC_MAGIC
+        || _IOC_DIR(command) != 0
+        || _IOC_SIZE(command) != 0
+    {
+        return Err(ENOTTY);
+    }
+    match _IOC_NR(command) {
+        uapi::DMAPLANE_CMD_INFO => call(context, arg, info::info),
+        uapi::DMAPLANE_CMD_STATS => call(context, arg, info::stats),
+        uapi::DMAPLANE_CMD_BUF_CREATE => call(context, arg, buffer::create),
+        uapi::DMAPLANE_CMD_BUF_QUERY => call(context, arg, buffer::query),
+        uapi::DMAPLANE_CMD_BUF_DESTROY => call(context, arg, buffer::destroy),
+        uapi::DMAPLANE_CMD_FABRIC_LIST => call(context, arg, fabric::list),
+        uapi::DMAPLANE_CMD_REGION_REGISTER => call(context, arg, region::register),
+        uapi::DMAPLANE_CMD_REGION_DEREGISTER => call(context, arg, region::deregister),
+        uapi::DMAPLANE_CMD_LEASE_GRANT => call(context, arg, lease::grant),
+        uapi::DMAPLANE_CMD_LEASE_WAIT => call(context, arg, lease::wait),
+        uapi::DMAPLANE_CMD_ENDPOINT_LISTEN => call(context, arg, listen::listen),
+        uapi::DMAPLANE_CMD_ENDPOINT_REQUEST => call(context, arg, listen::request),
+        uapi::DMAPLANE_CMD_ENDPOINT_ACCEPT => call(context, arg, connect::accept),
+        uapi::DMAPLANE_CMD_ENDPOINT_ADDRESS => call(context, arg, connect::address),
+        uapi::DMAPLANE_CMD_ENDPOINT_CONNECT => call(context, arg, connect::connect),
+        uapi::DMAPLANE_CMD_ENDPOINT_QUERY => call(context, arg, query::query),
+        uapi::DMAPLANE_CMD_ENDPOINT_CLOSE => call(context, arg, query::close),
+        uapi::DMAPLANE_CMD_CHANNEL_CREATE => call(context, arg, channel::create),
+        uapi::DMAPLANE_CMD_CHANNEL_ENTER => call(context, arg, channel::enter),
+        uapi::DMAPLANE_CMD_CHANNEL_CLOSE => call(context, arg, channel::close),
+        _ => Err(ENOTTY),
+    }
+}
+
+/// What a command did that must be undone if its result cannot be delivered.
+pub(crate) trait Outcome {
+    /// The handle that it made, if any.
+    fn created(&self) -> Option<u32>;
+}
+
+/// Nothing to undo.
+impl Outcome for () {
+    fn created(&self) -> Option<u32> {
+        None
+    }
+}
+
+/// An object was made and has this handle.
+pub(crate) struct Created(pub(crate) u32);
+
+impl Outcome for Created {
+    fn created(&self) -> Option<u32> {
+        Some(self.0)
+    }
+}
+
+/// Copies the argument in, runs the command, copies the argument out.
+fn call<T: FromBytes + AsBytes, O: Outcome>(
+    context: &Context,
+    arg: usize,
+    command: fn(&Context, &mut T) -> Result<O>,
+) -> Result {
+    let ptr = UserPtr::from_addr(arg);
+    let mut value = read::<T>(ptr)?;
+    // A result that cannot be written is found out before anything happens.
+    write(ptr, &value)?;
+    let outcome = command(context, &mut value)?;
+    write(ptr, &value).inspect_err(|_| {
+        if let Some(handle) = outcome.created() {
+            context.discard(handle);
+        }
+    })
+}
+
+/// Reads an extensible structure: its first member is its size.
+fn read<T: FromBytes>(ptr: UserPtr) -> Result<T> {
+    let size: u32 = UserSlice::new(ptr, size_of::<u32>()).reader().read()?;
+    let size = usize::try_from(size)?;
+    if size < size_of::<T>() {
+        return Err(EINVAL);
+    }
+    if size > PAGE_SIZE {
+        return Err(E2BIG);
+    }
+    let mut reader = UserSlice::new(ptr, size).reader();
+    let value = reader.read::<T>()?;
+    while !reader.is_empty() {
+        if reader.read::<u8>()? != 0 {
+            return Err(E2BIG);
+        }
+    }
+    Ok(value)
+}
+
+fn write<T: AsBytes>(ptr: UserPtr, value: &T) -> Result {
+    UserSlice::new(ptr, size_of::<T>()).writer().write(value)
+}
