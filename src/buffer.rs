@@ -151,7 +151,7 @@ pub(crate) fn query(context: &Context, arg: &mut uapi::dmaplane_buf_query) -> Re
 }
 
 /// `BUF_DESTROY`
-pub(crate) fn destroy(context: &Context, arg: &mut uapi::dmaplane_handle) -> Result {
+pub(crate) fn destroy(context: &Context, arg: &uapi::dmaplane_handle) -> Result {
     if arg.flags != 0 || arg.pad != 0 {
         return Err(EINVAL);
     }

@@ -145,7 +145,7 @@ pub(crate) fn enter(context: &Context, arg: &mut uapi::dmaplane_channel_enter) -
 }
 
 /// `CHANNEL_CLOSE`
-pub(crate) fn close(context: &Context, arg: &mut uapi::dmaplane_handle) -> Result {
+pub(crate) fn close(context: &Context, arg: &uapi::dmaplane_handle) -> Result {
     if arg.flags != 0 || arg.pad != 0 {
         return Err(EINVAL);
     }

@@ -50,10 +50,10 @@ pub(crate) fn run(context: &Context, command: u32, arg: usize) -> Result {
         uapi::DMAPLANE_CMD_STATS => call(context, arg, info::stats),
         uapi::DMAPLANE_CMD_BUF_CREATE => call(context, arg, buffer::create),
         uapi::DMAPLANE_CMD_BUF_QUERY => call(context, arg, buffer::query),
-        uapi::DMAPLANE_CMD_BUF_DESTROY => call(context, arg, buffer::destroy),
+        uapi::DMAPLANE_CMD_BUF_DESTROY => tell(context, arg, buffer::destroy),
         uapi::DMAPLANE_CMD_FABRIC_LIST => call(context, arg, fabric::list),
         uapi::DMAPLANE_CMD_REGION_REGISTER => call(context, arg, region::register),
-        uapi::DMAPLANE_CMD_REGION_DEREGISTER => call(context, arg, region::deregister),
+        uapi::DMAPLANE_CMD_REGION_DEREGISTER => tell(context, arg, region::deregister),
         uapi::DMAPLANE_CMD_LEASE_GRANT => call(context, arg, lease::grant),
         uapi::DMAPLANE_CMD_LEASE_WAIT => call(context, arg, lease::wait),
         uapi::DMAPLANE_CMD_ENDPOINT_LISTEN => call(context, arg, listen::listen),
@@ -62,10 +62,10 @@ pub(crate) fn run(context: &Context, command: u32, arg: usize) -> Result {
         uapi::DMAPLANE_CMD_ENDPOINT_ADDRESS => call(context, arg, connect::address),
         uapi::DMAPLANE_CMD_ENDPOINT_CONNECT => call(context, arg, connect::connect),
         uapi::DMAPLANE_CMD_ENDPOINT_QUERY => call(context, arg, query::query),
-        uapi::DMAPLANE_CMD_ENDPOINT_CLOSE => call(context, arg, query::close),
+        uapi::DMAPLANE_CMD_ENDPOINT_CLOSE => tell(context, arg, query::close),
         uapi::DMAPLANE_CMD_CHANNEL_CREATE => call(context, arg, channel::create),
         uapi::DMAPLANE_CMD_CHANNEL_ENTER => call(context, arg, channel::enter),
-        uapi::DMAPLANE_CMD_CHANNEL_CLOSE => call(context, arg, channel::close),
+        uapi::DMAPLANE_CMD_CHANNEL_CLOSE => tell(context, arg, channel::close),
         _ => Err(ENOTTY),
     }
 }
@@ -108,6 +108,15 @@ fn call<T: FromBytes + AsBytes, O: Outcome>(
             context.discard(handle);
         }
     })
+}
+
+/// Copies the argument in and runs a command that has nothing to give back.
+fn tell<T: FromBytes>(
+    context: &Context,
+    arg: usize,
+    command: fn(&Context, &T) -> Result,
+) -> Result {
+    command(context, &read::<T>(UserPtr::from_addr(arg))?)
 }
 
 /// Reads an extensible structure: its first member is its size.

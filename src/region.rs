@@ -166,7 +166,7 @@ pub(crate) fn register(
 }
 
 /// `REGION_DEREGISTER`
-pub(crate) fn deregister(context: &Context, arg: &mut uapi::dmaplane_handle) -> Result {
+pub(crate) fn deregister(context: &Context, arg: &uapi::dmaplane_handle) -> Result {
     if arg.flags != 0 || arg.pad != 0 {
         return Err(EINVAL);
     }

@@ -9,7 +9,8 @@
  *
  *  - The argument is a struct that begins with its own size in bytes. A size
  *    below that of the first version of the struct is EINVAL. A larger one is
- *    accepted when the part unknown to the kernel is zero, else E2BIG.
+ *    accepted when the part unknown to the kernel is zero, else E2BIG; so is
+ *    one above 4096 bytes.
  *  - Unknown flags and non-zero padding are EINVAL.
  *  - A handle is 32 bits, never 0, and means something in its own context
  *    only. A stale, foreign or never issued handle is ENOENT; a live handle of
@@ -22,7 +23,9 @@
  *  - More objects than dmaplane_info allows is EMFILE; no memory is ENOMEM;
  *    memory beyond RLIMIT_MEMLOCK (without CAP_IPC_LOCK) is EDQUOT.
  *
- * All integers are in host byte order, all sizes and offsets in bytes.
+ * All integers are in host byte order, all sizes and offsets in bytes. The
+ * layout is the same for 32-bit programs, but mmap offsets need 64 bits of
+ * file offset, more than a 32-bit program can pass to mmap().
  */
 #ifndef _UAPI_DMAPLANE_H
 #define _UAPI_DMAPLANE_H
@@ -526,7 +529,6 @@ struct dmaplane_endpoint_connect {
  * @ctrl_sent:		out: messages between the kernels sent
  * @ctrl_received:	out: messages between the kernels received
  * @peer:		out: address of the peer; of the listener for a listener
- * @pad:		in: must be 0
  */
 struct dmaplane_endpoint_query {
 	__u32 size;
@@ -648,16 +650,19 @@ struct dmaplane_ring {
  * @imm:	immediate delivered to the peer, in host order at both sides
  * @pad1:	must be 0
  *
- * NOP uses @user_data only; the others must be 0.
+ * NOP uses @user_data only; the others must be 0. With @length 0, @region, @lease
+ * and both offsets may be 0: the immediate travels alone.
  *
  * An accepted entry gets exactly one completion, and one that is wrong in
  * itself completes with: EINVAL (flag, padding), EOPNOTSUPP, ENOENT or EBADF
  * (@endpoint, @region), ENOKEY (@lease), EOVERFLOW (offset + length wraps),
  * ERANGE (beyond the end of the region or lease), EFBIG (above max_transfer),
  * EMSGSIZE (needs more work requests than send_depth), EXDEV (@region is on
- * another fabric), ENOTCONN (the endpoint is not established). Once sent:
- * ECANCELED (the connection was closed here), ECONNRESET (it ended there),
- * EREMOTEIO (the peer's adapter refused; see wc_status), EIO (any other).
+ * another fabric), ENOTCONN (the endpoint is not established), EAGAIN (entries
+ * of other channels fill the endpoint's queue). Once sent: ECANCELED (the
+ * connection was closed here), ECONNRESET (it ended there), EREMOTEIO (the
+ * peer's adapter refused; see wc_status), EPROTO (the peer broke the protocol),
+ * ENODEV (the fabric went away), EIO (any other).
  */
 struct dmaplane_sqe {
 	__u8 opcode;

@@ -11,9 +11,8 @@ struct page *dk_alloc_page_node(int node, bool strict)
 {
 	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN;
 
-	/* A strict node that is full is an answer for the caller, not a reason to kill. */
-	if (strict)
-		gfp |= __GFP_THISNODE | __GFP_RETRY_MAYFAIL;
+	/* Too little memory is an answer for the caller, not a reason to kill others. */
+	gfp |= strict ? __GFP_THISNODE | __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
 
 	return alloc_pages_node(node, gfp, 0);
 }
@@ -59,6 +58,22 @@ void dk_uncharge_pages(struct user_struct *user, unsigned long pages)
 {
 	atomic_long_sub(pages, &user->locked_vm);
 	free_uid(user);
+}
+
+/*
+ * Whether it makes sense to begin: taking page after page until there are no more
+ * would let others feel it first.
+ */
+bool dk_pages_available(unsigned long pages)
+{
+	long available = si_mem_available();
+
+	return available > 0 && pages <= (unsigned long)available;
+}
+
+bool dk_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
 }
 
 void *dk_vmap(struct page **pages, unsigned int count)

@@ -91,6 +91,13 @@ impl Pages {
     /// `EINTR` when the caller is being killed. The caller has checked that the node is online.
     pub fn new(count: usize, placement: Placement) -> Result<Self> {
         let charge = Charge::new(count)?;
+        // SAFETY: reads statistics.
+        if !unsafe { bindings::dk_pages_available(count) } {
+            return Err(match placement {
+                Placement::Strict(_) => ENOSPC,
+                _ => ENOMEM,
+            });
+        }
         let mut list = KVVec::new();
         list.reserve(count, GFP_KERNEL)?;
         // INVARIANT: the list is empty.
@@ -104,7 +111,8 @@ impl Pages {
             Placement::Strict(node) => (node, true, ENOSPC),
         };
         for i in 0..count {
-            if i % 1024 == 1023 && kernel::current!().signal_pending() {
+            // SAFETY: called in process context.
+            if i % 1024 == 1023 && unsafe { bindings::dk_fatal_signal_pending() } {
                 return Err(EINTR);
             }
             // SAFETY: `node` is online or NUMA_NO_NODE, and the context may sleep.

@@ -53,7 +53,7 @@ pub(crate) fn query(context: &Context, arg: &mut uapi::dmaplane_endpoint_query) 
 }
 
 /// `ENDPOINT_CLOSE`
-pub(crate) fn close(context: &Context, arg: &mut uapi::dmaplane_handle) -> Result {
+pub(crate) fn close(context: &Context, arg: &uapi::dmaplane_handle) -> Result {
     if arg.flags != 0 || arg.pad != 0 {
         return Err(EINVAL);
     }

@@ -106,3 +106,38 @@ impl Iterator for Pieces {
 }
 
 impl FusedIterator for Pieces {}
+
+/// A part of a transfer that lies in one segment at both of its ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Where it lies here.
+    pub local: Piece,
+    /// Where it lies at the peer; as many bytes.
+    pub remote: Piece,
+}
+
+/// Cuts a transfer of `length` bytes wherever a segment ends, here or at the peer. Offsets and
+/// segments are as in [`pieces`], and an empty transfer is one empty part.
+pub fn cuts(
+    local: u64,
+    local_segment: u64,
+    remote: u64,
+    remote_segment: u64,
+    length: u32,
+) -> impl Iterator<Item = Cut> {
+    let mut at = remote;
+    pieces(local, length, local_segment).flat_map(move |mine| {
+        let theirs = pieces(at, mine.length, remote_segment);
+        at = at.saturating_add(u64::from(mine.length));
+        let mut inside = mine.offset;
+        theirs.map(move |remote| {
+            let local = Piece {
+                segment: mine.segment,
+                offset: inside,
+                length: remote.length,
+            };
+            inside = inside.saturating_add(u64::from(remote.length));
+            Cut { local, remote }
+        })
+    })
+}
