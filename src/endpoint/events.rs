@@ -107,9 +107,9 @@ impl Endpoint {
             match Hello::decode(private) {
                 Ok(hello) if hello.credits <= MAX_DEPTH => {
                     inner.peer_private = Private::new(hello.user);
-                    inner.peer_credits = hello.credits;
                     if let Some(link) = &mut inner.link {
-                        link.sender = crate::pure::credit::Sender::new(hello.credits);
+                        // A message that overtook this told of more; then this is no news.
+                        let _ = link.sender.grant(hello.credits, MAX_DEPTH);
                     }
                 }
                 _ => {
@@ -119,8 +119,12 @@ impl Endpoint {
             }
         }
         inner.transition(Event::Established);
+        let result = inner.post_receives().and_then(|()| inner.pump());
         drop(inner);
         self.changed.notify_all();
+        if let Err(error) = result {
+            self.fail(error);
+        }
     }
 
     /// A work request that is not an entry's is done.

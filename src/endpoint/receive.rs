@@ -94,8 +94,10 @@ impl Endpoint {
     /// Handles something received; what is against the protocol ends the connection.
     fn received(&self, handle: impl FnOnce(&Self, &mut Inner) -> Result) {
         let mut inner = self.inner.lock();
-        // The peer's first message can overtake the event that it follows.
-        if inner.state == State::Connecting && inner.transition(Event::Established) {
+        // The peer's first message can overtake the event that completes what it asked for. If
+        // we asked, its answer is in that event, and sending waits for it.
+        if inner.state == State::Connecting && !inner.asked {
+            inner.transition(Event::Established);
             self.changed.notify_all();
         }
         let result = handle(self, &mut inner).and_then(|()| inner.pump());
@@ -107,7 +109,8 @@ impl Endpoint {
 }
 
 impl Inner {
-    fn post_receives(&mut self) -> Result {
+    /// Posts the receives that have room in the completion ring.
+    pub(super) fn post_receives(&mut self) -> Result {
         match (&self.conn, &mut self.link) {
             (Some(conn), Some(link)) if self.state == State::Established => {
                 link.post_receives(conn)

@@ -82,45 +82,6 @@ pub(super) struct InFlight {
     _region: Option<RegionUse>,
 }
 
-/// A piece of an entry that is contiguous at both sides.
-struct Cut {
-    local: carve::Piece,
-    remote: carve::Piece,
-    length: u32,
-}
-
-/// Cuts a transfer wherever a segment ends, here or there.
-fn cuts(
-    local: u64,
-    local_segment: u64,
-    remote: u64,
-    remote_segment: u64,
-    length: u32,
-) -> impl Iterator<Item = Cut> {
-    carve::pieces(local, length, local_segment).flat_map(move |mine| {
-        let before = u64::from(mine.segment)
-            .saturating_mul(local_segment)
-            .saturating_add(mine.offset)
-            .saturating_sub(local);
-        let mut inside = mine.offset;
-        carve::pieces(remote.saturating_add(before), mine.length, remote_segment).map(
-            move |theirs| {
-                let cut = Cut {
-                    local: carve::Piece {
-                        segment: mine.segment,
-                        offset: inside,
-                        length: theirs.length,
-                    },
-                    length: theirs.length,
-                    remote: theirs,
-                };
-                inside = inside.saturating_add(u64::from(cut.length));
-                cut
-            },
-        )
-    })
-}
-
 impl Endpoint {
     /// Sends a message, now or when the peer can take it. The ticket is completed either way.
     pub(crate) fn submit(&self, write: Write, ticket: Ticket) {
@@ -210,7 +171,7 @@ impl Inner {
         check_range(write.local, length, region.length())?;
         check_range(write.remote, length, lease.length())?;
         let local_segment = region.keys()?.segment_bytes();
-        let parts = cuts(
+        let parts = carve::cuts(
             write.local,
             local_segment,
             write.remote,
@@ -257,7 +218,7 @@ impl Inner {
             if let Some(region) = write.region.as_ref().filter(|_| write.length > 0) {
                 let keys = region.keys()?;
                 let lease = leases.find(write.lease).ok_or(ENOKEY)?;
-                for cut in cuts(
+                for cut in carve::cuts(
                     write.local,
                     keys.segment_bytes(),
                     write.remote,
@@ -266,7 +227,7 @@ impl Inner {
                 ) {
                     let local = keys.key(cut.local.segment as usize).ok_or(EIO)?;
                     let offset = u32::try_from(cut.local.offset)?;
-                    let sge = local.sge(offset, cut.length).ok_or(EIO)?;
+                    let sge = local.sge(offset, cut.remote.length).ok_or(EIO)?;
                     let remote = lease.key(cut.remote.segment).ok_or(EIO)?;
                     let addr = remote.addr.checked_add(cut.remote.offset).ok_or(EIO)?;
                     link.chain.push(remote.rkey, addr, &[sge])?;
