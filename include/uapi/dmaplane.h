@@ -400,7 +400,7 @@ struct dmaplane_private {
  * @handle:	out: the listener; end it with ENDPOINT_CLOSE
  *
  * In the network namespace of the caller. Errors: EADDRINUSE, EADDRNOTAVAIL,
- * EAFNOSUPPORT, EINVAL (backlog).
+ * EAFNOSUPPORT, EINVAL (backlog, no address).
  */
 struct dmaplane_endpoint_listen {
 	__u32 size;
@@ -481,7 +481,8 @@ struct dmaplane_endpoint_address {
  * yet (bad arguments, EBUSY), and is in state ERROR otherwise.
  *
  * Errors: EINVAL (a depth out of range), EMSGSIZE (private_data.len), EISCONN
- * (wrong state), EBUSY (the completion ring has no room for recv_depth),
+ * (wrong state; in state ERROR, what dmaplane_endpoint_query.error says instead),
+ * EBUSY (the completion ring has no room for recv_depth),
  * ECONNREFUSED (nobody listens there, or the listener's backlog is full),
  * EACCES (the peer's program refused), EPROTONOSUPPORT (the peer speaks
  * another version of the protocol, or another protocol), EHOSTUNREACH,

@@ -25,14 +25,10 @@ use crate::{
         },
         wire::Hello, //
     },
-    wait::{
-        milliseconds,
-        Patience, //
-    }, //
+    wait::Patience, //
 };
 use dmakit::{
     errno::{
-        ECONNRESET,
         EISCONN,
         ETIME, //
     },
@@ -63,7 +59,6 @@ pub(crate) fn address(
     let dst = address_from_user(&arg.dst)?.ok_or(EINVAL)?;
     let src = address_from_user(&arg.src)?;
     let mut patience = Patience::new(arg.timeout_ns);
-    let timeout = milliseconds(arg.timeout_ns).clamp(1, RESOLVE_MS);
 
     let owned = Endpoint::new(context.device(), context.counters(), State::Resolving)?;
     let endpoint = owned.shared();
@@ -74,9 +69,9 @@ pub(crate) fn address(
         inner.conn = Some(conn.clone());
     }
 
-    conn.resolve_addr(src.as_ref(), &dst, timeout)?;
+    conn.resolve_addr(src.as_ref(), &dst, RESOLVE_MS)?;
     endpoint.wait_until(&mut patience, |inner| inner.has_address.then_some(()))?;
-    conn.resolve_route(timeout)?;
+    conn.resolve_route(RESOLVE_MS)?;
     endpoint.wait_until(&mut patience, |inner| {
         (inner.state == State::Resolved).then_some(())
     })?;
@@ -171,14 +166,10 @@ fn finish(endpoint: &Endpoint, arg: &uapi::dmaplane_endpoint_connect) -> Result<
 impl Endpoint {
     /// Fails the endpoint because a step of the way failed, with the error that came first.
     fn give_up(&self, error: Error) -> Error {
-        self.fail(match error {
-            EINTR => ECONNRESET.into(),
-            error => error,
-        });
-        match error {
-            EINTR => EINTR,
-            error if error == ETIME => error,
-            error => self.inner.lock().error.unwrap_or(error),
+        self.fail(error);
+        match error == EINTR || error == ETIME {
+            true => error,
+            false => self.inner.lock().error.unwrap_or(error),
         }
     }
 }

@@ -190,7 +190,7 @@ pub(crate) fn listen(
     if arg.flags != 0 || !(1..=MAX_BACKLOG).contains(&arg.backlog) {
         return Err(EINVAL);
     }
-    let addr = address_from_user(&arg.addr)?.ok_or(dmakit::errno::EAFNOSUPPORT)?;
+    let addr = address_from_user(&arg.addr)?.ok_or(EINVAL)?;
     let requests = Fifo::new(usize::try_from(arg.backlog)?)?;
     let counters = context.counters();
     let listener = Owned(Arc::pin_init(
