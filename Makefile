@@ -26,7 +26,7 @@ check: ## format, lints, headers, safety gate
 	@scripts/check.sh
 
 shell: all tools ## a shell in a virtual machine with everything loaded
-	@scripts/vm.sh shell
+	@scripts/shell.sh
 
 setup: ## host packages, build root, kernel build directory, guest image
 	@scripts/setup.sh

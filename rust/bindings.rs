@@ -5,6 +5,12 @@
 
 #![allow(
     clippy::all,
+    clippy::as_ptr_cast_mut,
+    clippy::as_underscore,
+    clippy::cast_lossless,
+    clippy::ptr_as_ptr,
+    clippy::ref_as_ptr,
+    clippy::undocumented_unsafe_blocks,
     dead_code,
     missing_docs,
     non_camel_case_types,
@@ -16,8 +22,8 @@
 )]
 
 mod raw {
-    use kernel::ffi;
     pub use kernel::bindings::*;
+    use kernel::ffi;
     include!(concat!(env!("DMAKIT_GENERATED"), "/bindings_generated.rs"));
 }
 

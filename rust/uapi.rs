@@ -5,7 +5,17 @@
 //! The header is the only source; this file adds what bindgen cannot know: that the structures
 //! may be read from and written to user memory as bytes.
 
-#![allow(non_camel_case_types, missing_docs, clippy::all)]
+#![allow(
+    clippy::all,
+    clippy::as_ptr_cast_mut,
+    clippy::as_underscore,
+    clippy::cast_lossless,
+    clippy::ptr_as_ptr,
+    clippy::ref_as_ptr,
+    clippy::undocumented_unsafe_blocks,
+    missing_docs,
+    non_camel_case_types
+)]
 
 use kernel::{
     ffi,

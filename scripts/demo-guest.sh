@@ -40,7 +40,7 @@ prefill)
 	kvdemo run --prompt /demo/README.md --tokens "$tokens" --cache /tmp/kv.safetensors >/share/undivided.json
 	echo "prefill: cache of $(stat -c %s /tmp/kv.safetensors) bytes computed"
 	wait_for 120 test -e /share/listening
-	dmaplane kv send /tmp/kv.safetensors "$peer" --json >/share/send.json
+	dmaplane kv send /tmp/kv.safetensors "$peer" --depth 8 --json >/share/send.json
 	;;
 decode)
 	dmaplane kv recv --once --out /tmp/kv.safetensors --accept-timeout 240 --json >/share/recv.json &

@@ -28,8 +28,8 @@ def verdict(directory):
     """The last line, or Failed."""
     sent = load(directory, "send.json")
     received = load(directory, "recv.json")
-    undivided = load(directory, "undivided.json")["tokens"]
-    divided = load(directory, "divided.json")["tokens"]
+    undivided = load(directory, "undivided.json")
+    divided = load(directory, "divided.json")
 
     print(f"{'tensor':<28}{'shape':<18}{'bytes':>10}  {'CRC sent':<10}{'CRC received':<14}")
     for check in received["checks"]:
@@ -39,8 +39,10 @@ def verdict(directory):
     latency, stalls = sent["latency_us"], sent["credit_stalls"]
     print(f"latency per chunk: p50 {latency['p50']:.0f} us, p99 {latency['p99']:.0f} us; "
           f"credit stalls: {stalls['count']}, {stalls['seconds'] * 1e3:.1f} ms")
-    print(f"tokens, undivided: {undivided}")
-    print(f"tokens, divided:   {divided}")
+    for name, run in (("undivided:", undivided), ("divided:", divided)):
+        tokens = " ".join(map(str, run["tokens"]))
+        print(f"tokens, {name:<10} {tokens}")
+        print(f"scores, {name:<10} CRC {run['scores_crc32']}")
 
     for name in ("layers", "chunks", "bytes", "tensors"):
         if sent[name] != received[name] or not sent[name]:
@@ -48,8 +50,10 @@ def verdict(directory):
     mismatched = sent["mismatched"] + received["mismatched"]
     if mismatched or not (sent["ok"] and received["ok"]):
         raise Failed(f"{mismatched} tensors differ")
-    if not undivided or undivided != divided:
+    if not undivided["tokens"] or undivided["tokens"] != divided["tokens"]:
         raise Failed("the tokens differ from those of the undivided run")
+    if undivided["scores_crc32"] != divided["scores_crc32"]:
+        raise Failed("the tokens are equal, the scores they were chosen by are not")
     rnr = sum(int((directory / f"{role}.rnr").read_text()) for role in ("prefill", "decode"))
     if rnr:
         raise Failed(f"{rnr} RNR NAKs: the credits did not hold")
@@ -60,7 +64,7 @@ def verdict(directory):
 
     return (f"{sent['layers']} layers, {sent['chunks']} chunks, {sent['bytes']} bytes, "
             f"{sent['mib_per_s']:.1f} MiB/s, {mismatched} mismatched, {rnr} RNR, "
-            f"{len(divided)} tokens equal")
+            f"{len(divided['tokens'])} tokens equal")
 
 
 def main():

@@ -171,12 +171,11 @@ pub(crate) fn deregister(context: &Context, arg: &uapi::dmaplane_handle) -> Resu
         return Err(EINVAL);
     }
     // Entries take the region under the table's lock, so that none comes after this check.
-    let object = context.remove_if::<Region>(arg.handle, |region| {
-        match region.in_flight.load(Relaxed) {
+    let object =
+        context.remove_if::<Region>(arg.handle, |region| match region.in_flight.load(Relaxed) {
             0 => Ok(()),
             _ => Err(EBUSY),
-        }
-    })?;
+        })?;
     if let Object::Region(region) = &object {
         region.revoke();
     }

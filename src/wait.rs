@@ -68,7 +68,6 @@ impl Patience {
 
 /// In milliseconds, rounded up, at most `i32::MAX`.
 fn milliseconds(timeout_ns: u64) -> u32 {
-    u32::try_from(timeout_ns.div_ceil(NSEC_PER_MSEC)).map_or(i32::MAX as u32, |ms| {
-        ms.min(i32::MAX as u32)
-    })
+    u32::try_from(timeout_ns.div_ceil(NSEC_PER_MSEC))
+        .map_or(i32::MAX as u32, |ms| ms.min(i32::MAX as u32))
 }

@@ -95,12 +95,7 @@ impl<'a> NewMapping<'a> {
         // SAFETY: the range is that of the vma, the vma allows mixed maps, the array has `left`
         // live order-0 pages and is not modified; each page gets a reference of its own.
         to_result(unsafe {
-            bindings::vm_insert_pages(
-                self.vma,
-                start,
-                pages.as_ptr().cast_mut(),
-                &raw mut left,
-            )
+            bindings::vm_insert_pages(self.vma, start, pages.as_ptr().cast_mut(), &raw mut left)
         })?;
         object.mapped();
         // SAFETY: by the type invariant the vma is ours to set up; the private data is what

@@ -128,12 +128,7 @@ impl Drop for Buffers {
         for chunk in &self.chunks {
             // SAFETY: mapped like that in `new`; the device is kept by `inside`.
             unsafe {
-                bindings::dk_ib_dma_unmap(
-                    self.inside.raw(),
-                    chunk.dma,
-                    PAGE_SIZE,
-                    self.to_device,
-                )
+                bindings::dk_ib_dma_unmap(self.inside.raw(), chunk.dma, PAGE_SIZE, self.to_device)
             };
             // SAFETY: a box of ours by the invariant, which the device no longer reaches.
             drop(unsafe { KBox::from_raw(chunk.memory.as_ptr()) });

@@ -191,6 +191,16 @@ impl<H: Handler> Inner<H> {
         true
     }
 
+    /// Whether the caller is the handler of a completion. That is a bug of the caller, who would
+    /// wait for himself.
+    fn in_completion(&self) -> bool {
+        let inside = self.queues.as_ref().is_some_and(|q| q.in_completion());
+        if inside {
+            pr_err!("a connection is ended inside a completion of its own\n");
+        }
+        inside
+    }
+
     /// Whether the caller is the handler.
     fn in_handler(&self) -> bool {
         self.running.load(Relaxed) == Task::current_raw().addr()
@@ -232,10 +242,9 @@ impl<H: Handler> Connection<H> {
     pub fn new(handler: Arc<H>) -> Result<Self> {
         let inner = Inner::new(handler)?;
         let context = ptr::from_ref::<Inner<H>>(&inner).cast_mut().cast();
+        let event: bindings::rdma_cm_event_handler = Some(cm_event::<H>);
         // SAFETY: the context stays until the id is destroyed.
-        let id = from_err_ptr(unsafe {
-            bindings::dk_rdma_create_id(Some(cm_event::<H>), context)
-        })?;
+        let id = from_err_ptr(unsafe { bindings::dk_rdma_create_id(event, context) })?;
         // INVARIANT: just made.
         inner.id.store(id, Relaxed);
         Ok(Self::from_inner(inner))
@@ -346,8 +355,7 @@ impl<H: Handler> Connection<H> {
         }
         // SAFETY: `id` is valid until the queues are destroyed; `setup` keeps others from making
         // some. C compares the devices.
-        let queues =
-            unsafe { Queues::new(self.id(), inside, self.inner.handler.clone(), caps)? };
+        let queues = unsafe { Queues::new(self.id(), inside, self.inner.handler.clone(), caps)? };
         // INVARIANT: the queues were made for `id`.
         self.inner.queues.populate(queues);
         Ok(())
@@ -391,7 +399,9 @@ impl<H: Handler> Connection<H> {
     /// Refuses to post, disconnects, and returns when all that was posted has completed and was
     /// handled. Not to be called by [`Handler::completion`].
     pub fn shutdown(&self) {
-        self.inner.shutdown();
+        if !self.inner.in_completion() {
+            self.inner.shutdown();
+        }
     }
 
     /// Whether work can be posted.
@@ -442,6 +452,10 @@ impl<H: Handler> Drop for Connection<H> {
         if self.inner.in_handler() {
             // The end of the callback does the rest.
             self.inner.doomed.store(true, Relaxed);
+            return;
+        }
+        if self.inner.in_completion() {
+            // Losing it is the lesser evil: the device is kept for ever, but nothing else stops.
             return;
         }
         self.inner.end();

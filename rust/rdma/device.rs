@@ -152,7 +152,12 @@ impl Device {
 
     /// Pages that fit one segment of a [`Region`](super::mr::Region): a power of two.
     pub fn max_segment_pages(&self) -> u32 {
-        1 << self.info.max_fast_reg.clamp(1, MAX_SEGMENT_PAGES).ilog2()
+        1 << self
+            .info
+            .max_fast_reg
+            .min(MAX_SEGMENT_PAGES)
+            .checked_ilog2()
+            .unwrap_or(0)
     }
 
     /// Pieces that one work request can gather.

@@ -46,7 +46,10 @@ pub trait Handler: Send + Sync + Sized + 'static {
     /// Something that was posted completed. In a workqueue, may sleep; the send side and the
     /// receive side call independently of each other.
     ///
-    /// The connection must neither be dropped nor shut down in here.
+    /// The connection must neither be shut down nor dropped in here. Who clones an
+    /// `Arc<Connection>` in here must see to it that this is not the last one: call
+    /// [`Connection::shutdown`] first, then let go of the others. Nor may this wait for a
+    /// [`Self::cm_event`], which may be waiting for completions: so no connect, no accept.
     fn completion(&self, completion: Completion<'_>);
 
     /// An event of the queue pair. Must not sleep.

@@ -188,8 +188,7 @@ impl Segment {
         let mut key = bindings::dk_mr_key::default();
         let nents = mapping.table.nents as i32;
         // SAFETY: `mr` was just made, the list has `nents` mapped elements.
-        let used =
-            unsafe { bindings::dk_ib_map_mr(mr, mapping.table.sgl, nents, iova, &mut key) };
+        let used = unsafe { bindings::dk_ib_map_mr(mr, mapping.table.sgl, nents, iova, &mut key) };
         if used != nents || key.length != length {
             // SAFETY: ours, and nobody has seen it.
             unsafe { bindings::dk_ib_dereg_mr(mr) };
@@ -257,9 +256,8 @@ impl Region {
         }
         let inside = device.enter()?;
         let segment_bytes = u64::from(device.max_segment_pages()) * PAGE_SIZE as u64;
-        let count = usize::try_from(length.div_ceil(segment_bytes))?;
 
-        let mut segments = KVVec::with_capacity(count, GFP_KERNEL)?;
+        let mut segments = KVVec::new();
         let mut done = 0;
         while done < length {
             let first = usize::try_from((offset + done) >> PAGE_SHIFT)?;

@@ -49,7 +49,8 @@ use kernel::{
         },
         Arc,
         SpinLock, //
-    }, //
+    },
+    task::Task, //
 };
 
 mod done;
@@ -121,6 +122,9 @@ pub enum Kind<'a> {
     },
 }
 
+/// A region and its segment that a registration in flight is of.
+type Held = (Arc<Region>, usize);
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Not connected yet.
@@ -153,6 +157,9 @@ pub(super) struct Queues<H: Handler> {
     handler: Arc<H>,
     send_wr: u32,
     max_sge: u32,
+    /// The tasks that run the handler for a completion of either side, as numbers.
+    sending: Atomic<usize>,
+    receiving: Atomic<usize>,
     #[pin]
     send: SpinLock<SendGate>,
     /// Whether receives may be posted.
@@ -163,7 +170,7 @@ pub(super) struct Queues<H: Handler> {
     writes: Slots,
     regs: Slots,
     #[pin]
-    regions: SpinLock<KVVec<Option<(Arc<Region>, usize)>>>,
+    regions: SpinLock<KVVec<Option<Held>>>,
     recv_buffers: Buffers,
     ctrl_buffers: Buffers,
     // Note: dropped last, for all of the above needs the device.
@@ -218,6 +225,8 @@ impl<H: Handler> Queues<H> {
                 handler,
                 send_wr,
                 max_sge,
+                sending: Atomic::new(0),
+                receiving: Atomic::new(0),
                 send <- new_spinlock!(SendGate { phase: Phase::Idle, used: 0 }, "Queues::send"),
                 recv <- new_spinlock!(true, "Queues::recv"),
                 recvs,
@@ -459,12 +468,25 @@ impl<H: Handler> Queues<H> {
     }
 
     /// Exchanges what a registration slot holds.
-    fn hold(&self, number: u32, new: Option<(Arc<Region>, usize)>) -> Option<(Arc<Region>, usize)> {
+    fn hold(&self, number: u32, new: Option<Held>) -> Option<Held> {
         let mut regions = self.regions.lock();
         match regions.get_mut(number as usize) {
             Some(place) => core::mem::replace(place, new),
             None => new,
         }
+    }
+
+    /// Tells the handler of a completion.
+    fn tell(&self, task: &Atomic<usize>, kind: Kind<'_>, status: u32) {
+        task.store(Task::current_raw().addr(), Relaxed);
+        self.handler.completion(Completion { kind, status });
+        task.store(0, Relaxed);
+    }
+
+    /// Whether the caller is the handler of a completion, which cannot wait for itself.
+    pub(super) fn in_completion(&self) -> bool {
+        let task = Task::current_raw().addr();
+        self.sending.load(Relaxed) == task || self.receiving.load(Relaxed) == task
     }
 
     /// A slot of the send queue completed: its requests make room, and it is free.

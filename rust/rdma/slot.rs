@@ -122,4 +122,3 @@ impl Slots {
         Some((u32::try_from(index).ok()?, slot))
     }
 }
-

@@ -76,12 +76,10 @@ impl Layout {
     /// For ring sizes within the limits, which keep all of this far from overflow.
     pub(super) fn new(sq_entries: u32, cq_entries: u32) -> Self {
         let sqes = size_of::<uapi::dmaplane_ring>() as u32;
-        let cqes = sqes.saturating_add(
-            sq_entries.saturating_mul(size_of::<uapi::dmaplane_sqe>() as u32),
-        );
-        let end = cqes.saturating_add(
-            cq_entries.saturating_mul(size_of::<uapi::dmaplane_cqe>() as u32),
-        );
+        let cqes =
+            sqes.saturating_add(sq_entries.saturating_mul(size_of::<uapi::dmaplane_sqe>() as u32));
+        let end =
+            cqes.saturating_add(cq_entries.saturating_mul(size_of::<uapi::dmaplane_cqe>() as u32));
         Self {
             sq_entries,
             cq_entries,
@@ -169,7 +167,8 @@ impl CompletionRing {
     /// A copy of the submission entry at `index`.
     pub(super) fn submission(&self, index: u32) -> Result<uapi::dmaplane_sqe> {
         let slot = index & self.layout.sq_entries.wrapping_sub(1);
-        self.memory.read(at::<uapi::dmaplane_sqe>(self.layout.sqes, slot))
+        self.memory
+            .read(at::<uapi::dmaplane_sqe>(self.layout.sqes, slot))
     }
 
     /// Tells user space which entries were taken.

@@ -10,7 +10,10 @@ use super::{
 use crate::{
     info::MAX_DEPTH,
     pure::{
-        state::Event,
+        state::{
+            Event,
+            State, //
+        },
         wire::{
             Hello,
             HelloError,
@@ -136,6 +139,8 @@ impl Endpoint {
         inner.note_status(completion);
         let result = match completion.is_ok() {
             true => inner.pump(),
+            // The connection manager flushes before it says why the peer refused.
+            false if completion.is_flush() && inner.state == State::Connecting => Ok(()),
             false if completion.is_flush() => Err(ECONNRESET.into()),
             false => Err(meaning(completion.status)),
         };

@@ -25,8 +25,8 @@ use crate::{
 };
 use dmakit::{
     errno::{
-        EPROTO,
         ENOTCONN, //
+        EPROTO,
     },
     rdma::mr,
     uapi, //

@@ -10,8 +10,8 @@
 use super::{
     address_from_user,
     address_to_user,
-    Endpoint,
     Ending,
+    Endpoint,
     Owned,
     Private, //
 };
@@ -105,19 +105,16 @@ impl Listener {
         };
         let (credits, private) = (hello.credits, Private::new(hello.user));
         let peer = request.peer_addr();
-        let made = self
-            .device
-            .fabric_of(request.device())
-            .and_then(|fabric| {
-                let endpoint = Endpoint::new(&self.device, &self.counters, State::Requested)?;
-                let mut inner = endpoint.shared().inner.lock();
-                inner.fabric = Some(fabric);
-                inner.peer = peer;
-                inner.peer_credits = credits;
-                inner.peer_private = private;
-                drop(inner);
-                Ok(endpoint)
-            });
+        let made = self.device.fabric_of(request.device()).and_then(|fabric| {
+            let endpoint = Endpoint::new(&self.device, &self.counters, State::Requested)?;
+            let mut inner = endpoint.shared().inner.lock();
+            inner.fabric = Some(fabric);
+            inner.peer = peer;
+            inner.peer_credits = credits;
+            inner.peer_private = private;
+            drop(inner);
+            Ok(endpoint)
+        });
         let Ok(endpoint) = made else {
             request.reject(&RejectReason::Backlog.encode());
             return Err(RejectReason::Backlog);

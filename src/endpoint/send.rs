@@ -23,9 +23,9 @@ use crate::{
 use dmakit::{
     errno::{
         ECONNRESET,
-        EREMOTEIO,
         ENOKEY,
         ENOTCONN, //
+        EREMOTEIO,
     },
     rdma::queue::Completion, //
 };

@@ -9,7 +9,6 @@
 //! workqueue; events may come in atomic context.
 
 use super::{
-    Completion,
     Kind,
     Queues,
     MESSAGE_BYTES, //
@@ -61,7 +60,7 @@ pub(super) unsafe extern "C" fn recv<H: Handler>(
     // On failure nothing but the status and the request means anything.
     if wc.status == SUCCESS {
         bytes = wc.byte_len;
-        if wc.wc_flags as u32 & bindings::ib_wc_flags_IB_WC_WITH_IMM as u32 != 0 {
+        if wc.wc_flags as u32 & bindings::ib_wc_flags_IB_WC_WITH_IMM != 0 {
             // SAFETY: the flag says that this is the member in use.
             imm = Some(u32::from_be(unsafe { wc.ex.imm_data }));
         }
@@ -73,15 +72,13 @@ pub(super) unsafe extern "C" fn recv<H: Handler>(
         queues.open();
     }
     place.free();
-    queues.handler.completion(Completion {
-        kind: Kind::Recv {
-            slot,
-            imm,
-            bytes,
-            data: message.get(..len).unwrap_or(&[]),
-        },
-        status: wc.status,
-    });
+    let kind = Kind::Recv {
+        slot,
+        imm,
+        bytes,
+        data: message.get(..len).unwrap_or(&[]),
+    };
+    queues.tell(&queues.receiving, kind, wc.status);
 }
 
 /// # Safety
@@ -97,10 +94,7 @@ pub(super) unsafe extern "C" fn ctrl<H: Handler>(
         return;
     };
     queues.sent(place);
-    queues.handler.completion(Completion {
-        kind: Kind::Ctrl { slot },
-        status: wc.status,
-    });
+    queues.tell(&queues.sending, Kind::Ctrl { slot }, wc.status);
 }
 
 /// # Safety
@@ -117,10 +111,7 @@ pub(super) unsafe extern "C" fn write<H: Handler>(
     };
     let status = place.outcome(wc.status);
     queues.sent(place);
-    queues.handler.completion(Completion {
-        kind: Kind::Write { slot },
-        status,
-    });
+    queues.tell(&queues.sending, Kind::Write { slot }, status);
 }
 
 /// # Safety
@@ -154,10 +145,7 @@ pub(super) unsafe extern "C" fn reg<H: Handler>(
         region.finish(*segment, wc.status == SUCCESS);
     }
     queues.sent(place);
-    queues.handler.completion(Completion {
-        kind: Kind::Reg { slot },
-        status: wc.status,
-    });
+    queues.tell(&queues.sending, Kind::Reg { slot }, wc.status);
     drop(held);
 }
 

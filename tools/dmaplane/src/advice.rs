@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What each errno of each command means, and what to do: one table.
+
+use rustix::io::Errno;
+
+use crate::Op;
+
+type Advice = (&'static str, &'static str);
+
+/// What was wrong, and what to do, for `errno` from `op`.
+pub(crate) fn advice(op: Op, errno: Errno) -> Advice {
+    of_command(op, errno).unwrap_or_else(|| of_any(errno))
+}
+
+/// What an errno means in one command.
+fn of_command(op: Op, errno: Errno) -> Option<Advice> {
+    use Errno as E;
+    use Op::*;
+    Some(match (op, errno) {
+        (Open, E::NOENT | E::NXIO | E::NODEV) => (
+            "there is no such device",
+            "load the module: insmod dmaplane.ko",
+        ),
+        (Open, E::ACCESS | E::PERM) => (
+            "this user may not open the device",
+            "run as root, or have the device's group changed to one of yours",
+        ),
+        (Mmap, E::NOENT) => ("the object is gone", "create it again"),
+        (Mmap, E::NXIO) => ("the range goes beyond the end", "map a smaller range"),
+        (Mmap, E::AGAIN | E::NOMEM) => (
+            "there is no address space or memory for a mapping",
+            "unmap something, or raise RLIMIT_AS",
+        ),
+
+        (BufCreate, E::INVAL) => (
+            "the length is 0, or a strict placement names no node",
+            "give a length above 0, and a node with a strict placement",
+        ),
+        (BufCreate, E::FBIG) => (
+            "the length is above what one buffer may have",
+            "see max_buffer in `dmaplane info`, and use several buffers",
+        ),
+        (BufCreate, E::NXIO) => (
+            "the NUMA node does not exist or is offline",
+            "see `numactl --hardware` for those there are",
+        ),
+        (BufCreate, E::NOSPC) => (
+            "the NUMA node has no room for a strict placement",
+            "free memory on that node, or ask for a preferred one instead",
+        ),
+        (BufQuery, E::NOBUFS) => (
+            "more NUMA nodes than there was room for",
+            "ask for the limits again: nr_nodes has grown",
+        ),
+
+        (RegionRegister, E::INVAL) => (
+            "the region is empty or does not begin at a page",
+            "give a length above 0 and an offset that is a multiple of page_size",
+        ),
+        (RegionRegister, E::OVERFLOW) => (
+            "offset and length of the region wrap around",
+            "give a range inside the buffer",
+        ),
+        (RegionRegister, E::RANGE) => (
+            "the region goes beyond the end of the buffer",
+            "give a range inside the buffer",
+        ),
+        (RegionDeregister, E::BUSY) => (
+            "entries that use the region are in flight",
+            "wait for their completions or close their endpoint first",
+        ),
+        (LeaseGrant, E::ACCESS) => (
+            "the region was registered without remote write",
+            "register it with Access::REMOTE_WRITE",
+        ),
+        (LeaseGrant, E::XDEV) => (
+            "region and endpoint belong to different RDMA devices",
+            "register the region through this endpoint",
+        ),
+        (LeaseGrant, E::MFILE) => (
+            "the peer holds as many leases as a connection allows",
+            "grant one larger region instead of many small ones",
+        ),
+        (LeaseWait, E::TIME) => (
+            "the peer granted no lease in time",
+            "see what the peer's program prints, or allow more time",
+        ),
+        (LeaseWait | LeaseGrant | RegionRegister, E::NOTCONN) => (
+            "the connection is not established, or has ended",
+            "see what the peer's program prints, and connect again",
+        ),
+
+        (EndpointListen, E::ADDRINUSE) => (
+            "another program listens at that address",
+            "choose another port or end that program",
+        ),
+        (EndpointListen | EndpointAddress, E::ADDRNOTAVAIL) => (
+            "the local address is not one of this host",
+            "give an address that `ip addr` shows on an RDMA-capable interface",
+        ),
+        (EndpointListen, E::INVAL) => ("the backlog is out of range", "give one from 1 to 128"),
+        (EndpointRequest, E::TIME) => (
+            "nobody connected in time",
+            "start the sender, or allow more time",
+        ),
+        (EndpointAddress, E::NETUNREACH | E::HOSTUNREACH) => (
+            "there is no route to the peer, or it does not answer",
+            "check the address, `ip route get`, and that the peer's interface is up",
+        ),
+        (EndpointAddress, E::NODEV) => (
+            "there is no RDMA device on the interface that leads to the peer",
+            "add one (`rdma link add rxe0 type rxe netdev IFACE`) or give --source",
+        ),
+        (EndpointAddress, E::INVAL) => ("no destination was given", "give an address and a port"),
+        (EndpointAddress, E::TIME) => (
+            "the peer's address could not be resolved in time",
+            "check that the peer's host is up, or allow more time",
+        ),
+        (EndpointConnect | EndpointAccept, E::INVAL) => (
+            "a queue depth is out of range",
+            "see max_depth in `dmaplane info`",
+        ),
+        (EndpointConnect | EndpointAccept, E::BUSY) => (
+            "the channel's completion ring has no room for the receives asked for",
+            "create the channel with more completion entries, or ask for fewer receives",
+        ),
+        (EndpointConnect | EndpointAccept, E::ISCONN) => (
+            "the endpoint is connected or failed already",
+            "begin again with a new endpoint",
+        ),
+        (EndpointConnect, E::CONNREFUSED) => (
+            "nobody listens there, or its queue of requests is full",
+            "start the receiver, check address and port, or try again later",
+        ),
+        (EndpointConnect, E::ACCESS) => (
+            "the peer's program refused the connection",
+            "its own output says why",
+        ),
+        (EndpointConnect | EndpointAccept, E::PROTONOSUPPORT) => (
+            "the peer speaks another protocol or another version of it",
+            "load the same version of dmaplane on both hosts",
+        ),
+        (EndpointConnect | EndpointAccept, E::TIME) => (
+            "the peer did not answer in time",
+            "see what the peer's program prints, or allow more time",
+        ),
+
+        (ChannelCreate, E::INVAL) => (
+            "a ring size is not a power of two",
+            "give powers of two above 0",
+        ),
+        (ChannelCreate, E::FBIG) => (
+            "a ring is larger than allowed",
+            "see max_ring_entries in `dmaplane info`",
+        ),
+        (ChannelCreate, E::PROTO) => (
+            "the module described rings that do not fit their mapping",
+            "load the module that belongs to this program",
+        ),
+        (ChannelEnter, E::BUSY) => (
+            "the completion ring has no room for another entry's completion",
+            "take completions from the ring, then submit again",
+        ),
+        (ChannelEnter, E::BADFD) => (
+            "the rings were corrupted, and the channel is unusable for good",
+            "some code wrote to the rings' memory: find it; then use a new channel",
+        ),
+        (ChannelEnter, E::INVAL) => (
+            "more completions were waited for than the ring can hold",
+            "wait for fewer",
+        ),
+        (ChannelClose, E::BUSY) => (
+            "an endpoint still delivers to the channel",
+            "close its endpoints first",
+        ),
+        (Push, E::BUSY) => (
+            "the submission ring is full",
+            "submit, then queue the entry again",
+        ),
+
+        (Entry, E::OPNOTSUPP) => (
+            "the module does not know this operation",
+            "see the features in `dmaplane info`; a newer module may have it",
+        ),
+        (Entry, E::NOENT | E::BADF) => (
+            "the entry names an endpoint or a region that is gone",
+            "keep both alive until the completion arrived",
+        ),
+        (Entry, E::NOKEY) => (
+            "the peer has granted no such lease on this connection",
+            "use the number that this endpoint's wait_lease() returned",
+        ),
+        (Entry, E::OVERFLOW | E::RANGE) => (
+            "the entry goes beyond the end of the region or the lease",
+            "keep offset and length within both",
+        ),
+        (Entry, E::FBIG) => (
+            "the transfer is longer than one entry may carry",
+            "see max_transfer in `dmaplane info`, and split it",
+        ),
+        (Entry, E::MSGSIZE) => (
+            "the transfer needs more work requests than the endpoint's send depth",
+            "split it, or connect with a larger send depth",
+        ),
+        (Entry, E::XDEV) => (
+            "region and endpoint belong to different RDMA devices",
+            "register the region through this endpoint",
+        ),
+        (Entry, E::CANCELED) => (
+            "the connection was closed at this side first",
+            "wait for completions before closing the endpoint",
+        ),
+        (Entry, E::REMOTEIO) => (
+            "the peer's adapter refused the transfer",
+            "the peer may have deregistered the region; see what its program prints",
+        ),
+        (Entry, E::IO) => (
+            "the local adapter reported an error",
+            "see the work completion status and the kernel's log",
+        ),
+        _ => return None,
+    })
+}
+
+/// What an errno means everywhere else.
+fn of_any(errno: Errno) -> Advice {
+    use Errno as E;
+    match errno {
+        E::NOTTY => (
+            "the device does not know this command",
+            "check that it is dmaplane's, and load a module at least as new as this program",
+        ),
+        E::TOOBIG => (
+            "this program uses a feature that the module does not have",
+            "load a module at least as new as this program",
+        ),
+        E::INVAL => (
+            "an argument is wrong or from another version",
+            "load the module that belongs to this program",
+        ),
+        E::NOENT => ("the object is gone", "create it again"),
+        E::BADF => (
+            "the object is of another kind",
+            "pass the object that the call asks for",
+        ),
+        E::FAULT => (
+            "the kernel could not read or write the argument",
+            "this is a bug of the program: report it",
+        ),
+        E::MFILE => (
+            "the context holds as many objects as it may",
+            "drop some, or open another context",
+        ),
+        E::NOMEM => (
+            "the kernel is out of memory",
+            "free memory, or ask for less",
+        ),
+        E::DQUOT => (
+            "this would exceed the locked memory that the user may have",
+            "raise RLIMIT_MEMLOCK (`ulimit -l`), or run with CAP_IPC_LOCK",
+        ),
+        E::AFNOSUPPORT => (
+            "the address is neither IPv4 nor IPv6",
+            "give one of the two",
+        ),
+        E::MSGSIZE => (
+            "the private data is longer than a connection carries",
+            "send at most 32 bytes",
+        ),
+        E::TIME => ("it did not happen in time", "allow more time"),
+        E::INTR => (
+            "a signal arrived",
+            "repeat the call if that was not meant to end it",
+        ),
+        E::NODEV => (
+            "the RDMA device went away",
+            "see `rdma link`; connect again when it is back",
+        ),
+        E::CONNRESET => (
+            "the peer ended the connection",
+            "see what the peer's program prints",
+        ),
+        E::NOTCONN => (
+            "there is no connection",
+            "see what the peer's program prints, and connect again",
+        ),
+        E::HOSTUNREACH | E::NETUNREACH => (
+            "the peer cannot be reached",
+            "check the link and that the peer's host is up",
+        ),
+        _ => ("an unexpected error", "see the kernel's log: dmesg"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_comes_before_common() {
+        assert!(advice(Op::BufCreate, Errno::NXIO).0.contains("NUMA"));
+        assert!(advice(Op::Stats, Errno::NOMEM).0.contains("memory"));
+        assert_ne!(
+            advice(Op::LeaseWait, Errno::TIME),
+            advice(Op::ChannelEnter, Errno::TIME)
+        );
+    }
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Buffers near a NUMA node, and mappings of them.
+
+use std::{ptr::NonNull, sync::Arc};
+
+use crate::context::Object;
+use crate::map::Map;
+use crate::sys::uapi::*;
+use crate::sys::{self, Argument};
+use crate::{Context, Error, Op, Result};
+
+/// Where a buffer's pages shall be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BufferOptions {
+    /// The NUMA node preferred, if any.
+    pub node: Option<u32>,
+    /// Fail rather than take a page from another node.
+    pub strict: bool,
+}
+
+/// Zeroed pages that can be mapped here and reached by RDMA.
+#[derive(Debug, Clone)]
+pub struct Buffer {
+    object: Arc<Object>,
+    mmap_offset: u64,
+    length: u64,
+}
+
+impl Buffer {
+    /// Allocates `length` bytes, rounded up to whole pages.
+    pub fn create(context: &Context, length: u64, options: BufferOptions) -> Result<Self> {
+        let node = match options.node {
+            None => DMAPLANE_NODE_ANY,
+            Some(node) => i32::try_from(node)
+                .map_err(|_| Error::new(Op::BufCreate, rustix::io::Errno::NXIO))?,
+        };
+        let mut create = dmaplane_buf_create {
+            flags: if options.strict {
+                DMAPLANE_BUF_NODE_STRICT
+            } else {
+                0
+            },
+            length,
+            node,
+            ..Argument::sized()
+        };
+        sys::BUF_CREATE.call(context, &mut create)?;
+        let object = Arc::new(context.object(create.handle, &sys::BUF_DESTROY));
+        let buffer = Buffer {
+            object,
+            mmap_offset: create.mmap_offset,
+            length: 0,
+        };
+        let length = buffer.query()?.length;
+        Ok(Buffer { length, ..buffer })
+    }
+
+    /// Bytes, in whole pages.
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether there are none, which no buffer is.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Where its pages are now.
+    pub fn query(&self) -> Result<Placement> {
+        let context = self.object.context();
+        let mut nodes = vec![0u64; context.info()?.nr_nodes as usize];
+        let raw = sys::buf_query(context, self.object.handle(), &mut nodes)?;
+        nodes.truncate(raw.nr_nodes as usize);
+        Ok(Placement {
+            length: raw.length,
+            pages: raw.pages,
+            pages_per_node: nodes,
+            options: BufferOptions {
+                node: u32::try_from(raw.node).ok(),
+                strict: raw.create_flags & DMAPLANE_BUF_NODE_STRICT != 0,
+            },
+            mappings: raw.mappings,
+        })
+    }
+
+    /// Maps all of it.
+    pub fn map(&self) -> Result<Mapping> {
+        let map = Map::new(self.object.context(), self.mmap_offset, self.length)?;
+        Ok(Mapping { map })
+    }
+
+    pub(crate) fn object(&self) -> &Arc<Object> {
+        &self.object
+    }
+}
+
+/// Where the pages of a buffer are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// Bytes, in whole pages.
+    pub length: u64,
+    /// Pages in all.
+    pub pages: u64,
+    /// Pages on each NUMA node, by its number.
+    pub pages_per_node: Vec<u64>,
+    /// What was asked for.
+    pub options: BufferOptions,
+    /// Mappings alive now.
+    pub mappings: u32,
+}
+
+/// A view of a buffer's memory; it keeps that memory alive even after the
+/// [`Buffer`] is gone.
+///
+/// The memory is shared: a peer with a lease may write to it at any time, as may
+/// another mapping. So the safe way is to copy, which yields whatever bytes are
+/// there. [`Mapping::as_slice`] is for memory that is known to rest, as a region
+/// is after its last immediate arrived.
+#[derive(Debug)]
+pub struct Mapping {
+    map: Map,
+}
+
+impl Mapping {
+    /// Bytes mapped.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether there are none, which no mapping is.
+    pub fn is_empty(&self) -> bool {
+        self.map.len() == 0
+    }
+
+    /// Its first byte. Valid for [`Mapping::len`] bytes while `self` lives.
+    pub fn as_ptr(&self) -> NonNull<u8> {
+        self.map.base()
+    }
+
+    /// Copies `bytes` to `offset`.
+    ///
+    /// # Panics
+    ///
+    /// When they do not fit.
+    pub fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
+        self.map.copy_in(offset, bytes);
+    }
+
+    /// Copies from `offset` to `bytes`.
+    ///
+    /// # Panics
+    ///
+    /// When there are fewer.
+    pub fn copy_out(&self, offset: usize, bytes: &mut [u8]) {
+        self.map.copy_out(offset, bytes);
+    }
+
+    /// `length` bytes from `offset`, in place.
+    ///
+    /// # Safety
+    ///
+    /// While the slice lives nothing writes to these bytes: no other mapping of
+    /// the buffer in any process, and no peer. A peer that was granted a lease on
+    /// them could, so either its connection is closed or the region deregistered,
+    /// or it is trusted not to write there after the immediate that ended its
+    /// transfer.
+    ///
+    /// # Panics
+    ///
+    /// When there are fewer.
+    pub unsafe fn as_slice(&self, offset: usize, length: usize) -> &[u8] {
+        // SAFETY: the caller promises the same.
+        unsafe { self.map.slice(offset, length) }
+    }
+}

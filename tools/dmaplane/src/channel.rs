@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Channels: entries in, completions out.
+
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use crate::context::Object;
+use crate::map::Map;
+use crate::ring::Ring;
+use crate::sys::uapi::*;
+use crate::sys::{self, timeout_ns, Argument};
+use crate::{Context, Endpoint, Error, Lease, Op, Region, Result, Timeout};
+
+/// What a channel and its endpoints share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    // Unmapped first, then closed.
+    map: Map,
+    object: Object,
+}
+
+/// A submission and a completion ring.
+///
+/// Entries are [pushed](Channel::push), [submitted](Channel::submit) together
+/// and complete once each, in any order. Receives of the endpoints that deliver
+/// here arrive as completions as well. Dropping it while an endpoint still
+/// delivers defers its end to that of the endpoint.
+#[derive(Debug)]
+pub struct Channel {
+    ring: Ring,
+    shared: Arc<Shared>,
+}
+
+impl Channel {
+    pub(crate) fn create(context: &Context, sq_entries: u32, cq_entries: u32) -> Result<Self> {
+        let mut create = dmaplane_channel_create {
+            sq_entries,
+            cq_entries,
+            ..Argument::sized()
+        };
+        sys::CHANNEL_CREATE.call(context, &mut create)?;
+        let object = context.object(create.handle, &sys::CHANNEL_CLOSE);
+        let (sqes, cqes) = (create.sqes_offset, create.cqes_offset);
+        if !Ring::fits(create.mmap_length, sqes, cqes, sq_entries, cq_entries) {
+            return Err(Error::new(Op::ChannelCreate, Errno::PROTO));
+        }
+        let map = Map::new(context, create.mmap_offset, create.mmap_length)?;
+        // SAFETY: `map` has `mmap_length` bytes, which fit as checked above; the
+        // ring lies next to the `Arc` that keeps the mapping and is used through
+        // this channel only.
+        let ring = unsafe { Ring::new(map.base(), sqes, cqes, sq_entries, cq_entries) };
+        Ok(Channel {
+            ring,
+            shared: Arc::new(Shared { map, object }),
+        })
+    }
+
+    /// Its handle.
+    pub fn id(&self) -> u32 {
+        self.shared.object.handle()
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        debug_assert_eq!(self.shared.map.base().as_ptr() as usize % 4096, 0);
+        Arc::clone(&self.shared)
+    }
+
+    /// Places in the submission ring.
+    pub fn sq_entries(&self) -> u32 {
+        self.ring.sq_entries()
+    }
+
+    /// Places in the completion ring.
+    pub fn cq_entries(&self) -> u32 {
+        self.ring.cq_entries()
+    }
+
+    /// Entries that can be pushed now.
+    pub fn room(&self) -> u32 {
+        self.ring.room()
+    }
+
+    /// Entries pushed that the kernel has not taken yet.
+    pub fn pending(&self) -> u32 {
+        self.ring.pending()
+    }
+
+    /// Completions that can be taken now.
+    pub fn available(&self) -> u32 {
+        self.ring.available()
+    }
+
+    /// Queues an entry for the next [`submit`](Channel::submit) or
+    /// [`wait`](Channel::wait). `EBUSY` when the submission ring is full.
+    pub fn push(&mut self, entry: impl Into<Entry>) -> Result<()> {
+        if self.ring.push(entry.into().0) {
+            Ok(())
+        } else {
+            Err(Error::new(Op::Push, Errno::BUSY))
+        }
+    }
+
+    /// Hands the entries pushed to the kernel, without waiting. Returns how many
+    /// it took: fewer when the completion ring has no room for more completions.
+    pub fn submit(&mut self) -> Result<u32> {
+        if self.pending() == 0 {
+            return Ok(0);
+        }
+        Ok(self.enter(0, Some(std::time::Duration::ZERO))?.submitted)
+    }
+
+    /// Submits like [`submit`](Channel::submit), then sleeps until `min`
+    /// completions can be taken. Returns how many can.
+    ///
+    /// Those are fewer than `min` when the time passed or a signal arrived after
+    /// entries were submitted, or when entries must wait for completions to be
+    /// taken first. With nothing submitted these are the errors `ETIME` and
+    /// `EINTR`.
+    ///
+    /// Also tells the kernel to grant the peer credits again when receives had
+    /// to wait for places in the completion ring.
+    pub fn wait(&mut self, min: u32, timeout: Timeout) -> Result<u32> {
+        let idle = self.pending() == 0 && self.ring.flags() == 0;
+        if idle && self.available() >= min {
+            return Ok(self.available());
+        }
+        match self.enter(min, timeout) {
+            Err(e) if e.errno() == Errno::BUSY && self.available() > 0 => Ok(self.available()),
+            Err(e) => Err(e),
+            Ok(_) => Ok(self.available()),
+        }
+    }
+
+    fn enter(&mut self, min_complete: u32, timeout: Timeout) -> Result<dmaplane_channel_enter> {
+        let mut enter = dmaplane_channel_enter {
+            channel: self.id(),
+            to_submit: self.pending(),
+            min_complete,
+            timeout_ns: timeout_ns(timeout),
+            ..Argument::sized()
+        };
+        sys::CHANNEL_ENTER.call(self.shared.object.context(), &mut enter)?;
+        Ok(enter)
+    }
+
+    /// The kernel waits for this side to take completions and call
+    /// [`wait`](Channel::wait) before it lets the peer send more.
+    pub fn needs_enter(&self) -> bool {
+        self.ring.flags() & DMAPLANE_RING_NEED_ENTER != 0
+    }
+
+    /// The rings were corrupted; only closing is left.
+    pub fn is_poisoned(&self) -> bool {
+        self.ring.flags() & DMAPLANE_RING_POISONED != 0
+    }
+
+    /// Takes the completions that are there. Their places are free again when the
+    /// iterator is dropped; those not iterated over stay.
+    pub fn completions(&mut self) -> Completions<'_> {
+        let available = self.ring.available();
+        Completions {
+            ring: &mut self.ring,
+            taken: 0,
+            available,
+        }
+    }
+}
+
+/// Completions being taken; see [`Channel::completions`].
+#[derive(Debug)]
+pub struct Completions<'a> {
+    ring: &'a mut Ring,
+    taken: u32,
+    available: u32,
+}
+
+impl Iterator for Completions<'_> {
+    type Item = Completion;
+
+    fn next(&mut self) -> Option<Completion> {
+        if self.taken == self.available {
+            return None;
+        }
+        let raw = self.ring.peek(self.taken);
+        self.taken += 1;
+        Some(Completion::decode(&raw))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = (self.available - self.taken) as usize;
+        (left, Some(left))
+    }
+}
+
+impl Drop for Completions<'_> {
+    fn drop(&mut self) {
+        if self.taken > 0 {
+            self.ring.advance(self.taken);
+        }
+    }
+}
+
+/// What completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A [`Nop`].
+    Nop,
+    /// A [`WriteImm`] of this side; its bytes are readable at the peer.
+    WriteImm,
+    /// A write of the peer; its bytes are readable here.
+    Recv,
+    /// An operation that this library does not know.
+    Other(u8),
+}
+
+/// The end of an entry, or the arrival of a peer's message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Completion {
+    /// From the entry, or [`recv_user_data`](crate::ConnectOptions::recv_user_data).
+    pub user_data: u64,
+    /// What completed.
+    pub kind: Kind,
+    /// [`Endpoint::id`] of the endpoint concerned, 0 for [`Kind::Nop`].
+    pub endpoint: u32,
+    /// The immediate received, 0 if none.
+    pub imm: u32,
+    res: i32,
+    wc_status: u8,
+}
+
+impl Completion {
+    fn decode(raw: &dmaplane_cqe) -> Self {
+        Completion {
+            user_data: raw.user_data,
+            kind: match u32::from(raw.opcode) {
+                DMAPLANE_OP_NOP => Kind::Nop,
+                DMAPLANE_OP_WRITE_IMM => Kind::WriteImm,
+                DMAPLANE_OP_RECV => Kind::Recv,
+                _ => Kind::Other(raw.opcode),
+            },
+            endpoint: raw.endpoint,
+            imm: raw.imm,
+            res: raw.res,
+            wc_status: raw.wc_status,
+        }
+    }
+
+    /// Bytes transferred, or why not. Of a receive: bytes in the work request
+    /// that carried the immediate, which is all of the transfer unless that
+    /// crosses a multiple of the fabric's `max_segment`.
+    pub fn result(&self) -> Result<u32> {
+        u32::try_from(self.res).map_err(|_| {
+            Error::entry(
+                Errno::from_raw_os_error(self.res.saturating_neg()),
+                self.wc_status,
+            )
+        })
+    }
+}
+
+/// A submission entry, made from [`WriteImm`] or [`Nop`].
+#[derive(Debug, Clone, Copy)]
+pub struct Entry(dmaplane_sqe);
+
+/// Does nothing but complete.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nop {
+    /// Returned in the completion.
+    pub user_data: u64,
+}
+
+impl From<Nop> for Entry {
+    fn from(nop: Nop) -> Self {
+        Entry(dmaplane_sqe {
+            opcode: DMAPLANE_OP_NOP as u8,
+            user_data: nop.user_data,
+            ..Default::default()
+        })
+    }
+}
+
+/// Writes bytes of a local region to a peer's lease and delivers an immediate.
+///
+/// Keep endpoint and region until it completed.
+#[derive(Debug, Clone, Copy)]
+pub struct WriteImm {
+    raw: dmaplane_sqe,
+}
+
+impl WriteImm {
+    /// A write of nothing with immediate 0; the rest is set by the methods.
+    pub fn new(endpoint: &Endpoint, region: &Region, lease: Lease) -> Self {
+        WriteImm {
+            raw: dmaplane_sqe {
+                opcode: DMAPLANE_OP_WRITE_IMM as u8,
+                endpoint: endpoint.id(),
+                region: region.id(),
+                lease: lease.number,
+                ..Default::default()
+            },
+        }
+    }
+
+    /// `length` bytes from `local` in the region to `remote` in the lease.
+    pub fn range(mut self, local: u64, remote: u64, length: u32) -> Self {
+        self.raw.local_offset = local;
+        self.raw.remote_offset = remote;
+        self.raw.length = length;
+        self
+    }
+
+    /// The immediate that the peer receives.
+    pub fn imm(mut self, imm: u32) -> Self {
+        self.raw.imm = imm;
+        self
+    }
+
+    /// Returned in the completion.
+    pub fn user_data(mut self, user_data: u64) -> Self {
+        self.raw.user_data = user_data;
+        self
+    }
+}
+
+impl From<WriteImm> for Entry {
+    fn from(write: WriteImm) -> Self {
+        Entry(write.raw)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results() {
+        let mut raw = dmaplane_cqe {
+            res: 4096,
+            opcode: DMAPLANE_OP_RECV as u8,
+            ..Default::default()
+        };
+        let completion = Completion::decode(&raw);
+        assert_eq!(
+            (completion.kind, completion.result()),
+            (Kind::Recv, Ok(4096))
+        );
+        raw.res = -Errno::CONNRESET.raw_os_error();
+        raw.opcode = 77;
+        let completion = Completion::decode(&raw);
+        assert_eq!(completion.kind, Kind::Other(77));
+        let error = completion.result().unwrap_err();
+        assert_eq!((error.op(), error.errno()), (Op::Entry, Errno::CONNRESET));
+    }
+
+    #[test]
+    fn nop_has_only_user_data() {
+        let Entry(raw) = Nop { user_data: 9 }.into();
+        assert_eq!((raw.user_data, raw.endpoint, raw.region), (9, 0, 0));
+    }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Safe access to `/dev/dmaplane`.
+//!
+//! The kernel module owns the memory and the connections; this library gives
+//! them types, keeps their parents alive, and closes them child before parent.
+//!
+//! | type | is | keeps alive |
+//! |---|---|---|
+//! | [`Context`] | one open of the device | |
+//! | [`Buffer`], [`Mapping`] | pages near a NUMA node, and a view of them | context |
+//! | [`Channel`] | a submission and a completion ring | context |
+//! | [`Listener`], [`Request`] | where peers connect, and one that did | context |
+//! | [`Endpoint`] | a connection with credits in the kernel | its channel |
+//! | [`Region`] | part of a buffer that a fabric's devices may reach | buffer, context |
+//! | [`Lease`] | the peer's permission to write to one of its regions | (a number) |
+//!
+//! Moving bytes: the receiver [registers](Endpoint::register) a region with
+//! remote write and [grants](Endpoint::grant) it; the sender
+//! [waits](Endpoint::wait_lease) for the lease, [pushes](Channel::push)
+//! [`WriteImm`] entries and [waits](Channel::wait) for their completions. Each
+//! write arrives at the receiver as one completion with its immediate, after
+//! which its bytes can be read.
+//!
+//! Every command that fails says which errno it was, what that means there and
+//! what to do: see [`Error`].
+//!
+//! ```no_run
+//! use dmaplane::{Context, Endpoint, ConnectOptions, WriteImm, Access};
+//! use std::time::Duration;
+//!
+//! # fn main() -> dmaplane::Result<()> {
+//! let second = Some(Duration::from_secs(1));
+//! let context = Context::open()?;
+//! let buffer = context.buffer(1 << 20)?;
+//! buffer.map()?.copy_in(0, b"hello");
+//! let mut channel = context.channel(64, 128)?;
+//! let (endpoint, _answer) = Endpoint::address(&context, "10.0.0.2:18515".parse().unwrap(), None, second)?
+//!     .connect(&channel, &ConnectOptions::default())?;
+//! let region = endpoint.register(&buffer, 0, 1 << 20, Access::LOCAL)?;
+//! let lease = endpoint.wait_lease(second)?;
+//! channel.push(WriteImm::new(&endpoint, &region, lease).range(0, 0, 5).imm(7))?;
+//! channel.wait(1, second)?;
+//! for completion in channel.completions() {
+//!     println!("{} bytes", completion.result()?);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod advice;
+mod buffer;
+mod channel;
+mod context;
+mod endpoint;
+mod error;
+mod map;
+mod net;
+mod region;
+mod ring;
+mod sys;
+
+pub use buffer::{Buffer, BufferOptions, Mapping, Placement};
+pub use channel::{Channel, Completion, Completions, Entry, Kind, Nop, WriteImm};
+pub use context::{Context, Fabric, Info, Readiness, Stats, DEVICE};
+pub use endpoint::{ConnectOptions, Endpoint, EndpointStatus, Listener, Request, Resolved, State};
+pub use error::{Error, Op, Result};
+pub use net::Private;
+pub use region::{Access, Lease, Region};
+pub use rustix::io::Errno;
+
+/// How long a call may wait; `None` is for ever.
+pub type Timeout = Option<std::time::Duration>;

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Regions, and the leases that peers hold on them.
+
+use crate::context::Object;
+use crate::sys::uapi::*;
+use crate::sys::{self, Argument};
+use crate::{Buffer, Endpoint, Error, Result};
+
+/// What may be done with a region from afar. The local side may always read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Access(u32);
+
+impl Access {
+    /// Nothing: the source of local writes only.
+    pub const LOCAL: Access = Access(0);
+    /// A peer that holds a lease may write.
+    pub const REMOTE_WRITE: Access = Access(DMAPLANE_ACCESS_REMOTE_WRITE);
+}
+
+/// Part of a buffer that an RDMA device may reach.
+///
+/// It serves every endpoint of its fabric and may outlive the one it was
+/// registered through. Dropping it ends the access of peers that hold leases. If
+/// entries that use it are in flight then, it stays registered until its context
+/// ends: reap them or close their endpoint first.
+#[derive(Debug)]
+pub struct Region {
+    object: Object,
+    length: u64,
+    // Dropped after the region.
+    _buffer: Buffer,
+}
+
+impl Region {
+    pub(crate) fn register(
+        endpoint: &Endpoint,
+        buffer: &Buffer,
+        offset: u64,
+        length: u64,
+        access: Access,
+    ) -> Result<Self> {
+        let context = buffer.object().context();
+        let mut register = dmaplane_region_register {
+            endpoint: endpoint.id(),
+            buffer: buffer.object().handle(),
+            offset,
+            length,
+            access: access.0,
+            ..Argument::sized()
+        };
+        sys::REGION_REGISTER.call(context, &mut register)?;
+        Ok(Region {
+            object: context.object(register.handle, &sys::REGION_DEREGISTER),
+            length,
+            _buffer: buffer.clone(),
+        })
+    }
+
+    /// Its handle.
+    pub fn id(&self) -> u32 {
+        self.object.handle()
+    }
+
+    /// Bytes that it covers.
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether it covers none, which no region does.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Ends it now; the keys of peers are invalid when this returns. With
+    /// entries in flight it fails and gives the region back.
+    pub fn deregister(mut self) -> Result<(), (Region, Error)> {
+        match self.object.close() {
+            Ok(()) => Ok(()),
+            Err(error) => Err((self, error)),
+        }
+    }
+}
+
+/// What a peer has permitted: to write to a region of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// The number for entries on the endpoint that it came by.
+    pub number: u32,
+    /// Bytes that may be written, from offset 0.
+    pub length: u64,
+    /// What the peer gave with it.
+    pub tag: u64,
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The two rings in shared memory, by the header's ordering contract.
+//!
+//! The user writes `sq_tail` and `cq_head`, the kernel `sq_head`, `cq_tail` and
+//! `flags`. Indices count without bound modulo 2^32 and are masked on look-up.
+
+use std::{
+    ptr::{addr_of_mut, NonNull},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use crate::sys::uapi::{dmaplane_cqe, dmaplane_ring, dmaplane_sqe};
+
+/// This side's view of the rings.
+///
+/// # Invariants
+///
+/// `ring` points to a `dmaplane_ring`, `sqes` to `sq_entries` and `cqes` to
+/// `cq_entries` entries, aligned, in memory shared with the kernel; both counts
+/// are powers of two. No other code of this process touches them.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    ring: NonNull<dmaplane_ring>,
+    sqes: NonNull<dmaplane_sqe>,
+    cqes: NonNull<dmaplane_cqe>,
+    sq_entries: u32,
+    cq_entries: u32,
+    sq_tail: u32,
+    cq_head: u32,
+}
+
+// SAFETY: the memory belongs to the process, and one thread at a time has the
+// `&mut` that changes it.
+unsafe impl Send for Ring {}
+
+impl Ring {
+    /// The offsets of the entries, if all of it lies within `length` bytes.
+    pub(crate) fn fits(length: u64, sqes: u32, cqes: u32, sq: u32, cq: u32) -> bool {
+        let end = |offset: u32, count: u32, size: usize| {
+            let end = u64::from(offset) + u64::from(count) * size as u64;
+            offset % 8 == 0 && offset as usize >= size_of::<dmaplane_ring>() && end <= length
+        };
+        sq.is_power_of_two()
+            && cq.is_power_of_two()
+            && end(sqes, sq, size_of::<dmaplane_sqe>())
+            && end(cqes, cq, size_of::<dmaplane_cqe>())
+    }
+
+    /// The rings at `base`.
+    ///
+    /// # Safety
+    ///
+    /// `base` is page-aligned, [`Ring::fits`] for the bytes that are mapped there
+    /// for as long as the ring is used, and no other `Ring` has them.
+    pub(crate) unsafe fn new(base: NonNull<u8>, sqes: u32, cqes: u32, sq: u32, cq: u32) -> Self {
+        // SAFETY: within the mapping by the caller's promise.
+        let (sqes, cqes) = unsafe { (base.add(sqes as usize), base.add(cqes as usize)) };
+        // INVARIANT: by the caller's promise.
+        let mut ring = Ring {
+            ring: base.cast(),
+            sqes: sqes.cast(),
+            cqes: cqes.cast(),
+            sq_entries: sq,
+            cq_entries: cq,
+            sq_tail: 0,
+            cq_head: 0,
+        };
+        ring.sq_tail = ring.index(Index::SqTail).load(Ordering::Relaxed);
+        ring.cq_head = ring.index(Index::CqHead).load(Ordering::Relaxed);
+        ring
+    }
+
+    fn index(&self, which: Index) -> &AtomicU32 {
+        let ring = self.ring.as_ptr();
+        // SAFETY: by the type's invariant the field is there, aligned, and
+        // changed by atomic accesses only.
+        unsafe {
+            AtomicU32::from_ptr(match which {
+                Index::SqHead => addr_of_mut!((*ring).sq_head),
+                Index::SqTail => addr_of_mut!((*ring).sq_tail),
+                Index::CqHead => addr_of_mut!((*ring).cq_head),
+                Index::CqTail => addr_of_mut!((*ring).cq_tail),
+                Index::Flags => addr_of_mut!((*ring).flags),
+            })
+        }
+    }
+
+    /// Submission entries that the kernel has not taken.
+    pub(crate) fn pending(&self) -> u32 {
+        let head = self.index(Index::SqHead).load(Ordering::Acquire);
+        self.sq_tail.wrapping_sub(head)
+    }
+
+    /// Room for submission entries.
+    pub(crate) fn room(&self) -> u32 {
+        self.sq_entries.saturating_sub(self.pending())
+    }
+
+    pub(crate) fn sq_entries(&self) -> u32 {
+        self.sq_entries
+    }
+
+    pub(crate) fn cq_entries(&self) -> u32 {
+        self.cq_entries
+    }
+
+    /// Writes an entry and makes it visible; false when the ring is full.
+    pub(crate) fn push(&mut self, entry: dmaplane_sqe) -> bool {
+        if self.room() == 0 {
+            return false;
+        }
+        let slot = (self.sq_tail & (self.sq_entries - 1)) as usize;
+        // SAFETY: the slot is within the ring by the mask, and the kernel does not
+        // read it before the store below.
+        unsafe { self.sqes.add(slot).write(entry) };
+        self.sq_tail = self.sq_tail.wrapping_add(1);
+        let tail = self.sq_tail;
+        self.index(Index::SqTail).store(tail, Ordering::Release);
+        true
+    }
+
+    /// Completions that can be taken.
+    pub(crate) fn available(&self) -> u32 {
+        let tail = self.index(Index::CqTail).load(Ordering::Acquire);
+        tail.wrapping_sub(self.cq_head).min(self.cq_entries)
+    }
+
+    /// Reads the completion `nth` after the head, which is below
+    /// [`Ring::available`].
+    pub(crate) fn peek(&self, nth: u32) -> dmaplane_cqe {
+        let slot = (self.cq_head.wrapping_add(nth) & (self.cq_entries - 1)) as usize;
+        // SAFETY: the slot is within the ring by the mask; the acquire load in
+        // `available()` makes its contents visible.
+        unsafe { self.cqes.add(slot).read() }
+    }
+
+    /// Gives the places of `count` completions back.
+    pub(crate) fn advance(&mut self, count: u32) {
+        self.cq_head = self.cq_head.wrapping_add(count);
+        let head = self.cq_head;
+        self.index(Index::CqHead).store(head, Ordering::Release);
+    }
+
+    pub(crate) fn flags(&self) -> u32 {
+        self.index(Index::Flags).load(Ordering::Acquire)
+    }
+}
+
+enum Index {
+    SqHead,
+    SqTail,
+    CqHead,
+    CqTail,
+    Flags,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SQ: u32 = 4;
+    const CQ: u32 = 8;
+    const SQES: u32 = 256;
+    const CQES: u32 = 512;
+
+    #[repr(align(4096))]
+    struct Page([u8; 4096]);
+
+    /// The kernel's side of a ring in plain memory.
+    struct Fake {
+        page: Box<Page>,
+    }
+
+    impl Fake {
+        fn new(start: u32) -> (Fake, Ring) {
+            let mut page = Box::new(Page([0; 4096]));
+            for offset in [0, 64, 128, 192] {
+                page.0[offset..offset + 4].copy_from_slice(&start.to_ne_bytes());
+            }
+            let base = NonNull::new(page.0.as_mut_ptr()).unwrap();
+            assert!(Ring::fits(4096, SQES, CQES, SQ, CQ));
+            // SAFETY: the page outlives the test's ring.
+            let ring = unsafe { Ring::new(base, SQES, CQES, SQ, CQ) };
+            (Fake { page }, ring)
+        }
+
+        fn add(&mut self, offset: usize, by: u32) {
+            let p = self.page.0.as_mut_ptr();
+            // SAFETY: in the page and aligned.
+            let index = unsafe { AtomicU32::from_ptr(p.add(offset).cast()) };
+            index.fetch_add(by, Ordering::Release);
+        }
+
+        fn complete(&mut self, at: u32, user_data: u64) {
+            let slot = CQES as usize + (at & (CQ - 1)) as usize * 32;
+            let p = self.page.0.as_mut_ptr();
+            // SAFETY: in the page and aligned.
+            unsafe { p.add(slot).cast::<u64>().write(user_data) };
+            self.add(192, 1);
+        }
+    }
+
+    #[test]
+    fn full_then_taken_then_room_again_across_the_wrap() {
+        let start = u32::MAX - 1;
+        let (mut kernel, mut ring) = Fake::new(start);
+        let entry = |n| dmaplane_sqe {
+            user_data: n,
+            ..Default::default()
+        };
+        for n in 0..4 {
+            assert!(ring.push(entry(n)));
+        }
+        assert!(!ring.push(entry(4)));
+        assert_eq!((ring.pending(), ring.room()), (4, 0));
+        kernel.add(0, 3);
+        assert_eq!((ring.pending(), ring.room()), (1, 3));
+        assert!(ring.push(entry(4)));
+        // Entry 4 went to the slot of entry 0.
+        let slot = SQES as usize + (start & (SQ - 1)) as usize * 64 + 8;
+        assert_eq!(kernel.page.0[slot], 4);
+    }
+
+    #[test]
+    fn completions_in_order_across_the_wrap() {
+        let start = u32::MAX - 2;
+        let (mut kernel, mut ring) = Fake::new(start);
+        assert_eq!(ring.available(), 0);
+        for n in 0..6u32 {
+            kernel.complete(start.wrapping_add(n), 100 + u64::from(n));
+        }
+        assert_eq!(ring.available(), 6);
+        let seen: Vec<u64> = (0..6).map(|n| ring.peek(n).user_data).collect();
+        assert_eq!(seen, [100, 101, 102, 103, 104, 105]);
+        ring.advance(4);
+        assert_eq!(ring.available(), 2);
+        assert_eq!(ring.peek(0).user_data, 104);
+    }
+
+    #[test]
+    fn offsets_are_checked() {
+        assert!(!Ring::fits(4096, 255, CQES, SQ, CQ));
+        assert!(!Ring::fits(4096, 128, CQES, SQ, CQ));
+        assert!(!Ring::fits(4096, SQES, 4096 - 8 * 32 + 8, SQ, CQ));
+        assert!(!Ring::fits(4096, SQES, CQES, 3, CQ));
+        assert!(!Ring::fits(4096, SQES, u32::MAX - 7, SQ, 1 << 31));
+    }
+}
