@@ -4,7 +4,7 @@
 
 mod common;
 
-use dmaplane_unit::pure::carve::{check, count, pieces, Piece, RangeError};
+use dmaplane_unit::pure::carve::{check, count, cuts, pieces, Cut, Piece, RangeError};
 use proptest::prelude::*;
 
 use common::config;
@@ -79,6 +79,13 @@ fn extreme_numbers() {
     assert_eq!(uncut, [piece(0, 7, u32::MAX)]);
 }
 
+#[test]
+fn an_empty_transfer_is_one_cut() {
+    let only: Vec<_> = cuts(8, 4, 6, 4, 0).collect();
+    let (local, remote) = (piece(1, 4, 0), piece(1, 2, 0));
+    assert_eq!(only, [Cut { local, remote }]);
+}
+
 proptest! {
     #![proptest_config(config(2000))]
 
@@ -113,6 +120,33 @@ proptest! {
         let all: Vec<_> = pieces(offset, length, segment).collect();
         prop_assert_eq!(&all, &expected);
         prop_assert_eq!(count(offset, length, segment), expected.len() as u32);
+    }
+
+    /// Each byte goes from its place here to its place there, in order, and a cut is only where a
+    /// segment ends.
+    #[test]
+    fn transfers_byte_by_byte(
+        (local, remote) in (0..200u64, 0..200u64),
+        (here, there) in (1..70u64, 1..70u64),
+        length in 1..300u32,
+    ) {
+        let mut expected: Vec<Cut> = Vec::new();
+        for byte in 0..u64::from(length) {
+            let (from, to) = (local + byte, remote + byte);
+            let (mine, theirs) = ((from / here) as u32, (to / there) as u32);
+            match expected.last_mut() {
+                Some(cut) if (cut.local.segment, cut.remote.segment) == (mine, theirs) => {
+                    cut.local.length += 1;
+                    cut.remote.length += 1;
+                }
+                _ => expected.push(Cut {
+                    local: piece(mine, from % here, 1),
+                    remote: piece(theirs, to % there, 1),
+                }),
+            }
+        }
+        let all: Vec<_> = cuts(local, here, remote, there, length).collect();
+        prop_assert_eq!(all, expected);
     }
 
     /// Large ranges inside a memory: nothing is lost, and every piece is in a segment that exists.

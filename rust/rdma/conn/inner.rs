@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The part of a connection that C knows: what its callbacks find.
+//!
+//! C header: [`include/rdma/rdma_cm.h`](srctree/include/rdma/rdma_cm.h)
+//!
+//! Ownership, locking and teardown are told in [`conn`](super).
+
+use crate::{
+    bindings,
+    rdma::{
+        client,
+        device::Device,
+        event::Handler,
+        queue::Queues, //
+    }, //
+};
+use core::{
+    pin::Pin,
+    ptr, //
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
+        Arc,
+        Mutex,
+        SetOnce, //
+    },
+    task::Task, //
+};
+
+/// The heap part of a connection, which C knows as the id's context.
+///
+/// # Invariants
+///
+/// - `id` is null until it is made or adopted, then valid until the connection ends.
+/// - `queues` belong to `id`.
+#[pin_data]
+pub(in crate::rdma) struct Inner<H: Handler> {
+    id: Atomic<*mut bindings::rdma_cm_id>,
+    pub(super) handler: Arc<H>,
+    pub(super) device: SetOnce<Arc<Device>>,
+    pub(super) queues: SetOnce<Pin<KBox<Queues<H>>>>,
+    /// Whether no more queues may be made, for those there were are drained.
+    #[pin]
+    pub(super) setup: Mutex<bool>,
+    /// The task that runs the handler, as a number.
+    running: Atomic<usize>,
+    /// The connection was dropped inside the handler.
+    pub(super) doomed: Atomic<bool>,
+    /// Reads in flight that the peer allows: coming in, going out.
+    pub(super) depth: SetOnce<(u8, u8)>,
+}
+
+// SAFETY: the C objects are not bound to a task.
+unsafe impl<H: Handler> Send for Inner<H> {}
+// SAFETY: what changes is atomic or behind a lock, here and in C.
+unsafe impl<H: Handler> Sync for Inner<H> {}
+
+impl<H: Handler> Inner<H> {
+    pub(in crate::rdma) fn new(handler: Arc<H>) -> Result<Pin<KBox<Self>>> {
+        // INVARIANT: no id yet.
+        KBox::pin_init(
+            pin_init!(Self {
+                id: Atomic::new(ptr::null_mut()),
+                handler,
+                device: SetOnce::new(),
+                queues: SetOnce::new(),
+                setup <- new_mutex!(false, "Connection::setup"),
+                running: Atomic::new(0),
+                doomed: Atomic::new(false),
+                depth: SetOnce::new(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Takes a new connection over, inside its first callback.
+    pub(in crate::rdma) fn adopt(
+        &self,
+        id: *mut bindings::rdma_cm_id,
+        device: Arc<Device>,
+        depth: (u8, u8),
+    ) {
+        // INVARIANT: valid, unless we make the callback return an error.
+        self.id.store(id, Relaxed);
+        self.device.populate(device);
+        self.depth.populate(depth);
+        self.enter();
+    }
+
+    /// Takes the id that was made with us as its context.
+    pub(super) fn set_id(&self, id: *mut bindings::rdma_cm_id) {
+        // INVARIANT: just made.
+        self.id.store(id, Relaxed);
+    }
+
+    pub(super) fn id(&self) -> *mut bindings::rdma_cm_id {
+        self.id.load(Relaxed)
+    }
+
+    pub(in crate::rdma) fn handler(&self) -> &H {
+        &self.handler
+    }
+
+    pub(in crate::rdma) fn open(&self) {
+        if let Some(queues) = self.queues.as_ref() {
+            queues.open();
+        }
+    }
+
+    /// Looks up the device that the id is bound to.
+    ///
+    /// # Safety
+    ///
+    /// The id's device does not change meanwhile.
+    pub(in crate::rdma) unsafe fn learn_device(&self) {
+        // SAFETY: `id` is valid by the invariant, and by the caller's promise it can be read.
+        if let Some(device) = client::find(unsafe { (*self.id()).device }) {
+            self.device.populate(device);
+        }
+    }
+
+    /// The current task begins to run the handler.
+    pub(in crate::rdma) fn enter(&self) {
+        self.running.store(Task::current_raw().addr(), Relaxed);
+    }
+
+    /// The current task ran the handler for a request.
+    pub(in crate::rdma) fn leave_request(&self) {
+        self.running.store(0, Relaxed);
+        if self.doomed.load(Relaxed) {
+            pr_err!("a listener was dropped in its own handler and is lost\n");
+        }
+    }
+
+    /// The current task ran the handler. Says whether the id is to be destroyed: then the
+    /// connection was dropped meanwhile, and is freed here.
+    ///
+    /// # Safety
+    ///
+    /// `this` is the context of a connection whose handler's mutex is held.
+    pub(in crate::rdma) unsafe fn leave(this: *mut Self) -> bool {
+        // SAFETY: the connection is freed by us, or by those who wait for the mutex.
+        let inner = unsafe { &*this };
+        inner.running.store(0, Relaxed);
+        if !inner.doomed.load(Relaxed) {
+            return false;
+        }
+        inner.end();
+        // SAFETY: the connection came from a box and has been dropped. The CM will destroy the
+        // id without calling the handler again.
+        drop(unsafe { KBox::from_raw(this) });
+        true
+    }
+
+    /// Whether the caller is the handler of a completion. That is a bug of the caller, who would
+    /// wait for himself.
+    pub(super) fn in_completion(&self) -> bool {
+        let inside = self.queues.as_ref().is_some_and(|q| q.in_completion());
+        if inside {
+            pr_err!("a connection is ended inside a completion of its own\n");
+        }
+        inside
+    }
+
+    /// Whether the caller is the handler.
+    pub(super) fn in_handler(&self) -> bool {
+        self.running.load(Relaxed) == Task::current_raw().addr()
+    }
+
+    /// Disconnects, and waits until all that was posted has completed. Once.
+    pub(super) fn shutdown(&self) {
+        let mut ended = self.setup.lock();
+        if core::mem::replace(&mut *ended, true) {
+            return;
+        }
+        if let Some(queues) = self.queues.as_ref() {
+            queues.close();
+            // SAFETY: `id` is valid by the invariant. It fails if there was no connection.
+            unsafe { bindings::rdma_disconnect(self.id()) };
+            queues.drain();
+        }
+    }
+
+    /// Ends everything but the id.
+    pub(super) fn end(&self) {
+        self.shutdown();
+        if let Some(queues) = self.queues.as_ref() {
+            queues.destroy();
+        }
+    }
+}

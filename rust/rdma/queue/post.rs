@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Posting work.
+//!
+//! C header: [`include/rdma/ib_verbs.h`](srctree/include/rdma/ib_verbs.h)
+//!
+//! Every function takes a slot, fills in requests that name it, and posts them under the gate of
+//! its side, which the drain has closed before it looks at the queue pair. If posting fails the
+//! slot is free again.
+
+use super::{
+    Held,
+    Phase,
+    Queues,
+    MESSAGE_BYTES, //
+};
+use crate::{
+    bindings,
+    errno::ENOTCONN,
+    rdma::{
+        chain::WriteChain,
+        event::Handler,
+        mr::{
+            Access,
+            Region, //
+        },
+        slot::Slot, //
+    }, //
+};
+use core::ptr;
+use kernel::{
+    error::to_result,
+    prelude::*,
+    sync::{
+        atomic::ordering::Relaxed,
+        Arc, //
+    }, //
+};
+
+impl<H: Handler> Queues<H> {
+    /// Posts requests that end with one that is signalled. Nothing is posted if this fails,
+    /// but for `EIO`.
+    ///
+    /// # Safety
+    ///
+    /// `first` begins a list of `count` requests which name our slots and live memory, and
+    /// of which only the last is signalled.
+    unsafe fn send(&self, first: *const bindings::ib_send_wr, count: u32) -> Result {
+        let mut send = self.send.lock();
+        match send.phase {
+            Phase::Open => (),
+            Phase::Broken => return Err(EIO),
+            Phase::Idle | Phase::Closed => return Err(ENOTCONN.into()),
+        }
+        let used = send.used.checked_add(count).ok_or(EINVAL)?;
+        if used > self.send_wr {
+            return Err(EAGAIN);
+        }
+        let mut bad = ptr::null();
+        // SAFETY: while the phase is `Open` nobody has begun to drain, so the queue pair is
+        // valid; `first` is what the provider expects by the caller's promise.
+        let ret = unsafe { bindings::dk_ib_post_send(self.qp.load(Relaxed), first, &mut bad) };
+        if ret != 0 {
+            if !bad.is_null() && !ptr::eq(bad, first) {
+                kernel::pr_warn_once!("a provider posted a chain in part ({ret})\n");
+                send.phase = Phase::Broken;
+                return Err(EIO);
+            }
+            return to_result(ret);
+        }
+        // INVARIANT: compared with `send_wr` above.
+        send.used = used;
+        Ok(())
+    }
+
+    /// Takes a slot, posts for it, and frees it if that fails.
+    fn post(slot: &Slot, count: u32, post: impl FnOnce() -> Result) -> Result {
+        slot.claim(count)?;
+        post().inspect_err(|_| {
+            slot.free();
+        })
+    }
+
+    /// Posts a receive of a message or an immediate value.
+    pub(in crate::rdma) fn post_recv(&self, number: u32) -> Result {
+        let slot = self.recvs.get(number)?;
+        let mut sge = self.recv_buffers.sge(number, MESSAGE_BYTES)?;
+        let mut wr = bindings::ib_recv_wr {
+            sg_list: &mut sge,
+            num_sge: 1,
+            ..Default::default()
+        };
+        wr.__bindgen_anon_1.wr_cqe = slot.cqe();
+        Self::post(slot, 1, || {
+            let open = self.recv.lock();
+            if !*open {
+                return Err(ENOTCONN.into());
+            }
+            // SAFETY: nobody has begun to drain, so the queue pair is valid; the request names
+            // a slot of ours, which is claimed, and its buffer.
+            to_result(unsafe { bindings::dk_ib_post_recv(self.qp.load(Relaxed), &wr) })
+        })
+    }
+
+    /// Sends a message.
+    pub(in crate::rdma) fn post_ctrl(&self, number: u32, message: &[u8]) -> Result {
+        if message.is_empty() || message.len() > MESSAGE_BYTES {
+            return Err(EINVAL);
+        }
+        let slot = self.ctrls.get(number)?;
+        let mut sge = self.ctrl_buffers.sge(number, message.len())?;
+        let mut wr = bindings::ib_send_wr {
+            sg_list: &mut sge,
+            num_sge: 1,
+            opcode: bindings::ib_wr_opcode_IB_WR_SEND,
+            send_flags: bindings::ib_send_flags_IB_SEND_SIGNALED,
+            ..Default::default()
+        };
+        wr.__bindgen_anon_1.wr_cqe = slot.cqe();
+        Self::post(slot, 1, || {
+            // SAFETY: the slot is claimed and not posted.
+            unsafe { self.ctrl_buffers.write(number, message)? };
+            // SAFETY: one signalled request of a slot of ours and its buffer.
+            unsafe { self.send(&wr, 1) }
+        })
+    }
+
+    /// Posts a chain of writes, the last with the immediate value.
+    pub(in crate::rdma) fn post_write(
+        &self,
+        number: u32,
+        chain: &mut WriteChain,
+        imm: Option<u32>,
+    ) -> Result {
+        let slot = self.writes.get(number)?;
+        if imm.is_some() && !self.inside.device().write_imm() {
+            return Err(crate::rdma::unsupported());
+        }
+        if chain.widest() > self.max_sge as usize {
+            return Err(EINVAL);
+        }
+        let bare = chain.is_empty();
+        if bare {
+            imm.ok_or(EINVAL)?;
+            chain.push(0, 0, &[])?;
+        }
+        let count = u32::try_from(chain.len())?;
+        let result = Self::post(slot, count, || {
+            let first = chain.link(slot, imm);
+            // SAFETY: `count` requests of a slot of ours; what memory they name is for their
+            // keys to decide.
+            unsafe { self.send(first, count) }
+        });
+        if bare {
+            chain.clear();
+        }
+        result
+    }
+
+    /// Posts the registration of a segment, which holds the region until it completes.
+    pub(in crate::rdma) fn post_reg(
+        &self,
+        number: u32,
+        region: &Arc<Region>,
+        segment: usize,
+        access: Access,
+    ) -> Result {
+        let slot = self.regs.get(number)?;
+        if !Arc::ptr_eq(region.device(), self.inside.device()) {
+            return Err(EINVAL);
+        }
+        Self::post(slot, 1, || {
+            let (mr, key) = region.begin(segment)?;
+            let mut wr = bindings::ib_reg_wr {
+                wr: bindings::ib_send_wr {
+                    opcode: bindings::ib_wr_opcode_IB_WR_REG_MR,
+                    send_flags: bindings::ib_send_flags_IB_SEND_SIGNALED,
+                    ..Default::default()
+                },
+                mr,
+                key: key.key(),
+                access: access.bits(),
+            };
+            wr.wr.__bindgen_anon_1.wr_cqe = slot.cqe();
+            self.hold(number, Some((region.clone(), segment)));
+            // SAFETY: one signalled request of a slot of ours, whose memory region is held.
+            unsafe { self.send(&wr.wr, 1) }.inspect_err(|_| {
+                drop(self.hold(number, None));
+                region.finish(segment, false);
+            })
+        })
+    }
+
+    /// Exchanges what a registration slot holds.
+    pub(super) fn hold(&self, number: u32, new: Option<Held>) -> Option<Held> {
+        let mut regions = self.regions.lock();
+        match regions.get_mut(number as usize) {
+            Some(place) => core::mem::replace(place, new),
+            None => new,
+        }
+    }
+}
