@@ -658,7 +658,8 @@ struct dmaplane_ring {
  * itself completes with: EINVAL (flag, padding), EOPNOTSUPP, ENOENT or EBADF
  * (@endpoint, @region), ENOKEY (@lease), EOVERFLOW (offset + length wraps),
  * ERANGE (beyond the end of the region or lease), EFBIG (above max_transfer),
- * EMSGSIZE (needs more work requests than send_depth), EXDEV (@region is on
+ * EMSGSIZE (touches more segments of the lease than send_depth, or in one of
+ * them more segments of the region than the device can gather), EXDEV (@region is on
  * another fabric), ENOTCONN (the endpoint is not established), EAGAIN (entries
  * of other channels fill the endpoint's queue). Once sent: ECANCELED (the
  * connection was closed here), ECONNRESET (it ended there), EREMOTEIO (the

@@ -113,6 +113,31 @@ impl WriteChain {
         Ok(())
     }
 
+    /// Adds a piece of local memory to the last write. Errors as for [`Self::push`].
+    pub fn gather(&mut self, piece: Sge) -> Result {
+        if self.pieces.len() >= self.pieces.capacity() {
+            return Err(ENOSPC);
+        }
+        let write = self.writes.last_mut().ok_or(EINVAL)?;
+        let count = usize::try_from(write.wr.num_sge).map_err(|_| EINVAL)?;
+        let begin = self.pieces.len().checked_sub(count).ok_or(EINVAL)?;
+        let bytes: u64 = self
+            .pieces
+            .iter()
+            .skip(begin)
+            .map(|piece| u64::from(piece.length()))
+            .sum();
+        if bytes.saturating_add(piece.length().into()) > MAX_WRITE {
+            return Err(EINVAL);
+        }
+        // INVARIANT: there is room, which was checked above, and the write counts the piece.
+        self.pieces.push(piece, GFP_KERNEL)?;
+        let count = count.checked_add(1).ok_or(EINVAL)?;
+        write.wr.num_sge = i32::try_from(count).map_err(|_| EINVAL)?;
+        self.widest = self.widest.max(count);
+        Ok(())
+    }
+
     /// Most pieces of one write.
     pub(super) fn widest(&self) -> usize {
         self.widest

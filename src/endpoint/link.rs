@@ -49,6 +49,10 @@ use kernel::{
 /// Fast registrations under way at a time.
 const REGISTRATIONS: u32 = 8;
 
+/// Pieces of local memory per work request. A segment is 2 MiB on the device with the smallest, and
+/// at most 16 MiB on any, so that a request for one segment of the peer's touches no more than these.
+const MAX_SGE: u32 = 9;
+
 /// Leases that one side may grant on a connection.
 pub(super) const MAX_LEASES: u32 = 64;
 
@@ -94,6 +98,8 @@ pub(super) struct Link {
     /// Work requests in flight.
     pub(super) writes: u32,
     pub(super) chain: WriteChain,
+    /// Pieces that a work request gathers at most.
+    pub(super) max_sge: u32,
     pub(super) stalled: Option<Instant<Monotonic>>,
 
     pub(super) messages: FreeSlots,
@@ -122,7 +128,9 @@ impl Link {
             in_flight.push(None, GFP_KERNEL)?;
         }
         let queue = Fifo::new(usize::try_from(ring.cq_entries())?)?;
-        let chain = WriteChain::new(depth, depth)?;
+        let max_sge = conn.device().ok_or(ENODEV)?.max_sge().min(MAX_SGE);
+        let pieces = depth.saturating_mul(max_sge as usize);
+        let chain = WriteChain::new(depth, pieces)?;
         let free = FreeSlots::new(send_depth, true)?;
         let messages = FreeSlots::new(CTRL_SLOTS, true)?;
         let registrations = FreeSlots::new(REGISTRATIONS, true)?;
@@ -143,6 +151,7 @@ impl Link {
             free,
             writes: 0,
             chain,
+            max_sge,
             stalled: None,
             messages,
             offers,
@@ -158,7 +167,7 @@ impl Link {
             ctrl_slots: CTRL_SLOTS,
             write_slots: send_depth,
             reg_slots: REGISTRATIONS,
-            max_sge: 1,
+            max_sge,
         })?;
         for slot in 0..recv_slots {
             conn.post_recv(slot)?;

@@ -3,9 +3,10 @@
 //! Entries on their way out: checked, queued, posted when credits and depth allow, completed.
 //!
 //! An entry is one message with one immediate, and one or more work requests: as many as there are
-//! segments, here or at the peer, that it touches.
+//! segments at the peer that it touches.
 
 use super::{
+    lease::PeerLeases,
     Endpoint,
     Inner, //
 };
@@ -27,7 +28,10 @@ use dmakit::{
         ENOTCONN, //
         EREMOTEIO,
     },
-    rdma::queue::Completion, //
+    rdma::{
+        chain::WriteChain,
+        queue::Completion, //
+    }, //
 };
 use kernel::{
     error::Error,
@@ -80,6 +84,59 @@ pub(super) struct InFlight {
     length: u32,
     requests: u32,
     _region: Option<RegionUse>,
+}
+
+/// How many work requests a transfer takes, one for each segment of the lease that it touches, and
+/// how many pieces the widest of them gathers, one for each segment of the region.
+#[derive(Default)]
+struct Requests {
+    all: u32,
+    widest: u32,
+    width: u32,
+    segment: Option<u32>,
+}
+
+impl Requests {
+    fn count(&mut self, cut: &carve::Cut) {
+        if self.segment != Some(cut.remote.segment) {
+            self.segment = Some(cut.remote.segment);
+            self.all = self.all.saturating_add(1);
+            self.width = 0;
+        }
+        self.width = self.width.saturating_add(1);
+        self.widest = self.widest.max(self.width);
+    }
+}
+
+/// Fills `chain` with the work requests of a message whose numbers were checked.
+fn build(chain: &mut WriteChain, write: &Write, leases: &PeerLeases) -> Result {
+    chain.clear();
+    let Some(region) = write.region.as_ref().filter(|_| write.length > 0) else {
+        return Ok(());
+    };
+    let keys = region.keys()?;
+    let lease = leases.find(write.lease).ok_or(ENOKEY)?;
+    let mut last = None;
+    for cut in carve::cuts(
+        write.local,
+        keys.segment_bytes(),
+        write.remote,
+        lease.segment(),
+        write.length,
+    ) {
+        let local = keys.key(cut.local.segment as usize).ok_or(EIO)?;
+        let offset = u32::try_from(cut.local.offset)?;
+        let sge = local.sge(offset, cut.remote.length).ok_or(EIO)?;
+        if last == Some(cut.remote.segment) {
+            chain.gather(sge)?;
+            continue;
+        }
+        last = Some(cut.remote.segment);
+        let remote = lease.key(cut.remote.segment).ok_or(EIO)?;
+        let addr = remote.addr.checked_add(cut.remote.offset).ok_or(EIO)?;
+        chain.push(remote.rkey, addr, &[sge])?;
+    }
+    Ok(())
 }
 
 impl Endpoint {
@@ -170,19 +227,21 @@ impl Inner {
         let length = u64::from(write.length);
         check_range(write.local, length, region.length())?;
         check_range(write.remote, length, lease.length())?;
-        let local_segment = region.keys()?.segment_bytes();
-        let parts = carve::cuts(
+        let cuts = carve::cuts(
             write.local,
-            local_segment,
+            region.keys()?.segment_bytes(),
             write.remote,
             lease.segment(),
             write.length,
         );
-        let limit = link.send_depth as usize;
-        match parts.take(limit.saturating_add(1)).count() {
-            count if count > limit => Err(EMSGSIZE),
-            count => Ok(u32::try_from(count)?),
+        let mut requests = Requests::default();
+        for cut in cuts {
+            requests.count(&cut);
+            if requests.all > link.send_depth || requests.widest > link.max_sge {
+                return Err(EMSGSIZE);
+            }
         }
+        Ok(requests.all)
     }
 
     /// Sends whatever can be sent now.
@@ -201,48 +260,21 @@ impl Inner {
             return Ok(());
         };
         link.send_messages(conn, stats)?;
-        if link.sender.available() > 0 {
-            link.end_stall(stats);
-        }
-        while let Some(pending) = link.queue.front() {
-            if link.sender.available() == 0 {
-                link.begin_stall(stats);
+        while link.sender.available() > 0 {
+            let Some(pending) = link.queue.front() else {
                 break;
-            }
+            };
             if link.writes.saturating_add(pending.requests) > link.send_depth {
                 break;
             }
             let Some(slot) = link.free.pop() else { break };
-            let write = &pending.write;
-            link.chain.clear();
-            if let Some(region) = write.region.as_ref().filter(|_| write.length > 0) {
-                let keys = region.keys()?;
-                let lease = leases.find(write.lease).ok_or(ENOKEY)?;
-                for cut in carve::cuts(
-                    write.local,
-                    keys.segment_bytes(),
-                    write.remote,
-                    lease.segment(),
-                    write.length,
-                ) {
-                    let local = keys.key(cut.local.segment as usize).ok_or(EIO)?;
-                    let offset = u32::try_from(cut.local.offset)?;
-                    let sge = local.sge(offset, cut.remote.length).ok_or(EIO)?;
-                    let remote = lease.key(cut.remote.segment).ok_or(EIO)?;
-                    let addr = remote.addr.checked_add(cut.remote.offset).ok_or(EIO)?;
-                    link.chain.push(remote.rkey, addr, &[sge])?;
-                }
-            }
-            let imm = Some(write.imm);
-            match conn.post_write(slot, &mut link.chain, imm) {
-                Ok(()) => {}
-                Err(EAGAIN) => {
-                    link.free.push(slot);
-                    break;
-                }
-                Err(error) => {
-                    link.free.push(slot);
-                    return Err(error);
+            let posted = build(&mut link.chain, &pending.write, leases)
+                .and_then(|()| conn.post_write(slot, &mut link.chain, Some(pending.write.imm)));
+            if let Err(error) = posted {
+                link.free.push(slot);
+                match error {
+                    EAGAIN => break,
+                    error => return Err(error),
                 }
             }
             link.sender.take();
@@ -263,6 +295,10 @@ impl Inner {
                     _region: write.region,
                 });
             }
+        }
+        match link.sender.available() == 0 && !link.queue.is_empty() {
+            true => link.begin_stall(stats),
+            false => link.end_stall(stats),
         }
         Ok(())
     }
