@@ -21,6 +21,10 @@
 #
 # /dev/kvm is used only where it was seen to boot this kernel; the verdict is
 # cached as kvm-KEY. DMAPLANE_ACCEL=tcg or kvm overrides it.
+#
+# With DMAPLANE_KERNEL=debug the instrumented kernel is booted (debug-kernel.sh),
+# which is slower and larger: all time limits are four times as long, and the
+# machine has twice the memory.
 
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -55,6 +59,13 @@ done
 [[ $mode == shell ]] || (($#)) || die "no command given: scripts/vm.sh run [OPTION…] -- COMMAND…"
 
 guest=$("$TREE/scripts/guest.sh")
+slower=1
+if [[ ${DMAPLANE_KERNEL:-stock} == debug ]]; then
+	slower=4
+	append+=' kasan_multi_shot'
+	mem=$((2 * $(numfmt --from=iec "${mem^^}") >> 20))M
+fi
+timeout=$((timeout * slower))
 log=${log:-$TREE/out/vm/$name.console.log}
 mkdir -p "$(dirname "$log")"
 run=$(mktemp -d "${TMPDIR:-/tmp}/dmaplane-vm.XXXXXX")
@@ -99,7 +110,7 @@ kvm_works() {
 	local verdict
 	verdict=$CACHE/kvm-$({ qemu-system-x86_64 --version; uname -r; grep -m1 'model name' /proc/cpuinfo; cat "$guest/kernel"; } | key -)
 	if [[ ! -e $verdict ]]; then
-		say "trying once whether KVM boots this kernel (20 s at most)"
+		say "trying once whether KVM boots this kernel ($((20 * slower)) s at most)"
 		if DMAPLANE_ACCEL=kvm DMAPLANE_TRIES=1 "${BASH_SOURCE[0]}" run --name kvm-probe --timeout 20 -- \
 			true >/dev/null 2>&1; then
 			echo yes >"$verdict"
@@ -123,7 +134,7 @@ args=(
 	-chardev "file,id=console,path=$run/console" -serial chardev:console
 	-device "virtio-serial-pci,ioeventfd=off" -chardev "file,id=ctl,path=$run/ctl" -device "virtserialport,chardev=ctl,name=ctl"
 )
-kernel_args="console=ttyS0 panic=-1 oops=panic rdinit=/init mitigations=off apparmor=0 nokaslr dmaplane.name=$name"
+kernel_args="console=ttyS0 panic=-1 oops=panic rdinit=/init mitigations=off apparmor=0 nokaslr dmavm.name=$name"
 if [[ $icount ]]; then
 	args+=(
 		-accel "tcg,thread=single" -icount "shift=0,sleep=off" -cpu "max,-rdrand,-rdseed"
@@ -153,11 +164,11 @@ for ((i = 0; i < ${#nets[@]}; i++)); do
 		-netdev "dgram,id=n$i,local.type=unix,local.path=$my,remote.type=unix,remote.path=$peer"
 		-device "virtio-net-pci,netdev=n$i,mac=$mac,host_mtu=4200,romfile="
 	)
-	kernel_args+=' dmaplane.net=1'
+	kernel_args+=' dmavm.net=1'
 done
 if [[ $share ]]; then
 	args+=(-virtfs "local,path=$share,mount_tag=share,security_model=none")
-	kernel_args+=' dmaplane.share=1'
+	kernel_args+=' dmavm.share=1'
 fi
 
 if [[ $mode == shell ]]; then
@@ -165,7 +176,7 @@ if [[ $mode == shell ]]; then
 	read -r rows columns < <(stty size)
 	echo "the kernel's messages: $log; leave with exit or Ctrl-D; Ctrl-A X ends the machine" >&2
 	"${args[@]}" -chardev stdio,id=out,mux=on,signal=off -mon chardev=out -device virtconsole,chardev=out \
-		"${extra[@]}" -append "$kernel_args$append dmaplane.shell=${rows}x$columns"
+		"${extra[@]}" -append "$kernel_args$append dmavm.shell=${rows}x$columns"
 	exit "$(sed -n 's/^exit //p' "$run/ctl")"
 fi
 
@@ -177,7 +188,7 @@ panicked() { grep -qa 'Kernel panic - not syncing' "$run/console" 2>/dev/null; }
 
 # One boot. Sets result: a status, or "early" if it died before init.
 boot() {
-	local deadline=$((SECONDS + timeout)) early=$((SECONDS + 90)) dead=0 reader
+	local deadline=$((SECONDS + timeout)) early=$((SECONDS + 90 * slower)) dead=0 reader
 	: >"$run/ctl"
 	: >"$run/console"
 	exec 5> >(exec cat)

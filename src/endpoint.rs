@@ -302,6 +302,7 @@ impl Ending for Endpoint {
         }
         conn.shutdown();
         let mut inner = self.inner.lock();
+        inner.fail_queued();
         let link = inner.link.take();
         let own = inner.conn.take();
         drop(inner);
@@ -335,9 +336,17 @@ impl Inner {
 
     fn fail(&mut self, error: Error) {
         self.transition(Event::Failed);
-        let error = *self.error.get_or_insert(error);
-        if let Some(link) = &mut self.link {
-            link.fail_queued(error, &mut self.stats);
+        self.error.get_or_insert(error);
+        self.fail_queued();
+    }
+
+    /// Completes the entries that wait and will never be sent, after those that were sent before
+    /// them.
+    fn fail_queued(&mut self) {
+        if let (Some(error), Some(link)) = (self.error, &mut self.link) {
+            if link.writes == 0 {
+                link.fail_queued(error, &mut self.stats);
+            }
         }
     }
 }

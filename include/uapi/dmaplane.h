@@ -654,8 +654,8 @@ struct dmaplane_ring {
  * NOP uses @user_data only; the others must be 0. With @length 0, @region, @lease
  * and both offsets may be 0: the immediate travels alone.
  *
- * An accepted entry gets exactly one completion, and one that is wrong in
- * itself completes with: EINVAL (flag, padding), EOPNOTSUPP, ENOENT or EBADF
+ * An accepted entry gets exactly one completion. Entries for one endpoint
+ * complete in order, but one that is wrong in itself completes at once, with: EINVAL (flag, padding), EOPNOTSUPP, ENOENT or EBADF
  * (@endpoint, @region), ENOKEY (@lease), EOVERFLOW (offset + length wraps),
  * ERANGE (beyond the end of the region or lease), EFBIG (above max_transfer),
  * EMSGSIZE (touches more segments of the lease than send_depth, or in one of

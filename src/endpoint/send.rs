@@ -14,7 +14,10 @@ use crate::{
     channel::Ticket,
     pure::{
         carve,
-        state::State, //
+        state::{
+            Event,
+            State, //
+        }, //
     },
     region::{
         check_range,
@@ -184,6 +187,7 @@ impl Endpoint {
             stats.sent = stats.sent.saturating_add(1);
             stats.sent_bytes = stats.sent_bytes.saturating_add(u64::from(entry.length));
             entry.ticket.succeed(entry.length);
+            inner.fail_queued();
             let pumped = inner.pump();
             drop(inner);
             if let Err(error) = pumped {
@@ -197,8 +201,10 @@ impl Endpoint {
         };
         inner.note_status(completion);
         // The endpoint is in its final state before the program can learn of the failure.
-        inner.fail(failure);
+        inner.transition(Event::Failed);
+        inner.error.get_or_insert(failure);
         entry.ticket.fail(failure, completion.status);
+        inner.fail_queued();
         drop(inner);
         self.fail(failure);
     }
