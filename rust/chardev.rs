@@ -59,7 +59,7 @@ pub trait CharDevice: Sized + Send + Sync + 'static {
     /// Readiness now; registers the caller for changes.
     fn poll(&self, file: &File, table: &PollTable<'_>) -> Events;
     /// A mapping is made.
-    fn mmap(&self, mapping: &NewMapping<'_>) -> Result;
+    fn mmap(&self, mapping: NewMapping<'_>) -> Result;
 }
 
 /// A registered character device.
@@ -220,7 +220,7 @@ impl<T: CharDevice> Registration<T> {
         let this = unsafe { <Arc<T>>::borrow((*file).private_data.cast()) };
         // SAFETY: `vma` is the argument of this call.
         let mapping = unsafe { NewMapping::from_raw(vma) };
-        match this.mmap(&mapping) {
+        match this.mmap(mapping) {
             Ok(()) => 0,
             Err(error) => error.to_errno(),
         }

@@ -61,14 +61,14 @@ impl Buffer {
     fn new(pages: Pages, node: i32, flags: u32, counters: &Arc<Counters>) -> Result<Arc<Self>> {
         let bytes = pages.len();
         let buffer = Self {
-            pages: Arc::new(pages, GFP_KERNEL)?,
+            pages: Arc::new(pages, GFP_KERNEL_ACCOUNT)?,
             node,
             flags,
             mappings: Atomic::new(0),
             _tally: Tally::one(counters, Live::Buffers),
             _bytes: Tally::many(counters, Live::BufferBytes, bytes),
         };
-        Ok(Arc::new(buffer, GFP_KERNEL)?)
+        Ok(Arc::new(buffer, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// The memory.
@@ -126,7 +126,7 @@ pub(crate) fn query(context: &Context, arg: &mut uapi::dmaplane_buf_query) -> Re
         return Err(ENOBUFS.into());
     }
 
-    let mut counts = KVec::from_elem(0u64, usize::try_from(nodes)?, GFP_KERNEL)?;
+    let mut counts = KVec::from_elem(0u64, usize::try_from(nodes)?, GFP_KERNEL_ACCOUNT)?;
     for node in buffer.pages.nodes() {
         let count = usize::try_from(node).ok().and_then(|n| counts.get_mut(n));
         let count = count.ok_or(EIO)?;

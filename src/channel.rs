@@ -13,6 +13,7 @@ mod submit;
 
 pub(crate) use self::{
     ring::CompletionRing,
+    ring::Pollers,
     submit::Ticket, //
 };
 
@@ -65,11 +66,11 @@ impl Channel {
         let mut head = self.sq.lock();
         let count = count.min(self.ring.submissions(*head)?);
         for taken in 0..count {
-            if !self.ring.reserve()? {
-                return match taken {
-                    0 => Err(EBUSY),
-                    _ => Ok(taken),
-                };
+            match self.ring.reserve() {
+                Ok(true) => {}
+                _ if taken > 0 => return Ok(taken),
+                Ok(false) => return Err(EBUSY),
+                Err(error) => return Err(error),
             }
             let sqe = self.ring.submission(*head)?;
             *head = head.wrapping_add(1);
@@ -96,14 +97,14 @@ pub(crate) fn create(
         return Err(EFBIG);
     }
     let layout = Layout::new(arg.sq_entries, arg.cq_entries);
-    let ring = CompletionRing::new(layout, context.counters())?;
+    let ring = CompletionRing::new(layout, context.counters(), context.pollers())?;
     let channel = Arc::pin_init(
         pin_init!(Channel {
             ring,
             sq <- new_mutex!(0),
             _tally: Tally::one(context.counters(), Live::Channels),
         }),
-        GFP_KERNEL,
+        GFP_KERNEL_ACCOUNT,
     )?;
     arg.handle = context.insert(Object::Channel(channel))?;
     arg.sqes_offset = layout.sqes;
@@ -127,7 +128,7 @@ pub(crate) fn enter(context: &Context, arg: &mut uapi::dmaplane_channel_enter) -
         return Err(EBADFD.into());
     }
     if ring.status().starved {
-        context.replenish();
+        context.replenish(ring);
     }
     let submitted = match arg.to_submit {
         0 => 0,
@@ -138,7 +139,7 @@ pub(crate) fn enter(context: &Context, arg: &mut uapi::dmaplane_channel_enter) -
     arg.available = match waited {
         Ok(available) => available,
         // What was submitted must be told: the caller sees from `available` how the wait ended.
-        Err(_) if submitted > 0 => ring.available()?,
+        Err(_) if submitted > 0 => ring.available().unwrap_or(0),
         Err(error) => return Err(error),
     };
     Ok(())

@@ -12,7 +12,11 @@ mod teardown;
 
 use crate::{
     buffer::Buffer,
-    channel::Channel,
+    channel::{
+        Channel,
+        CompletionRing,
+        Pollers, //
+    },
     counters::{
         Counters,
         Live,
@@ -47,6 +51,7 @@ use dmakit::{
     mm::map::NewMapping, //
 };
 use kernel::{
+    error::Error,
     fs::File,
     new_mutex,
     page::PAGE_SIZE,
@@ -113,7 +118,7 @@ impl Slots<Object> for Memory {
     }
 
     fn push(&mut self, slot: Slot<Object>) -> Result<(), Slot<Object>> {
-        match self.0.reserve(1, GFP_KERNEL) {
+        match self.0.reserve(1, GFP_KERNEL_ACCOUNT) {
             Ok(()) => self.0.push_within_capacity(slot).map_err(|error| error.0),
             Err(_) => Err(slot),
         }
@@ -127,6 +132,7 @@ type Objects = Table<Object, Memory>;
 pub(crate) struct Context {
     device: Arc<Device>,
     counters: Arc<Counters>,
+    pollers: Arc<Pollers>,
     #[pin]
     objects: Mutex<Objects>,
     _tally: Tally,
@@ -143,6 +149,11 @@ impl Context {
         &self.counters
     }
 
+    /// Who polls this context's file.
+    pub(crate) fn pollers(&self) -> &Arc<Pollers> {
+        &self.pollers
+    }
+
     /// Where to mmap the object of a handle.
     pub(crate) fn mmap_offset(handle: u32) -> u64 {
         u64::from(handle) << MMAP_SHIFT
@@ -150,16 +161,18 @@ impl Context {
 
     /// Gives an object a handle. `EMFILE` if there are too many.
     pub(crate) fn insert(&self, object: Object) -> Result<u32> {
-        let mut objects = self.objects.lock();
-        let (error, object) = match objects.insert(object) {
-            Ok(handle) => return Ok(handle),
-            Err(failure) => failure,
-        };
-        drop(objects);
-        drop(object);
-        Err(match error {
-            InsertError::Full => EMFILE,
-            InsertError::NoMemory => ENOMEM,
+        self.try_insert(object).map_err(|(error, object)| {
+            drop(object);
+            error
+        })
+    }
+
+    /// Like [`Context::insert`], but gives the object back if it fails.
+    pub(crate) fn try_insert(&self, object: Object) -> Result<u32, (Error, Object)> {
+        let inserted = self.objects.lock().insert(object);
+        inserted.map_err(|(error, object)| match error {
+            InsertError::Full => (EMFILE, object),
+            InsertError::NoMemory => (ENOMEM, object),
         })
     }
 
@@ -210,29 +223,32 @@ impl Context {
         }
     }
 
-    /// Lets endpoints post the receives that they had no room for in their completion rings.
-    pub(crate) fn replenish(&self) {
-        let objects = self.objects.lock();
-        for (_, object) in objects.iter() {
-            if let Some(channel) = Channel::of(object) {
-                channel.ring().unstarve();
-            }
-        }
-        for (_, object) in objects.iter() {
-            if let Some(endpoint) = Endpoint::of(object) {
-                endpoint.replenish();
-            }
+    /// Lets endpoints post the receives that they had no room for in `ring`.
+    pub(crate) fn replenish(&self, ring: &Arc<CompletionRing>) {
+        ring.unstarve();
+        let mut slot = 0usize;
+        while let Some((found, endpoint)) = self.next::<Endpoint>(slot, |_| true) {
+            endpoint.replenish(ring);
+            slot = found.saturating_add(1);
         }
     }
 
     fn find<K: Kind>(&self, wanted: impl Fn(&K) -> bool) -> Option<Arc<K>> {
+        Some(self.next(0, wanted)?.1)
+    }
+
+    /// The first object of a kind from `slot` on that `wanted` holds for, and its slot. The table
+    /// is not locked when this returns.
+    fn next<K: Kind>(&self, slot: usize, wanted: impl Fn(&K) -> bool) -> Option<(usize, Arc<K>)> {
         let objects = self.objects.lock();
-        let found = objects
-            .iter()
-            .filter_map(|(_, object)| K::of(object))
-            .find(|object| wanted(object))
-            .cloned();
-        found
+        let mut slot = slot;
+        while let Some((found, object)) = objects.next(slot) {
+            match K::of(object) {
+                Some(object) if wanted(object) => return Some((found, object.clone())),
+                _ => slot = found.saturating_add(1),
+            }
+        }
+        None
     }
 }
 
@@ -241,15 +257,17 @@ impl CharDevice for Context {
 
     fn open(device: &Arc<Device>) -> Result<Arc<Self>> {
         let counters = Counters::new(Some(device.counters().clone()))?;
+        let pollers = Pollers::new()?;
         let tally = Tally::one(&counters, Live::Contexts);
         let context = Arc::pin_init(
             pin_init!(Self {
                 device: device.clone(),
                 counters,
+                pollers,
                 objects <- new_mutex!(Table::new(Memory(KVVec::new()), MAX_OBJECTS)),
                 _tally: tally,
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
         device.enlist(context.clone())?;
         Ok(context)
@@ -269,27 +287,23 @@ impl CharDevice for Context {
     }
 
     fn poll(&self, file: &File, table: &PollTable<'_>) -> Events {
+        self.pollers.register(file, table);
         let mut events = Events::default();
-        let mut starved = false;
-        let objects = self.objects.lock();
-        for (_, object) in objects.iter() {
-            if let Some(channel) = Channel::of(object) {
-                let ring = channel.ring();
-                ring.register_wait(file, table);
-                let status = ring.status();
-                events.readable |= status.available;
-                events.error |= status.poisoned;
-                starved |= status.starved;
+        let mut slot = 0usize;
+        while let Some((found, channel)) = self.next::<Channel>(slot, |_| true) {
+            let ring = channel.ring();
+            let status = ring.status();
+            events.readable |= status.available;
+            events.error |= status.poisoned;
+            if status.starved {
+                self.replenish(ring);
             }
-        }
-        drop(objects);
-        if starved {
-            self.replenish();
+            slot = found.saturating_add(1);
         }
         events
     }
 
-    fn mmap(&self, mapping: &NewMapping<'_>) -> Result {
+    fn mmap(&self, mapping: NewMapping<'_>) -> Result {
         if !mapping.is_shared() {
             return Err(EINVAL);
         }

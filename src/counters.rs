@@ -64,7 +64,7 @@ impl Counters {
                 live: [const { Atomic::new(0) }; LIVE_NAMES.len()],
                 totals: [const { Atomic::new(0) }; 3],
             },
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?)
     }
 

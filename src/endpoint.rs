@@ -18,7 +18,7 @@
 //! and dropping the [`Owned`] calls it.
 //! Locking: `inner` protects everything; work is posted under it, so entries keep their order. It is
 //! taken inside the context table and outside completion rings. Calls of the connection manager
-//! that wait for its callbacks are made without it. `ending` is outside `inner`.
+//! that wait for its callbacks are made without it.
 //! Teardown: [`Endpoint::end`] fails what is queued, drains the queue pair (everything in flight is
 //! completed through [`events`]), gives back what was reserved, and drops the connection.
 
@@ -114,8 +114,6 @@ pub(crate) struct Endpoint {
     /// The handle, for completions; 0 while it has none.
     handle: Atomic<u32>,
     #[pin]
-    ending: Mutex<()>,
-    #[pin]
     inner: Mutex<Inner>,
     #[pin]
     changed: CondVar,
@@ -167,7 +165,6 @@ impl Endpoint {
             pin_init!(Self {
                 device: device.clone(),
                 handle: Atomic::new(0),
-                ending <- new_mutex!(()),
                 inner <- new_mutex!(Inner {
                     state,
                     has_address: false,
@@ -186,7 +183,7 @@ impl Endpoint {
                 changed <- new_condvar!(),
                 _tally: Tally::one(counters, Live::Endpoints),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
         Ok(Owned(endpoint))
     }
@@ -195,12 +192,18 @@ impl Endpoint {
         self.handle.load(Relaxed)
     }
 
-    /// Gives an endpoint a handle.
-    fn publish(this: Owned<Self>, context: &Context) -> Result<u32> {
+    /// Gives an endpoint a handle, or gives it back.
+    fn publish(this: Owned<Self>, context: &Context) -> Result<u32, (Error, Owned<Self>)> {
         let endpoint = this.shared().clone();
-        let handle = context.insert(Object::Endpoint(this))?;
-        endpoint.handle.store(handle, Relaxed);
-        Ok(handle)
+        match context.try_insert(Object::Endpoint(this)) {
+            Ok(handle) => {
+                endpoint.handle.store(handle, Relaxed);
+                Ok(handle)
+            }
+            Err((error, Object::Endpoint(this))) => Err((error, this)),
+            // It gives back what it was given.
+            Err((error, _)) => Err((error, Owned(endpoint))),
+        }
     }
 
     /// The fabric; `ENOTCONN` before it is known.
@@ -272,12 +275,18 @@ impl Endpoint {
     fn fail(&self, error: Error) {
         let conn = {
             let mut inner = self.inner.lock();
-            inner.fail(error);
-            inner.conn.clone()
+            let first = inner.fail(error);
+            inner.fail_queued();
+            inner.conn.clone().filter(|_| first)
         };
+        self.flush(conn);
+    }
+
+    /// Tells everybody of a failure, and flushes what is posted if there is a connection.
+    fn flush(&self, conn: Option<Arc<Connection<Self>>>) {
         self.changed.notify_all();
         if let Some(conn) = conn {
-            // Only flushes what is posted; an endpoint never connected has nothing to flush.
+            // An endpoint that was never connected has nothing to flush.
             let _ = conn.disconnect();
         }
     }
@@ -285,11 +294,11 @@ impl Endpoint {
 
 impl Ending for Endpoint {
     fn end(&self, reason: Error) {
-        let _ending = self.ending.lock();
         let (conn, requested) = {
             let mut inner = self.inner.lock();
             let requested = inner.state == State::Requested;
             inner.fail(reason);
+            inner.fail_queued();
             (inner.conn.clone(), requested)
         };
         self.changed.notify_all();
@@ -334,10 +343,12 @@ impl Inner {
         }
     }
 
-    fn fail(&mut self, error: Error) {
+    /// Goes to the final state. Says whether it was not there before; its first error stays.
+    fn fail(&mut self, error: Error) -> bool {
         self.transition(Event::Failed);
+        let first = self.error.is_none();
         self.error.get_or_insert(error);
-        self.fail_queued();
+        first
     }
 
     /// Completes the entries that wait and will never be sent, after those that were sent before

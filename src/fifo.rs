@@ -17,9 +17,9 @@ pub(crate) struct Fifo<T> {
 impl<T> Fifo<T> {
     /// Makes an empty queue for `capacity` items.
     pub(crate) fn new(capacity: usize) -> Result<Self> {
-        let mut places = KVVec::with_capacity(capacity, GFP_KERNEL)?;
+        let mut places = KVVec::with_capacity(capacity, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..capacity {
-            places.push(None, GFP_KERNEL)?;
+            places.push(None, GFP_KERNEL_ACCOUNT)?;
         }
         Ok(Self {
             places,
@@ -63,6 +63,24 @@ impl<T> Fifo<T> {
         match self.places.get_mut(last) {
             Some(place) if self.len < capacity => {
                 *place = Some(item);
+                self.len = self.len.wrapping_add(1);
+                Ok(())
+            }
+            _ => Err(item),
+        }
+    }
+
+    /// Puts an item before all others, or gives it back if the queue is full.
+    pub(crate) fn push_front(&mut self, item: T) -> Result<(), T> {
+        let first = match self.first {
+            0 => self.places.len(),
+            first => first,
+        };
+        let first = first.wrapping_sub(1);
+        match self.places.get_mut(first) {
+            Some(place) if place.is_none() => {
+                *place = Some(item);
+                self.first = first;
                 self.len = self.len.wrapping_add(1);
                 Ok(())
             }

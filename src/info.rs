@@ -19,7 +19,7 @@ use kernel::{
 };
 
 /// Largest length of one buffer.
-pub(crate) const MAX_BUFFER: u64 = 1 << 40;
+pub(crate) const MAX_BUFFER: u64 = 1 << 39;
 /// Largest transfer of one ring entry.
 pub(crate) const MAX_TRANSFER: u32 = 1 << 30;
 /// Handles of one context.

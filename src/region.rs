@@ -159,7 +159,7 @@ pub(crate) fn register(
             _buffer: buffer,
             _tally: Tally::one(context.counters(), Live::Regions),
         }),
-        GFP_KERNEL,
+        GFP_KERNEL_ACCOUNT,
     )?;
     arg.handle = context.insert(Object::Region(region))?;
     Ok(Created(arg.handle))

@@ -2,10 +2,7 @@
 
 //! Waiting with the ABI's rules: a timeout in nanoseconds, ended by signals.
 
-use dmakit::{
-    errno::ETIME,
-    uapi, //
-};
+use dmakit::errno::ETIME;
 use kernel::{
     prelude::*,
     sync::{
@@ -30,10 +27,12 @@ pub(crate) struct Patience(Option<Jiffies>);
 impl Patience {
     /// From the ABI's `timeout_ns`.
     pub(crate) fn new(timeout_ns: u64) -> Self {
-        if timeout_ns == uapi::FOREVER {
-            return Self(None);
-        }
-        Self(Some(msecs_to_jiffies(milliseconds(timeout_ns))))
+        // Jiffies end after some weeks; whoever waits longer waits for ever.
+        let ms = u32::try_from(timeout_ns.div_ceil(NSEC_PER_MSEC));
+        Self(match ms {
+            Ok(ms) if ms < i32::MAX as u32 => Some(msecs_to_jiffies(ms)),
+            _ => None,
+        })
     }
 
     /// Waits until `condvar` is notified. `ETIME` when the time has passed, `EINTR` for a signal.
@@ -64,10 +63,4 @@ impl Patience {
             CondVarTimeoutResult::Signal { .. } => Err(EINTR),
         }
     }
-}
-
-/// In milliseconds, rounded up, at most `i32::MAX`.
-fn milliseconds(timeout_ns: u64) -> u32 {
-    u32::try_from(timeout_ns.div_ceil(NSEC_PER_MSEC))
-        .map_or(i32::MAX as u32, |ms| ms.min(i32::MAX as u32))
 }

@@ -14,6 +14,10 @@ struct page *dk_alloc_page_node(int node, bool strict)
 	/* Too little memory is an answer for the caller, not a reason to kill others. */
 	gfp |= strict ? __GFP_THISNODE | __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
 
+	/* Without a node the task's memory policy decides. */
+	if (node == NUMA_NO_NODE)
+		return alloc_pages(gfp, 0);
+
 	return alloc_pages_node(node, gfp, 0);
 }
 
@@ -42,12 +46,16 @@ struct user_struct *dk_charge_pages(unsigned long pages)
 	struct user_struct *user = get_uid(current_user());
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 	unsigned long old = atomic_long_read(&user->locked_vm);
-	bool unlimited = capable(CAP_IPC_LOCK);
+	bool unlimited = false;
 
 	do {
+		/* The capability is asked for only when it is needed: asking is audited. */
 		if (!unlimited && (pages > limit || old > limit - pages)) {
-			free_uid(user);
-			return NULL;
+			unlimited = capable(CAP_IPC_LOCK);
+			if (!unlimited) {
+				free_uid(user);
+				return NULL;
+			}
 		}
 	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &old, old + pages));
 
@@ -76,6 +84,11 @@ bool dk_fatal_signal_pending(void)
 	return fatal_signal_pending(current);
 }
 
+void dk_cond_resched(void)
+{
+	cond_resched();
+}
+
 void *dk_vmap(struct page **pages, unsigned int count)
 {
 	return vmap(pages, count, VM_MAP, PAGE_KERNEL);
@@ -93,5 +106,6 @@ void dk_vma_set_shared_map(struct vm_area_struct *vma)
 
 bool dk_vma_is_shared(const struct vm_area_struct *vma)
 {
-	return vma->vm_flags & VM_SHARED;
+	/* VM_SHARED is off in shared mappings of files open for reading. */
+	return vma->vm_flags & VM_MAYSHARE;
 }

@@ -91,9 +91,11 @@ void dk_ib_dma_sync_for_cpu(struct ib_device *dev, u64 addr, size_t len)
 	ib_dma_sync_single_for_cpu(dev, addr, len, DMA_FROM_DEVICE);
 }
 
-void dk_ib_dma_sync_for_device(struct ib_device *dev, u64 addr, size_t len)
+void dk_ib_dma_sync_for_device(struct ib_device *dev, u64 addr, size_t size,
+			       bool to_device)
 {
-	ib_dma_sync_single_for_device(dev, addr, len, DMA_TO_DEVICE);
+	ib_dma_sync_single_for_device(dev, addr, size,
+				      to_device ? DMA_TO_DEVICE : DMA_FROM_DEVICE);
 }
 
 int dk_ib_post_send(struct ib_qp *qp, const struct ib_send_wr *wr,
@@ -223,29 +225,21 @@ static void dk_fill(struct rdma_conn_param *to, const struct dk_conn_param *from
 	to->rnr_retry_count = 0;
 }
 
-/* @locked: the caller is the id's own event handler. */
-int dk_rdma_connect(struct rdma_cm_id *id, const struct dk_conn_param *param,
-		    bool locked)
+/* Both want the id's handler locked. */
+int dk_rdma_connect(struct rdma_cm_id *id, const struct dk_conn_param *param)
 {
 	struct rdma_conn_param conn = {};
 
 	dk_fill(&conn, param);
-	return locked ? rdma_connect_locked(id, &conn) : rdma_connect(id, &conn);
+	return rdma_connect_locked(id, &conn);
 }
 
-int dk_rdma_accept(struct rdma_cm_id *id, const struct dk_conn_param *param,
-		   bool locked)
+int dk_rdma_accept(struct rdma_cm_id *id, const struct dk_conn_param *param)
 {
 	struct rdma_conn_param conn = {};
-	int ret;
 
 	dk_fill(&conn, param);
-	if (!locked)
-		rdma_lock_handler(id);
-	ret = rdma_accept(id, &conn);
-	if (!locked)
-		rdma_unlock_handler(id);
-	return ret;
+	return rdma_accept(id, &conn);
 }
 
 int dk_rdma_reject(struct rdma_cm_id *id, const void *data, u8 len)
@@ -276,4 +270,32 @@ void dk_rdma_event(struct rdma_cm_id *id, struct rdma_cm_event *event,
 	}
 	if (!to->data)
 		to->len = 0;
+}
+
+/*
+ * Ends connections that were dropped where they cannot be ended. Stopping it waits
+ * for all of them, and with them for the callbacks that they were dropped in.
+ */
+static struct workqueue_struct *dk_reaper;
+
+int dk_reaper_start(void)
+{
+	dk_reaper = alloc_workqueue("dmaplane_reaper", WQ_UNBOUND, 0);
+	return dk_reaper ? 0 : -ENOMEM;
+}
+
+void dk_reaper_stop(void)
+{
+	destroy_workqueue(dk_reaper);
+	dk_reaper = NULL;
+}
+
+void dk_init_work(struct work_struct *work, work_func_t func)
+{
+	INIT_WORK(work, func);
+}
+
+void dk_reap(struct work_struct *work)
+{
+	queue_work(dk_reaper, work);
 }

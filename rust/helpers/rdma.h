@@ -6,6 +6,7 @@
 #ifndef _DMAKIT_HELPERS_RDMA_H
 #define _DMAKIT_HELPERS_RDMA_H
 
+#include <linux/workqueue.h>
 #include <linux/scatterlist.h>
 #include <linux/types.h>
 #include <rdma/ib_verbs.h>
@@ -80,7 +81,8 @@ struct ib_cq *dk_ib_alloc_cq(struct ib_device *dev, void *context, u32 entries);
 u64 dk_ib_dma_map(struct ib_device *dev, void *buf, size_t len, bool to_device);
 void dk_ib_dma_unmap(struct ib_device *dev, u64 addr, size_t len, bool to_device);
 void dk_ib_dma_sync_for_cpu(struct ib_device *dev, u64 addr, size_t len);
-void dk_ib_dma_sync_for_device(struct ib_device *dev, u64 addr, size_t len);
+void dk_ib_dma_sync_for_device(struct ib_device *dev, u64 addr, size_t size,
+			       bool to_device);
 int dk_ib_post_send(struct ib_qp *qp, const struct ib_send_wr *wr,
 		    const struct ib_send_wr **bad);
 int dk_ib_post_recv(struct ib_qp *qp, const struct ib_recv_wr *wr);
@@ -96,12 +98,15 @@ struct rdma_cm_id *dk_rdma_create_id(rdma_cm_event_handler handler, void *contex
 size_t dk_rdma_addr(const struct rdma_cm_id *id, bool peer, u8 *to);
 int dk_rdma_create_qp(struct rdma_cm_id *id, struct ib_pd *pd,
 		      const struct dk_qp_param *param);
-int dk_rdma_connect(struct rdma_cm_id *id, const struct dk_conn_param *param,
-		    bool locked);
-int dk_rdma_accept(struct rdma_cm_id *id, const struct dk_conn_param *param,
-		   bool locked);
+int dk_rdma_connect(struct rdma_cm_id *id, const struct dk_conn_param *param);
+int dk_rdma_accept(struct rdma_cm_id *id, const struct dk_conn_param *param);
 int dk_rdma_reject(struct rdma_cm_id *id, const void *data, u8 len);
 void dk_rdma_event(struct rdma_cm_id *id, struct rdma_cm_event *event,
 		   struct dk_cm_event *to);
+
+int dk_reaper_start(void);
+void dk_reaper_stop(void);
+void dk_init_work(struct work_struct *work, work_func_t func);
+void dk_reap(struct work_struct *work);
 
 #endif

@@ -83,7 +83,7 @@ impl<'a> NewMapping<'a> {
     }
 
     /// Shows the pages of `object` from `first` on. `ENXIO` if they do not reach.
-    pub fn show<M: Mappable>(&self, object: Arc<M>, first: usize) -> Result {
+    pub fn show<M: Mappable>(self, object: Arc<M>, first: usize) -> Result {
         let count = self.len() / PAGE_SIZE;
         let end = first.checked_add(count).ok_or(ENXIO)?;
         let pages = object.pages().as_ptrs().get(first..end).ok_or(ENXIO)?;
@@ -98,11 +98,12 @@ impl<'a> NewMapping<'a> {
             bindings::vm_insert_pages(self.vma, start, pages.as_ptr().cast_mut(), &raw mut left)
         })?;
         object.mapped();
+        let operations: &'static bindings::vm_operations_struct = &Operations::<M>::TABLE;
         // SAFETY: by the type invariant the vma is ours to set up; the private data is what
         // `VM_OPS::<M>` expects.
         unsafe {
             (*self.vma).vm_private_data = Arc::into_raw(object).cast_mut().cast();
-            (*self.vma).vm_ops = &Operations::<M>::TABLE;
+            (*self.vma).vm_ops = operations;
         }
         Ok(())
     }

@@ -99,7 +99,7 @@ impl Pages {
             });
         }
         let mut list = KVVec::new();
-        list.reserve(count, GFP_KERNEL)?;
+        list.reserve(count, GFP_KERNEL_ACCOUNT)?;
         // INVARIANT: the list is empty.
         let mut pages = Self {
             list,
@@ -121,7 +121,7 @@ impl Pages {
                 return Err(full);
             }
             // INVARIANT: the page's initial reference is ours.
-            if let Err(error) = pages.list.push(page, GFP_KERNEL) {
+            if let Err(error) = pages.list.push(page, GFP_KERNEL_ACCOUNT) {
                 // SAFETY: we own the reference to the page, which nobody else has seen.
                 unsafe { bindings::__free_pages(page, 0) };
                 return Err(error.into());
@@ -161,7 +161,11 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        for page in &self.list {
+        for (i, page) in self.list.iter().enumerate() {
+            if i % 1024 == 1023 {
+                // SAFETY: pages are dropped in process context.
+                unsafe { bindings::dk_cond_resched() };
+            }
             // SAFETY: by the invariant we hold this reference; `__free_pages` drops it and
             // frees the page only if no mapping holds another.
             unsafe { bindings::__free_pages(*page, 0) };

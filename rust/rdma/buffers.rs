@@ -52,9 +52,10 @@ impl Buffers {
             inside: inside.clone(),
         };
         let chunks = (count as usize).div_ceil(PER_CHUNK);
-        buffers.chunks.reserve(chunks, GFP_KERNEL)?;
+        buffers.chunks.reserve(chunks, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..chunks {
-            let memory = KBox::<Memory>::init(pin_init::init_zeroed::<Memory>(), GFP_KERNEL)?;
+            let memory =
+                KBox::<Memory>::init(pin_init::init_zeroed::<Memory>(), GFP_KERNEL_ACCOUNT)?;
             let raw = KBox::into_raw(memory);
             // SAFETY: the device is there, `raw` is a page that we own.
             let dma =
@@ -66,7 +67,9 @@ impl Buffers {
             }
             let memory = NonNull::new(raw).ok_or(ENOMEM)?;
             // INVARIANT: just boxed and just mapped.
-            buffers.chunks.push(Chunk { memory, dma }, GFP_KERNEL)?;
+            buffers
+                .chunks
+                .push(Chunk { memory, dma }, GFP_KERNEL_ACCOUNT)?;
         }
         Ok(buffers)
     }
@@ -101,7 +104,17 @@ impl Buffers {
         // SAFETY: the memory holds `MESSAGE_BYTES`, and nobody else uses it by the caller's promise.
         unsafe { core::ptr::copy_nonoverlapping(message.as_ptr(), memory.as_ptr(), len) };
         // SAFETY: mapped by the invariant; the device is kept by `inside`.
-        unsafe { bindings::dk_ib_dma_sync_for_device(self.inside.raw(), dma, MESSAGE_BYTES) };
+        unsafe { bindings::dk_ib_dma_sync_for_device(self.inside.raw(), dma, MESSAGE_BYTES, true) };
+        Ok(())
+    }
+
+    /// Lets the device write to a slot again that may have been read.
+    pub(super) fn prepare(&self, slot: u32) -> Result {
+        let (_, dma) = self.place(slot)?;
+        // SAFETY: mapped by the invariant; the device is kept by `inside`.
+        unsafe {
+            bindings::dk_ib_dma_sync_for_device(self.inside.raw(), dma, MESSAGE_BYTES, false)
+        };
         Ok(())
     }
 

@@ -61,8 +61,8 @@ impl WriteChain {
     pub fn new(writes: usize, pieces: usize) -> Result<Self> {
         // INVARIANT: both vectors are empty.
         Ok(Self {
-            writes: KVVec::with_capacity(writes.max(1), GFP_KERNEL)?,
-            pieces: KVVec::with_capacity(pieces, GFP_KERNEL)?,
+            writes: KVVec::with_capacity(writes.max(1), GFP_KERNEL_ACCOUNT)?,
+            pieces: KVVec::with_capacity(pieces, GFP_KERNEL_ACCOUNT)?,
             widest: 0,
         })
     }
@@ -107,8 +107,8 @@ impl WriteChain {
             rkey,
         };
         // INVARIANT: there is room for both, which was checked above.
-        self.pieces.extend_from_slice(local, GFP_KERNEL)?;
-        self.writes.push(write, GFP_KERNEL)?;
+        self.pieces.extend_from_slice(local, GFP_KERNEL_ACCOUNT)?;
+        self.writes.push(write, GFP_KERNEL_ACCOUNT)?;
         self.widest = self.widest.max(local.len());
         Ok(())
     }
@@ -131,7 +131,7 @@ impl WriteChain {
             return Err(EINVAL);
         }
         // INVARIANT: there is room, which was checked above, and the write counts the piece.
-        self.pieces.push(piece, GFP_KERNEL)?;
+        self.pieces.push(piece, GFP_KERNEL_ACCOUNT)?;
         let count = count.checked_add(1).ok_or(EINVAL)?;
         write.wr.num_sge = i32::try_from(count).map_err(|_| EINVAL)?;
         self.widest = self.widest.max(count);
@@ -152,7 +152,9 @@ impl WriteChain {
         let mut end = self.pieces.len();
         let pieces = self.pieces.as_mut_ptr();
         for write in self.writes.iter_mut().rev() {
-            let wr = &mut write.wr;
+            let whole = core::ptr::from_mut(write);
+            // SAFETY: C finds the whole request from this member, so its pointer is of the whole.
+            let wr = unsafe { &mut (*whole).wr };
             end = end.saturating_sub(wr.num_sge as usize);
             // SAFETY: by the invariant `end` is within the pieces.
             wr.sg_list = unsafe { pieces.add(end) }.cast();
@@ -169,7 +171,7 @@ impl WriteChain {
                 wr.send_flags = 0;
             }
             wr.next = next;
-            next = wr;
+            next = whole.cast();
         }
         next
     }

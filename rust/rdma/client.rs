@@ -154,8 +154,15 @@ impl<C: Client> Registration<C> {
             unsafe { DEVICES.init() };
             READY.store(true, Release);
         }
+        // SAFETY: we are alone, as above.
+        if let Err(error) = to_result(unsafe { bindings::dk_reaper_start() }) {
+            CONTEXT.store(ptr::null_mut(), Release);
+            return Err(error);
+        }
         // SAFETY: `raw` is pinned, and stays until it is unregistered.
         if let Err(error) = to_result(unsafe { bindings::ib_register_client(raw) }) {
+            // SAFETY: started above.
+            unsafe { bindings::dk_reaper_stop() };
             CONTEXT.store(ptr::null_mut(), Release);
             return Err(error);
         }
@@ -168,6 +175,9 @@ impl<C: Client> Drop for Registration<C> {
     fn drop(&mut self) {
         // SAFETY: registered by the invariant. No callback runs after this.
         unsafe { bindings::ib_unregister_client(self.context.raw.get()) };
+        // SAFETY: started in `new`. Connections that remain are being ended by it.
+        unsafe { bindings::dk_reaper_stop() };
+        *DEVICES.lock() = KVec::new();
         CONTEXT.store(ptr::null_mut(), Release);
     }
 }

@@ -131,9 +131,10 @@ impl<H: Handler> Connection<H> {
     /// Binds to a local address; port 0 is for any that is free. A specific address binds to
     /// its device as well.
     pub fn bind(&self, addr: &Addr) -> Result {
+        let _cm = self.inner.cm.lock();
         // SAFETY: `id` is valid by the invariant. C does not write to the address.
         to_result(unsafe { bindings::rdma_bind_addr(self.id(), addr.as_ptr().cast_mut()) })?;
-        // SAFETY: bound just now, and that is done only once.
+        // SAFETY: bound just now, and `cm` keeps others from binding it otherwise.
         unsafe { self.inner.learn_device() };
         Ok(())
     }
@@ -141,6 +142,7 @@ impl<H: Handler> Connection<H> {
     /// Lets others connect: [`Handler::request`] is called for each.
     pub fn listen(&self, backlog: u32) -> Result {
         let backlog = i32::try_from(backlog)?;
+        let _cm = self.inner.cm.lock();
         // SAFETY: `id` is valid by the invariant.
         to_result(unsafe { bindings::rdma_listen(self.id(), backlog) })
     }
@@ -162,9 +164,13 @@ impl<H: Handler> Connection<H> {
         self.inner.device.as_ref().cloned()
     }
 
-    /// Begins to look for a device that reaches an address.
+    /// Begins to look for a device that reaches an address. Not inside the handler (`EBUSY`).
     pub fn resolve_addr(&self, from: Option<&Addr>, to: &Addr, timeout_ms: u32) -> Result {
+        if self.inner.in_handler() {
+            return Err(EBUSY);
+        }
         let from = from.map_or(ptr::null(), Addr::as_ptr).cast_mut();
+        let _cm = self.inner.cm.lock();
         // SAFETY: `id` is valid by the invariant. C does not write to the addresses.
         to_result(unsafe {
             bindings::rdma_resolve_addr(self.id(), from, to.as_ptr(), timeout_ms as usize)
@@ -173,6 +179,7 @@ impl<H: Handler> Connection<H> {
 
     /// Begins to look for a route, once there is a device.
     pub fn resolve_route(&self, timeout_ms: u32) -> Result {
+        let _cm = self.inner.cm.lock();
         // SAFETY: `id` is valid by the invariant.
         to_result(unsafe { bindings::rdma_resolve_route(self.id(), timeout_ms as usize) })
     }
@@ -202,16 +209,42 @@ impl<H: Handler> Connection<H> {
     pub fn connect(&self, private_data: &[u8]) -> Result {
         self.queues()?;
         let param = self.param(private_data, bindings::DK_CM_REQ_DATA)?;
-        // SAFETY: `id` is valid by the invariant; whether its mutex is held is as we say.
-        to_result(unsafe { bindings::dk_rdma_connect(self.id(), &param, self.inner.in_handler()) })
+        self.begin(|id| {
+            // SAFETY: `id` is valid, and `begin` holds its mutex.
+            to_result(unsafe { bindings::dk_rdma_connect(id, &param) })
+        })
+    }
+
+    /// Calls `f` with the handler's mutex held, unless the connection was shut down.
+    fn begin(&self, f: impl FnOnce(*mut bindings::rdma_cm_id) -> Result) -> Result {
+        let id = self.id();
+        let inside = self.inner.in_handler();
+        if !inside {
+            // SAFETY: `id` is valid by the invariant, and we are not its handler.
+            unsafe { bindings::rdma_lock_handler(id) };
+        }
+        let result = {
+            let ended = self.inner.cm.lock();
+            match *ended {
+                true => Err(ENOTCONN.into()),
+                false => f(id),
+            }
+        };
+        if !inside {
+            // SAFETY: locked above.
+            unsafe { bindings::rdma_unlock_handler(id) };
+        }
+        result
     }
 
     /// Accepts a request that was adopted and has queues. At most 196 bytes go along.
     pub fn accept(&self, private_data: &[u8]) -> Result {
         self.queues()?;
         let param = self.param(private_data, bindings::DK_CM_REP_DATA)?;
-        // SAFETY: `id` is valid by the invariant; whether its mutex is held is as we say.
-        to_result(unsafe { bindings::dk_rdma_accept(self.id(), &param, self.inner.in_handler()) })?;
+        self.begin(|id| {
+            // SAFETY: `id` is valid, and `begin` holds its mutex.
+            to_result(unsafe { bindings::dk_rdma_accept(id, &param) })
+        })?;
         self.inner.open();
         Ok(())
     }
@@ -222,6 +255,7 @@ impl<H: Handler> Connection<H> {
             return Err(EINVAL);
         }
         let (data, len) = (private_data.as_ptr().cast(), private_data.len() as u8);
+        let _cm = self.inner.cm.lock();
         // SAFETY: `id` is valid by the invariant; the data is copied.
         to_result(unsafe { bindings::dk_rdma_reject(self.id(), data, len) })
     }
@@ -229,6 +263,7 @@ impl<H: Handler> Connection<H> {
     /// Begins to disconnect: what is posted is flushed, and so is what is posted later.
     pub fn disconnect(&self) -> Result {
         self.queues()?;
+        let _cm = self.inner.cm.lock();
         // SAFETY: `id` is valid by the invariant.
         to_result(unsafe { bindings::rdma_disconnect(self.id()) })
     }
@@ -292,7 +327,7 @@ impl<H: Handler> Drop for Connection<H> {
             return;
         }
         if self.inner.in_completion() {
-            // Losing it is the lesser evil: the device is kept for ever, but nothing else stops.
+            self.inner.reap_later();
             return;
         }
         self.inner.end();

@@ -207,14 +207,14 @@ impl Incoming<'_> {
     }
 }
 
-/// Ends a callback: see [`Inner::leave`].
+/// Ends a callback: see [`Inner::leave_adopted`].
 ///
 /// # Safety
 ///
 /// `context` is that of a connection with this `H`, whose handler's mutex is held.
 unsafe fn leave<H: Handler>(context: *mut c_void) -> bool {
     // SAFETY: by the caller's promise.
-    unsafe { Inner::<H>::leave(context.cast()) }
+    unsafe { Inner::<H>::leave_adopted(context.cast()) }
 }
 
 /// The event handler of every connection: a result that is not zero destroys `id`.
@@ -252,8 +252,10 @@ pub(super) unsafe extern "C" fn cm_event<H: Handler>(
     }
     inner.enter();
     inner.handler().cm_event(event);
-    // SAFETY: `enter` was called above, and the CM holds the mutex.
-    unsafe { Inner::leave(context) }.into()
+    inner.leave();
+    // Only a request may be answered with an error: after other events the CM itself may not be
+    // ready to destroy the id.
+    0
 }
 
 /// # Safety

@@ -122,10 +122,11 @@ const REGISTERED: u32 = 2;
 ///
 /// # Invariants
 ///
-/// `table` is mapped for `device`, which is there while the owner's `DeviceUse` is.
+/// `table` is mapped for `device`, which `_inside` keeps.
 struct Mapping {
     table: bindings::sg_table,
     device: *mut bindings::ib_device,
+    _inside: DeviceUse,
     // Note: the pages are let go of after `drop` unmapped them.
     _pages: Arc<Pages>,
 }
@@ -180,6 +181,7 @@ impl Segment {
         let mapping = Mapping {
             table,
             device: inside.raw(),
+            _inside: inside.clone(),
             _pages: pages.clone(),
         };
         let mem_reg = bindings::ib_mr_type_IB_MR_TYPE_MEM_REG;
@@ -214,7 +216,8 @@ impl Drop for Segment {
     fn drop(&mut self) {
         // SAFETY: ours by the invariant; no registration is in flight, it would hold the region.
         if unsafe { bindings::dk_ib_dereg_mr(self.mr) } != 0 {
-            // The device may still write there. Losing the memory is the lesser evil.
+            // The device may still write there. Losing the memory, and the device for ever, is
+            // the lesser evil.
             pr_err!("a memory region could not be deregistered, its pages are lost\n");
             return;
         }
@@ -264,7 +267,7 @@ impl Region {
             let bytes = segment_bytes.min(length - done);
             let iova = (segments.len() as u64 + 1) << 32;
             let segment = Segment::new(&inside, &pages, first, bytes, iova)?;
-            segments.push(segment, GFP_KERNEL)?;
+            segments.push(segment, GFP_KERNEL_ACCOUNT)?;
             done += bytes;
         }
         let region = Self {
@@ -274,7 +277,7 @@ impl Region {
             segment_bytes,
             _inside: inside,
         };
-        Ok(Arc::new(region, GFP_KERNEL)?)
+        Ok(Arc::new(region, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// The device.

@@ -197,10 +197,10 @@ impl<H: Handler> Queues<H> {
         if most > device.max_qp_wr() || most > device.max_cqe() {
             return Err(EINVAL);
         }
-        let max_sge = caps.max_sge.clamp(1, device.max_sge());
-        let mut regions = KVVec::with_capacity(caps.reg_slots as usize, GFP_KERNEL)?;
+        let max_sge = caps.max_sge.min(device.max_sge()).max(1);
+        let mut regions = KVVec::with_capacity(caps.reg_slots as usize, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..caps.reg_slots {
-            regions.push(None, GFP_KERNEL)?;
+            regions.push(None, GFP_KERNEL_ACCOUNT)?;
         }
         let recvs = Slots::new(caps.recv_slots, done::recv::<H>, done::recv::<H>)?;
         let ctrls = Slots::new(caps.ctrl_slots, done::ctrl::<H>, done::ctrl::<H>)?;
@@ -232,7 +232,7 @@ impl<H: Handler> Queues<H> {
                 ctrl_buffers,
                 inside,
             }? Error),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
         let context = ptr::from_ref::<Self>(&this).cast_mut().cast();
         let (raw, pd) = (this.inside.raw(), this.inside.pd());

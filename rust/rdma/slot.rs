@@ -94,7 +94,7 @@ pub(super) struct Slots {
 impl Slots {
     pub(super) fn new(count: u32, done: Done, part: Done) -> Result<Self> {
         let count = count as usize;
-        let mut list = KVVec::with_capacity(count, GFP_KERNEL)?;
+        let mut list = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..count {
             list.push(
                 Slot {
@@ -103,7 +103,7 @@ impl Slots {
                     requests: Atomic::new(0),
                     status: Atomic::new(SUCCESS),
                 },
-                GFP_KERNEL,
+                GFP_KERNEL_ACCOUNT,
             )?;
         }
         Ok(Self { list })

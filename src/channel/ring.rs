@@ -40,15 +40,18 @@ use dmakit::{
 };
 use kernel::{
     fs::File,
+    new_condvar,
     new_spinlock,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
+        barrier::smp_mb,
         poll::{
             PollCondVar,
             PollTable, //
         },
         Arc,
+        CondVar,
         SpinLock, //
     }, //
 };
@@ -99,7 +102,33 @@ pub(crate) struct CompletionRing {
     #[pin]
     state: SpinLock<State>,
     #[pin]
-    changed: PollCondVar,
+    changed: CondVar,
+    pollers: Arc<Pollers>,
+}
+
+/// Who polls the context's file. It is the context's and not the ring's: a sleeping `poll(2)` keeps
+/// the file, and with it the context, but not a channel, and it sees channels made later.
+#[pin_data]
+pub(crate) struct Pollers {
+    #[pin]
+    condvar: PollCondVar,
+}
+
+impl Pollers {
+    /// Nobody yet.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                condvar <- kernel::new_poll_condvar!(),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Registers a poller for changes of any channel.
+    pub(crate) fn register(&self, file: &File, table: &PollTable<'_>) {
+        table.register_wait(file, &self.condvar);
+    }
 }
 
 struct State {
@@ -122,9 +151,13 @@ pub(crate) struct Status {
 }
 
 impl CompletionRing {
-    pub(super) fn new(layout: Layout, counters: &Arc<Counters>) -> Result<Arc<Self>> {
+    pub(super) fn new(
+        layout: Layout,
+        counters: &Arc<Counters>,
+        pollers: &Arc<Pollers>,
+    ) -> Result<Arc<Self>> {
         let count = usize::try_from(layout.length)? / PAGE_SIZE;
-        let pages = Arc::new(Pages::new(count, Placement::Any)?, GFP_KERNEL)?;
+        let pages = Arc::new(Pages::new(count, Placement::Any)?, GFP_KERNEL_ACCOUNT)?;
         let memory = Shared::new(pages)?;
         memory.write(
             0,
@@ -135,6 +168,7 @@ impl CompletionRing {
             },
         )?;
         let counters = counters.clone();
+        let pollers = pollers.clone();
         Arc::pin_init(
             pin_init!(Self {
                 layout,
@@ -146,10 +180,16 @@ impl CompletionRing {
                     retired: false,
                     flags: 0,
                 }),
-                changed <- kernel::new_poll_condvar!(),
+                changed <- new_condvar!(),
+                pollers,
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )
+    }
+
+    fn notify(&self) {
+        self.changed.notify_all();
+        self.pollers.condvar.notify_all();
     }
 
     /// Size of the completion ring.
@@ -198,6 +238,7 @@ impl CompletionRing {
         }
         // Ask first, look again after: a user that reaps in between sees the request.
         self.set_flag(uapi::DMAPLANE_RING_NEED_ENTER, true);
+        smp_mb();
         matches!(self.reserve(), Ok(true))
     }
 
@@ -241,6 +282,8 @@ impl CompletionRing {
             return Err(EBUSY);
         }
         state.retired = true;
+        drop(state);
+        self.notify();
         Ok(())
     }
 
@@ -264,7 +307,7 @@ impl CompletionRing {
         let _ = self.memory.write(offset, cqe);
         let _ = self.memory.store_release(CQ_TAIL, state.completions.tail());
         drop(state);
-        self.changed.notify_all();
+        self.notify();
     }
 
     /// Waits until `min` completions can be reaped; returns how many can.
@@ -273,6 +316,9 @@ impl CompletionRing {
         loop {
             if state.flags & uapi::DMAPLANE_RING_POISONED != 0 {
                 return Err(EBADFD.into());
+            }
+            if state.retired {
+                return Err(ENOENT);
             }
             let available = self.count_available(&mut state)?;
             if available >= min {
@@ -304,15 +350,10 @@ impl CompletionRing {
         }
     }
 
-    /// Registers a poller for changes.
-    pub(crate) fn register_wait(&self, file: &File, table: &PollTable<'_>) {
-        table.register_wait(file, &self.changed);
-    }
-
     fn poison(&self, state: &mut State) -> Error {
         state.flags |= uapi::DMAPLANE_RING_POISONED;
         let _ = self.memory.store_release(FLAGS, state.flags);
-        self.changed.notify_all();
+        self.notify();
         EBADFD.into()
     }
 

@@ -62,7 +62,7 @@ pub(crate) fn address(
 
     let owned = Endpoint::new(context.device(), context.counters(), State::Resolving)?;
     let endpoint = owned.shared();
-    let conn = Arc::new(Connection::new(endpoint.clone())?, GFP_KERNEL)?;
+    let conn = Arc::new(Connection::new(endpoint.clone())?, GFP_KERNEL_ACCOUNT)?;
     {
         let mut inner = endpoint.inner.lock();
         inner.peer = Some(dst);
@@ -79,7 +79,7 @@ pub(crate) fn address(
     arg.fabric = fabric.number();
     endpoint.inner.lock().fabric = Some(fabric);
 
-    arg.handle = Endpoint::publish(owned, context)?;
+    arg.handle = Endpoint::publish(owned, context).map_err(|(error, _)| error)?;
     Ok(Created(arg.handle))
 }
 
@@ -131,7 +131,13 @@ fn start(
         arg.recv_user_data,
         inner.peer_credits,
     )?;
+    let opened = link.open(&conn);
     inner.link = Some(link);
+    if let Err(error) = opened {
+        // There are queues already, so there is no way back to where we were.
+        drop(inner);
+        return Err(endpoint.give_up(error));
+    }
     inner.asked = from == State::Resolved;
     inner.transition(match from {
         State::Requested => Event::Accept,

@@ -180,6 +180,11 @@ fn reject_error(event: &CmEvent<'_>) -> Error {
         Ok(RejectReason::Version) | Err(HelloError::Version(_)) => EPROTONOSUPPORT.into(),
         Ok(RejectReason::Backlog) => ECONNREFUSED.into(),
         Ok(RejectReason::Program) => EACCES,
+        // Without data it was the connection manager: the peer ended before it answered.
+        Err(_) if event.private_data.iter().all(|byte| *byte == 0) => match event.status {
+            REJECT_CONSUMER_DEFINED => ECONNRESET.into(),
+            _ => ECONNREFUSED.into(),
+        },
         Err(_) if event.status == REJECT_CONSUMER_DEFINED => EPROTONOSUPPORT.into(),
         Err(_) => ECONNREFUSED.into(),
     }

@@ -20,7 +20,7 @@ use crate::{
             LeaseTerms, //
         }, //
     },
-    region::Region,
+    region::RegionUse,
     wait::Patience, //
 };
 use dmakit::{
@@ -28,7 +28,6 @@ use dmakit::{
         ENOTCONN, //
         EPROTO,
     },
-    rdma::mr,
     uapi, //
 };
 use kernel::{
@@ -37,13 +36,15 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Keys that a peer may make us keep, over all of its leases.
-const MAX_KEYS: usize = wire::MAX_SEGMENTS as usize;
+/// Keys of all leases that one side may grant on a connection, so that a peer cannot make us keep
+/// more.
+const MAX_KEYS: u32 = 16384;
 
 /// A lease being told to the peer.
 pub(super) struct Offer {
     terms: LeaseTerms,
-    keys: Arc<mr::Region>,
+    /// Until all is told, the region cannot be deregistered.
+    region: RegionUse,
     next: u32,
 }
 
@@ -54,8 +55,9 @@ impl Offer {
         header: wire::CtrlHeader,
         out: &mut [u8; wire::CTRL_MAX],
     ) -> Result<(usize, bool)> {
+        let region = self.region.keys()?;
         let keys = (self.next..self.terms.total).map_while(|segment| {
-            let key = self.keys.key(segment as usize)?;
+            let key = region.key(segment as usize)?;
             Some(Key {
                 rkey: key.rkey(),
                 addr: key.addr(),
@@ -130,13 +132,14 @@ impl PeerLeases {
             if known
                 || part.terms.lease == 0
                 || self.list.len() >= MAX_LEASES as usize
-                || kept.saturating_add(part.terms.total as usize) > MAX_KEYS
+                || kept.saturating_add(part.terms.total as usize) > MAX_KEYS as usize
             {
                 return Err(EPROTO.into());
             }
-            let keys = KVVec::with_capacity(part.terms.total as usize, GFP_KERNEL)?;
+            let keys = KVVec::with_capacity(part.terms.total as usize, GFP_KERNEL_ACCOUNT)?;
             let terms = part.terms;
-            self.list.push(PeerLease { terms, keys }, GFP_KERNEL)?;
+            self.list
+                .push(PeerLease { terms, keys }, GFP_KERNEL_ACCOUNT)?;
         }
         let lease = self.list.last_mut().ok_or(EPROTO)?;
         let room = (lease.terms.total as usize).saturating_sub(lease.keys.len());
@@ -147,7 +150,7 @@ impl PeerLeases {
             return Err(EPROTO.into());
         }
         for key in part.keys.iter() {
-            lease.keys.push(key, GFP_KERNEL)?;
+            lease.keys.push(key, GFP_KERNEL_ACCOUNT)?;
         }
         Ok(())
     }
@@ -169,15 +172,12 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
         return Err(EINVAL);
     }
     let endpoint = context.get::<Endpoint>(arg.endpoint)?;
-    let region = context.get::<Region>(arg.region)?;
+    let region = context.use_region(arg.region)?;
     if !region.remote_write() {
         return Err(EACCES);
     }
     let keys = region.keys()?;
     let total = u32::try_from(keys.segments())?;
-    if total > wire::MAX_SEGMENTS {
-        return Err(EFBIG);
-    }
 
     let mut inner = endpoint.inner.lock();
     let fabric = inner.fabric.clone().ok_or(ENOTCONN)?;
@@ -185,9 +185,11 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
     if !Arc::ptr_eq(region.fabric(), &fabric) {
         return Err(EXDEV);
     }
-    if link.grants >= MAX_LEASES {
+    let granted_keys = link.granted_keys.saturating_add(total);
+    if link.grants >= MAX_LEASES || granted_keys > MAX_KEYS {
         return Err(EMFILE);
     }
+    link.granted_keys = granted_keys;
     link.grants = link.grants.saturating_add(1);
     arg.lease = link.grants;
     let offer = Offer {
@@ -198,7 +200,7 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
             segment: keys.segment_bytes(),
             total,
         },
-        keys,
+        region,
         next: 0,
     };
     link.offers.push(offer).map_err(|_| EMFILE)?;

@@ -61,10 +61,10 @@ pub(super) struct FreeSlots(KVec<u32>);
 
 impl FreeSlots {
     fn new(count: u32, all: bool) -> Result<Self> {
-        let mut slots = KVec::with_capacity(usize::try_from(count)?, GFP_KERNEL)?;
+        let mut slots = KVec::with_capacity(usize::try_from(count)?, GFP_KERNEL_ACCOUNT)?;
         if all {
             for slot in (0..count).rev() {
-                slots.push(slot, GFP_KERNEL)?;
+                slots.push(slot, GFP_KERNEL_ACCOUNT)?;
             }
         }
         Ok(Self(slots))
@@ -104,15 +104,17 @@ pub(super) struct Link {
 
     pub(super) messages: FreeSlots,
     pub(super) offers: Fifo<Offer>,
+    /// Leases granted, and keys in them.
     pub(super) grants: u32,
+    pub(super) granted_keys: u32,
     pub(super) registrations: FreeSlots,
     /// Receives not posted, for want of room in `ring`.
     pub(super) idle: FreeSlots,
 }
 
 impl Link {
-    /// Makes the state and the queue pair of a connection, and posts all receives. `EBUSY` if
-    /// `ring` has no room for them.
+    /// Makes the state and the queue pair of a connection. `EBUSY` if `ring` has no room for the
+    /// receives.
     pub(super) fn new(
         conn: &Connection<Endpoint>,
         ring: Arc<CompletionRing>,
@@ -123,9 +125,9 @@ impl Link {
     ) -> Result<Self> {
         let depth = usize::try_from(send_depth)?;
         let recv_slots = recv_depth.saturating_add(CTRL_SLOTS);
-        let mut in_flight = KVec::with_capacity(depth, GFP_KERNEL)?;
+        let mut in_flight = KVec::with_capacity(depth, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..depth {
-            in_flight.push(None, GFP_KERNEL)?;
+            in_flight.push(None, GFP_KERNEL_ACCOUNT)?;
         }
         let queue = Fifo::new(usize::try_from(ring.cq_entries())?)?;
         let max_sge = conn.device().ok_or(ENODEV)?.max_sge().min(MAX_SGE);
@@ -156,6 +158,7 @@ impl Link {
             messages,
             offers,
             grants: 0,
+            granted_keys: 0,
             registrations,
             idle,
         };
@@ -169,10 +172,13 @@ impl Link {
             reg_slots: REGISTRATIONS,
             max_sge,
         })?;
-        for slot in 0..recv_slots {
-            conn.post_recv(slot)?;
-        }
         Ok(link)
+    }
+
+    /// Posts all receives, for the first time.
+    pub(super) fn open(&self, conn: &Connection<Endpoint>) -> Result {
+        let slots = self.receiver.outstanding().saturating_add(CTRL_SLOTS);
+        (0..slots).try_for_each(|slot| conn.post_recv(slot))
     }
 
     /// Entries posted and not completed.

@@ -88,6 +88,16 @@ struct Inner {
 }
 
 impl Listener {
+    /// Refuses requests from now on; whoever drops the connection ends it.
+    fn stop(&self, reason: Error) -> Option<Connection<Self>> {
+        let mut inner = self.inner.lock();
+        inner.error.get_or_insert(reason);
+        let conn = inner.conn.take();
+        drop(inner);
+        self.changed.notify_all();
+        conn
+    }
+
     /// The address it is bound to, and why it stopped, if it did.
     pub(super) fn status(&self) -> (Option<Addr>, Option<Error>) {
         let inner = self.inner.lock();
@@ -121,7 +131,7 @@ impl Listener {
         };
         let conn = request
             .adopt(endpoint.shared().clone())
-            .and_then(|conn| Ok(Arc::new(conn, GFP_KERNEL)?));
+            .and_then(|conn| Ok(Arc::new(conn, GFP_KERNEL_ACCOUNT)?));
         match conn {
             Ok(conn) => {
                 endpoint.shared().inner.lock().conn = Some(conn);
@@ -135,7 +145,8 @@ impl Listener {
 impl Handler for Listener {
     fn cm_event(&self, event: CmEvent<'_>) {
         if event.kind == CmKind::DeviceRemoval {
-            self.end(ENODEV);
+            // Requests that wait have the same event coming.
+            drop(self.stop(ENODEV));
         }
     }
 
@@ -162,14 +173,8 @@ impl Handler for Listener {
 
 impl Ending for Listener {
     fn end(&self, reason: Error) {
-        let conn = {
-            let mut inner = self.inner.lock();
-            inner.error.get_or_insert(reason);
-            inner.conn.take()
-        };
-        self.changed.notify_all();
         // Waits for a request being admitted; none comes after.
-        drop(conn);
+        drop(self.stop(reason));
         loop {
             let request = self.inner.lock().requests.pop();
             if request.is_none() {
@@ -203,7 +208,7 @@ pub(crate) fn listen(
             changed <- new_condvar!(),
             _tally: Tally::one(counters, Live::Endpoints),
         }),
-        GFP_KERNEL,
+        GFP_KERNEL_ACCOUNT,
     )?);
 
     let conn = Connection::new(listener.shared().clone())?;
@@ -217,6 +222,10 @@ pub(crate) fn listen(
         let mut inner = listener.shared().inner.lock();
         inner.addr = bound;
         inner.conn = Some(conn);
+        // The device may have left meanwhile, and waits for us to let go of it.
+        if let Some(error) = inner.error {
+            return Err(error);
+        }
     }
     arg.addr = address_to_user(bound);
     arg.handle = context.insert(Object::Listener(listener))?;
@@ -251,6 +260,11 @@ pub(crate) fn request(
         arg.peer = address_to_user(inner.peer);
         arg.private_data = inner.peer_private.to_user();
     }
-    arg.handle = Endpoint::publish(owned, context)?;
+    arg.handle = Endpoint::publish(owned, context).map_err(|(error, owned)| {
+        // It waits for a better moment, before the others.
+        let lost = listener.inner.lock().requests.push_front(owned);
+        drop(lost);
+        error
+    })?;
     Ok(Created(arg.handle))
 }

@@ -8,6 +8,7 @@ use super::{
     Inner, //
 };
 use crate::{
+    channel::CompletionRing,
     info::MAX_DEPTH,
     pure::{
         state::{
@@ -24,7 +25,10 @@ use dmakit::{
     errno::EPROTO,
     uapi, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 impl Endpoint {
     /// A message with immediate arrived: its bytes are in place.
@@ -78,11 +82,12 @@ impl Endpoint {
         });
     }
 
-    /// Posts receives that had no room in the completion ring.
-    pub(crate) fn replenish(&self) {
+    /// Posts receives that had no room in `ring`, if the endpoint delivers there.
+    pub(crate) fn replenish(&self, ring: &Arc<CompletionRing>) {
         let mut inner = self.inner.lock();
-        if inner.state != State::Established {
-            return;
+        match &inner.link {
+            Some(link) if Arc::ptr_eq(&link.ring, ring) => {}
+            _ => return,
         }
         let result = inner.post_receives().and_then(|()| inner.pump());
         drop(inner);

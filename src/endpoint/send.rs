@@ -14,10 +14,7 @@ use crate::{
     channel::Ticket,
     pure::{
         carve,
-        state::{
-            Event,
-            State, //
-        }, //
+        state::State, //
     },
     region::{
         check_range,
@@ -28,8 +25,9 @@ use dmakit::{
     errno::{
         ECONNRESET,
         ENOKEY,
-        ENOTCONN, //
-        EREMOTEIO,
+        ENOTCONN,
+        EOPNOTSUPP,
+        EREMOTEIO, //
     },
     rdma::{
         chain::WriteChain,
@@ -77,6 +75,8 @@ pub(super) struct Pending {
 
 impl Pending {
     pub(super) fn fail(self, error: Error) {
+        // Whoever sees the completion may deregister the region.
+        drop(self.write);
         self.ticket.fail(error, 0);
     }
 }
@@ -86,7 +86,7 @@ pub(super) struct InFlight {
     ticket: Ticket,
     length: u32,
     requests: u32,
-    _region: Option<RegionUse>,
+    region: Option<RegionUse>,
 }
 
 /// How many work requests a transfer takes, one for each segment of the lease that it touches, and
@@ -150,6 +150,7 @@ impl Endpoint {
             Ok(requests) => requests,
             Err(error) => {
                 drop(inner);
+                drop(write);
                 return ticket.fail(error, 0);
             }
         };
@@ -183,6 +184,8 @@ impl Endpoint {
         let Some(entry) = entry else { return };
         link.writes = link.writes.saturating_sub(entry.requests);
         link.free.push(slot);
+        // Whoever sees the completion may deregister the region.
+        drop(entry.region);
         if completion.is_ok() {
             stats.sent = stats.sent.saturating_add(1);
             stats.sent_bytes = stats.sent_bytes.saturating_add(u64::from(entry.length));
@@ -201,12 +204,12 @@ impl Endpoint {
         };
         inner.note_status(completion);
         // The endpoint is in its final state before the program can learn of the failure.
-        inner.transition(Event::Failed);
-        inner.error.get_or_insert(failure);
+        let first = inner.fail(failure);
         entry.ticket.fail(failure, completion.status);
         inner.fail_queued();
+        let conn = inner.conn.clone().filter(|_| first);
         drop(inner);
-        self.fail(failure);
+        self.flush(conn);
     }
 }
 
@@ -220,6 +223,9 @@ impl Inner {
         let (Some(link), Some(fabric)) = (&self.link, &self.fabric) else {
             return Err(ENOTCONN.into());
         };
+        if !fabric.rdma().write_imm() {
+            return Err(EOPNOTSUPP.into());
+        }
         let Some(region) = &write.region else {
             return match (write.lease, write.local, write.remote) {
                 (0, 0, 0) => Ok(1),
@@ -298,7 +304,7 @@ impl Inner {
                     ticket,
                     length: write.length,
                     requests,
-                    _region: write.region,
+                    region: write.region,
                 });
             }
         }

@@ -166,6 +166,18 @@ impl<T, S: Slots<T>> Table<T, S> {
         Some(value)
     }
 
+    /// The first object at slot `from` or after it, and its slot. A loop that continues after that
+    /// slot sees each object that stays in the table once, whatever else changes in between.
+    pub fn next(&self, from: usize) -> Option<(usize, &T)> {
+        let rest = self.slots.slots().get(from..)?;
+        rest.iter()
+            .enumerate()
+            .find_map(|(offset, slot)| match &slot.content {
+                Content::Used(value) => Some((from.checked_add(offset)?, value)),
+                _ => None,
+            })
+    }
+
     /// All objects with their handles, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         let numbered = (1..=u16::MAX).zip(self.slots.slots());

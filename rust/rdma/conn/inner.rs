@@ -31,7 +31,8 @@ use kernel::{
         Mutex,
         SetOnce, //
     },
-    task::Task, //
+    task::Task,
+    types::Opaque, //
 };
 
 /// The heap part of a connection, which C knows as the id's context.
@@ -49,6 +50,13 @@ pub(in crate::rdma) struct Inner<H: Handler> {
     /// Whether no more queues may be made, for those there were are drained.
     #[pin]
     pub(super) setup: Mutex<bool>,
+    /// Orders the calls of the CM, which does not: those that change what others read. Inside the
+    /// id's handler mutex, and outside nothing. Says whether no connection may be begun any more.
+    #[pin]
+    pub(super) cm: Mutex<bool>,
+    /// Ends the connection if it was dropped where that cannot be done.
+    #[pin]
+    reap: Opaque<bindings::work_struct>,
     /// The task that runs the handler, as a number.
     running: Atomic<usize>,
     /// The connection was dropped inside the handler.
@@ -72,11 +80,16 @@ impl<H: Handler> Inner<H> {
                 device: SetOnce::new(),
                 queues: SetOnce::new(),
                 setup <- new_mutex!(false, "Connection::setup"),
+                cm <- new_mutex!(false, "Connection::cm"),
+                reap <- Opaque::ffi_init(|work| {
+                    // SAFETY: `work` is memory for a work item, and pinned.
+                    unsafe { bindings::dk_init_work(work, Some(Self::reap)) }
+                }),
                 running: Atomic::new(0),
                 doomed: Atomic::new(false),
                 depth: SetOnce::new(),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )
     }
 
@@ -121,7 +134,8 @@ impl<H: Handler> Inner<H> {
     /// The id's device does not change meanwhile.
     pub(in crate::rdma) unsafe fn learn_device(&self) {
         // SAFETY: `id` is valid by the invariant, and by the caller's promise it can be read.
-        if let Some(device) = client::find(unsafe { (*self.id()).device }) {
+        let raw = unsafe { (&raw const (*self.id()).device).read_volatile() };
+        if let Some(device) = client::find(raw) {
             self.device.populate(device);
         }
     }
@@ -139,13 +153,46 @@ impl<H: Handler> Inner<H> {
         }
     }
 
-    /// The current task ran the handler. Says whether the id is to be destroyed: then the
-    /// connection was dropped meanwhile, and is freed here.
+    /// The current task ran the handler. If the connection was dropped meanwhile, the reaper
+    /// ends it: it waits until the CM is done with this callback.
+    pub(in crate::rdma) fn leave(&self) {
+        self.running.store(0, Relaxed);
+        if self.doomed.load(Relaxed) {
+            self.reap_later();
+        }
+    }
+
+    /// Leaves the end of a dropped connection to the reaper.
+    pub(super) fn reap_later(&self) {
+        // SAFETY: initialised in `new`, and queued once, as a connection is dropped once.
+        unsafe { bindings::dk_reap(self.reap.get()) };
+    }
+
+    /// # Safety
+    ///
+    /// Called by the reaper for the work of a dropped connection.
+    unsafe extern "C" fn reap(work: *mut bindings::work_struct) {
+        let work = Opaque::cast_from(work);
+        // SAFETY: the work is embedded in the heap part of a connection, which nobody else ends.
+        let this = unsafe { kernel::container_of!(work, Self, reap) }.cast_mut();
+        // SAFETY: as above.
+        let inner = unsafe { &*this };
+        inner.end();
+        // SAFETY: `id` is valid by the invariant and has no queues any more. This waits for the
+        // handler; none runs after it.
+        unsafe { bindings::rdma_destroy_id(inner.id()) };
+        // SAFETY: the connection came from a box and has been dropped.
+        drop(unsafe { KBox::from_raw(this) });
+    }
+
+    /// The current task ran the handler for the request that the connection is made of. Says
+    /// whether the id is to be destroyed: then the connection was dropped meanwhile, and is
+    /// freed here.
     ///
     /// # Safety
     ///
     /// `this` is the context of a connection whose handler's mutex is held.
-    pub(in crate::rdma) unsafe fn leave(this: *mut Self) -> bool {
+    pub(in crate::rdma) unsafe fn leave_adopted(this: *mut Self) -> bool {
         // SAFETY: the connection is freed by us, or by those who wait for the mutex.
         let inner = unsafe { &*this };
         inner.running.store(0, Relaxed);
@@ -159,14 +206,9 @@ impl<H: Handler> Inner<H> {
         true
     }
 
-    /// Whether the caller is the handler of a completion. That is a bug of the caller, who would
-    /// wait for himself.
+    /// Whether the caller is the handler of a completion, who would wait for himself.
     pub(super) fn in_completion(&self) -> bool {
-        let inside = self.queues.as_ref().is_some_and(|q| q.in_completion());
-        if inside {
-            pr_err!("a connection is ended inside a completion of its own\n");
-        }
-        inside
+        self.queues.as_ref().is_some_and(|q| q.in_completion())
     }
 
     /// Whether the caller is the handler.
@@ -182,8 +224,12 @@ impl<H: Handler> Inner<H> {
         }
         if let Some(queues) = self.queues.as_ref() {
             queues.close();
-            // SAFETY: `id` is valid by the invariant. It fails if there was no connection.
-            unsafe { bindings::rdma_disconnect(self.id()) };
+            {
+                let mut ended = self.cm.lock();
+                *ended = true;
+                // SAFETY: `id` is valid by the invariant. It fails if there was no connection.
+                unsafe { bindings::rdma_disconnect(self.id()) };
+            }
             queues.drain();
         }
     }

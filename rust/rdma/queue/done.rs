@@ -22,6 +22,10 @@ use crate::{
 };
 use core::ffi::c_void;
 
+/// What a message of ours never has; with one of these its content is not shown to anybody.
+const NOT_A_MESSAGE: u32 =
+    bindings::ib_wc_flags_IB_WC_WITH_IMM | bindings::ib_wc_flags_IB_WC_WITH_INVALIDATE;
+
 const SUCCESS: u32 = bindings::ib_wc_status_IB_WC_SUCCESS;
 
 /// # Safety
@@ -60,11 +64,11 @@ pub(super) unsafe extern "C" fn recv<H: Handler>(
     // On failure nothing but the status and the request means anything.
     if wc.status == SUCCESS {
         bytes = wc.byte_len;
-        if wc.wc_flags as u32 & bindings::ib_wc_flags_IB_WC_WITH_IMM != 0 {
-            // SAFETY: the flag says that this is the member in use.
+        let flags = wc.wc_flags as u32;
+        if wc.opcode == bindings::ib_wc_opcode_IB_WC_RECV_RDMA_WITH_IMM {
+            // SAFETY: the opcode says that this is the member in use.
             imm = Some(u32::from_be(unsafe { wc.ex.imm_data }));
-        }
-        if wc.opcode == bindings::ib_wc_opcode_IB_WC_RECV {
+        } else if flags & NOT_A_MESSAGE == 0 {
             // SAFETY: the receive completed, and the slot is not free yet.
             len = unsafe { queues.recv_buffers.read(slot, bytes, &mut message) };
         }

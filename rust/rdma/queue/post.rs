@@ -92,6 +92,7 @@ impl<H: Handler> Queues<H> {
         };
         wr.__bindgen_anon_1.wr_cqe = slot.cqe();
         Self::post(slot, 1, || {
+            self.recv_buffers.prepare(number)?;
             let open = self.recv.lock();
             if !*open {
                 return Err(ENOTCONN.into());
