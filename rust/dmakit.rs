@@ -13,6 +13,7 @@ const __LOG_PREFIX: &[u8] = b"dmaplane\0";
 
 mod bindings;
 pub mod chardev;
+pub mod debugfs;
 pub mod errno;
 pub mod mm;
 pub mod rdma;

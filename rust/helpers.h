@@ -9,6 +9,7 @@
 #include <rdma/ib_verbs.h>
 #include <rdma/rdma_cm.h>
 
+#include "helpers/debugfs.h"
 #include "helpers/mm.h"
 #include "helpers/rdma.h"
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/sys/kernel/debug/dmaplane`: what is alive, for root.
-//!
-//! `objects`: a line "name count" for each kind of object, over all contexts.
+//! `/sys/kernel/debug/dmaplane/objects`: what is alive, for root: a line "name count" for each kind
+//! of object, over all contexts.
 
 use crate::{
     counters::{
@@ -11,23 +10,22 @@ use crate::{
     },
     device::Device, //
 };
+use dmakit::debugfs::TextFile;
 use kernel::{
-    debugfs,
     fmt,
     prelude::*,
     sync::Arc, //
 };
 
-/// The files; they go when this is dropped.
+/// The file; it goes when this is dropped.
 pub(crate) struct Debug {
-    _objects: Pin<KBox<debugfs::File<Objects>>>,
-    _dir: debugfs::Dir,
+    _objects: TextFile<Objects>,
 }
 
 struct Objects(Arc<Counters>);
 
-impl debugfs::Writer for Objects {
-    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl fmt::Display for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, count) in LIVE_NAMES.iter().zip(self.0.all_live()) {
             writeln!(f, "{name} {count}")?;
         }
@@ -36,13 +34,11 @@ impl debugfs::Writer for Objects {
 }
 
 impl Debug {
-    /// Makes the files.
+    /// Makes the file.
     pub(crate) fn new(device: &Arc<Device>) -> Result<Self> {
-        let dir = debugfs::Dir::new(c"dmaplane");
         let objects = Objects(device.counters().clone());
         Ok(Self {
-            _objects: KBox::pin_init(dir.read_only_file(c"objects", objects), GFP_KERNEL)?,
-            _dir: dir,
+            _objects: TextFile::new(c"dmaplane", c"objects", objects)?,
         })
     }
 }

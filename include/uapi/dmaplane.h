@@ -169,10 +169,12 @@ struct dmaplane_stats {
  *
  * Errors: EINVAL (@length is 0, unknown flag, STRICT with NODE_ANY), EFBIG
  * (@length above max_buffer), ENXIO (@node does not exist or is offline),
- * ENOSPC (STRICT and the node has no room), EDQUOT, EMFILE, ENOMEM.
+ * ENOSPC (STRICT and the node, or what the caller may have of it, has no
+ * room), EDQUOT, EMFILE, ENOMEM, EINTR (the caller is being killed).
  *
- * mmap() itself fails with ENOENT for a stale offset, ENXIO for a range beyond
- * the end, EINVAL for a private mapping.
+ * mmap() itself fails with ENOENT for a stale offset, EBADF for one of another
+ * kind of object, ENXIO for a range beyond the end, EINVAL for a private
+ * mapping.
  */
 struct dmaplane_buf_create {
 	__u32 size;
@@ -227,7 +229,9 @@ struct dmaplane_buf_query {
  * BUF_DESTROY: the memory lives on until the last mapping and the last region
  * over it are gone; it is never reused before.
  * REGION_DEREGISTER: the peer's key is invalid when the call returns, unless
- * entries that use the region are in flight: EBUSY then, and nothing changes.
+ * entries that use the region are in flight or a lease on it is being sent:
+ * EBUSY then, and nothing changes. The endpoint that it was registered through
+ * may be closed before.
  * ENDPOINT_CLOSE (endpoints and listeners): ends the connection, or rejects a
  * request not yet accepted. Every entry in flight is completed, as a rule with
  * ECANCELED, before the call returns.
@@ -325,7 +329,8 @@ struct dmaplane_region_register {
  * The keys travel between the kernels and are not shown to either program.
  *
  * Errors: EACCES (the region has no remote write), EXDEV (region and endpoint
- * are on different fabrics), ENOTCONN, EMFILE (the peer holds 64 leases).
+ * are on different fabrics), ENOTCONN, EMFILE (the peer holds 64 leases, or
+ * 16384 segments in all of them).
  */
 struct dmaplane_lease_grant {
 	__u32 size;
@@ -400,6 +405,7 @@ struct dmaplane_private {
  * @handle:	out: the listener; end it with ENDPOINT_CLOSE
  *
  * In the network namespace of the caller. Errors: EADDRINUSE, EADDRNOTAVAIL,
+ * EACCES (a port below 1024 without CAP_NET_BIND_SERVICE),
  * EAFNOSUPPORT, EINVAL (backlog, no address).
  */
 struct dmaplane_endpoint_listen {
@@ -486,7 +492,8 @@ struct dmaplane_endpoint_address {
  * ECONNREFUSED (nobody listens there, or the listener's backlog is full),
  * EACCES (the peer's program refused), EPROTONOSUPPORT (the peer speaks
  * another version of the protocol, or another protocol), EHOSTUNREACH,
- * ECONNRESET, ENODEV (the fabric went away), ETIME, EINTR.
+ * ECONNRESET, ENODEV (the fabric went away), EBADFD (the channel is poisoned),
+ * ETIME, EINTR.
  */
 struct dmaplane_endpoint_connect {
 	__u32 size;
@@ -589,7 +596,8 @@ struct dmaplane_channel_create {
 /* dmaplane_ring.flags */
 /*
  * Receives wait for places in the completion ring: reap, then ENTER (or poll)
- * so that the peer is granted credits again.
+ * so that the peer is granted credits again. Whoever does not do so anyway
+ * needs a full memory barrier between storing cq_head and loading this flag.
  */
 #define DMAPLANE_RING_NEED_ENTER	(1U << 0)
 /* The rings were corrupted by user space; ENTER fails with EBADFD for good. */
@@ -658,7 +666,7 @@ struct dmaplane_ring {
  * complete in order, but one that is wrong in itself completes at once, with: EINVAL (flag, padding), EOPNOTSUPP, ENOENT or EBADF
  * (@endpoint, @region), ENOKEY (@lease), EOVERFLOW (offset + length wraps),
  * ERANGE (beyond the end of the region or lease), EFBIG (above max_transfer),
- * EMSGSIZE (touches more segments of the lease than send_depth, or in one of
+ * EOPNOTSUPP (the fabric has no immediates), EMSGSIZE (touches more segments of the lease than send_depth, or in one of
  * them more segments of the region than the device can gather), EXDEV (@region is on
  * another fabric), ENOTCONN (the endpoint is not established), EAGAIN (entries
  * of other channels fill the endpoint's queue). Once sent: ECANCELED (the

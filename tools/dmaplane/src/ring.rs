@@ -142,6 +142,8 @@ impl Ring {
     }
 
     pub(crate) fn flags(&self) -> u32 {
+        // A flag about room must not be loaded before the head that made it was stored.
+        std::sync::atomic::fence(Ordering::SeqCst);
         self.index(Index::Flags).load(Ordering::Acquire)
     }
 }
