@@ -48,7 +48,8 @@ use dmakit::{
         CharDevice,
         Events, //
     },
-    mm::map::NewMapping, //
+    mm::map::NewMapping,
+    rdma::device::Domain, //
 };
 use kernel::{
     error::Error,
@@ -133,6 +134,10 @@ pub(crate) struct Context {
     device: Arc<Device>,
     counters: Arc<Counters>,
     pollers: Arc<Pollers>,
+    /// A protection domain for each fabric in use, so that the keys of one user are worth nothing
+    /// on the connections of another.
+    #[pin]
+    domains: Mutex<KVec<Arc<Domain>>>,
     #[pin]
     objects: Mutex<Objects>,
     _tally: Tally,
@@ -152,6 +157,20 @@ impl Context {
     /// Who polls this context's file.
     pub(crate) fn pollers(&self) -> &Arc<Pollers> {
         &self.pollers
+    }
+
+    /// The protection domain of this context on `fabric`.
+    pub(crate) fn domain(&self, fabric: &Fabric) -> Result<Arc<Domain>> {
+        let mut domains = self.domains.lock();
+        let known = domains
+            .iter()
+            .find(|domain| Arc::ptr_eq(domain.device(), fabric.rdma()));
+        if let Some(domain) = known {
+            return Ok(domain.clone());
+        }
+        let domain = Domain::new(fabric.rdma())?;
+        domains.push(domain.clone(), GFP_KERNEL_ACCOUNT)?;
+        Ok(domain)
     }
 
     /// Where to mmap the object of a handle.
@@ -221,6 +240,9 @@ impl Context {
         while let Some(region) = self.find::<Region>(|region| region.is_live_on(fabric)) {
             region.revoke();
         }
+        self.domains
+            .lock()
+            .retain(|domain| !Arc::ptr_eq(domain.device(), fabric.rdma()));
     }
 
     /// Lets endpoints post the receives that they had no room for in `ring`.
@@ -264,6 +286,7 @@ impl CharDevice for Context {
                 device: device.clone(),
                 counters,
                 pollers,
+                domains <- new_mutex!(KVec::new()),
                 objects <- new_mutex!(Table::new(Memory(KVVec::new()), MAX_OBJECTS)),
                 _tally: tally,
             }),

@@ -141,7 +141,7 @@ pub(crate) fn register(
     let remote_write = arg.access & uapi::DMAPLANE_ACCESS_REMOTE_WRITE != 0;
     let fabric = endpoint.fabric()?;
     let keys = mr::Region::new(
-        fabric.rdma(),
+        &context.domain(&fabric)?,
         buffer.pages().clone(),
         arg.offset,
         arg.length,

@@ -9,12 +9,13 @@
 //! the slot is his: claimed and not yet posted, or completed and not yet free.
 //! Teardown: unmaps and frees; the queue was drained before.
 
-use super::device::DeviceUse;
+use super::device::Domain;
 use crate::bindings;
 use core::ptr::NonNull;
 use kernel::{
     page::PAGE_SIZE,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 /// Most bytes of a message.
@@ -36,7 +37,7 @@ struct Chunk {
 pub(super) struct Buffers {
     chunks: KVec<Chunk>,
     to_device: bool,
-    inside: DeviceUse,
+    domain: Arc<Domain>,
 }
 
 // SAFETY: memory and mapping are not bound to a task.
@@ -45,11 +46,11 @@ unsafe impl Send for Buffers {}
 unsafe impl Sync for Buffers {}
 
 impl Buffers {
-    pub(super) fn new(inside: &DeviceUse, count: u32, to_device: bool) -> Result<Self> {
+    pub(super) fn new(domain: &Arc<Domain>, count: u32, to_device: bool) -> Result<Self> {
         let mut buffers = Self {
             chunks: KVec::new(),
             to_device,
-            inside: inside.clone(),
+            domain: domain.clone(),
         };
         let chunks = (count as usize).div_ceil(PER_CHUNK);
         buffers.chunks.reserve(chunks, GFP_KERNEL_ACCOUNT)?;
@@ -59,7 +60,7 @@ impl Buffers {
             let raw = KBox::into_raw(memory);
             // SAFETY: the device is there, `raw` is a page that we own.
             let dma =
-                unsafe { bindings::dk_ib_dma_map(inside.raw(), raw.cast(), PAGE_SIZE, to_device) };
+                unsafe { bindings::dk_ib_dma_map(domain.raw(), raw.cast(), PAGE_SIZE, to_device) };
             if dma == u64::MAX {
                 // SAFETY: it came from `into_raw` above, and nobody else has it.
                 drop(unsafe { KBox::from_raw(raw) });
@@ -89,7 +90,7 @@ impl Buffers {
         Ok(bindings::ib_sge {
             addr: self.place(slot)?.1,
             length: len.min(MESSAGE_BYTES) as u32,
-            lkey: self.inside.local_key(),
+            lkey: self.domain.local_key(),
         })
     }
 
@@ -103,17 +104,17 @@ impl Buffers {
         let len = message.len().min(MESSAGE_BYTES);
         // SAFETY: the memory holds `MESSAGE_BYTES`, and nobody else uses it by the caller's promise.
         unsafe { core::ptr::copy_nonoverlapping(message.as_ptr(), memory.as_ptr(), len) };
-        // SAFETY: mapped by the invariant; the device is kept by `inside`.
-        unsafe { bindings::dk_ib_dma_sync_for_device(self.inside.raw(), dma, MESSAGE_BYTES, true) };
+        // SAFETY: mapped by the invariant; the device is kept by `domain`.
+        unsafe { bindings::dk_ib_dma_sync_for_device(self.domain.raw(), dma, MESSAGE_BYTES, true) };
         Ok(())
     }
 
     /// Lets the device write to a slot again that may have been read.
     pub(super) fn prepare(&self, slot: u32) -> Result {
         let (_, dma) = self.place(slot)?;
-        // SAFETY: mapped by the invariant; the device is kept by `inside`.
+        // SAFETY: mapped by the invariant; the device is kept by `domain`.
         unsafe {
-            bindings::dk_ib_dma_sync_for_device(self.inside.raw(), dma, MESSAGE_BYTES, false)
+            bindings::dk_ib_dma_sync_for_device(self.domain.raw(), dma, MESSAGE_BYTES, false)
         };
         Ok(())
     }
@@ -128,8 +129,8 @@ impl Buffers {
             return 0;
         };
         let len = (len as usize).min(MESSAGE_BYTES);
-        // SAFETY: mapped by the invariant; the device is kept by `inside`.
-        unsafe { bindings::dk_ib_dma_sync_for_cpu(self.inside.raw(), dma, MESSAGE_BYTES) };
+        // SAFETY: mapped by the invariant; the device is kept by `domain`.
+        unsafe { bindings::dk_ib_dma_sync_for_cpu(self.domain.raw(), dma, MESSAGE_BYTES) };
         // SAFETY: the memory holds `MESSAGE_BYTES`, and nobody else uses it by the caller's promise.
         unsafe { core::ptr::copy_nonoverlapping(memory.as_ptr(), to.as_mut_ptr(), len) };
         len
@@ -139,9 +140,9 @@ impl Buffers {
 impl Drop for Buffers {
     fn drop(&mut self) {
         for chunk in &self.chunks {
-            // SAFETY: mapped like that in `new`; the device is kept by `inside`.
+            // SAFETY: mapped like that in `new`; the device is kept by `domain`.
             unsafe {
-                bindings::dk_ib_dma_unmap(self.inside.raw(), chunk.dma, PAGE_SIZE, self.to_device)
+                bindings::dk_ib_dma_unmap(self.domain.raw(), chunk.dma, PAGE_SIZE, self.to_device)
             };
             // SAFETY: a box of ours by the invariant, which the device no longer reaches.
             drop(unsafe { KBox::from_raw(chunk.memory.as_ptr()) });

@@ -107,8 +107,6 @@ impl<C: Client> Entry<C> {
                 break;
             }
         }
-        // SAFETY: closed and idle, and `self` is gone after this.
-        unsafe { self.device.release() };
     }
 }
 
@@ -218,8 +216,6 @@ unsafe fn add_device<C: Client>(context: &Context<C>, raw: *mut bindings::ib_dev
         Err(error) => {
             device.close();
             while !device.wait_idle() {}
-            // SAFETY: closed and idle, and never listed.
-            unsafe { device.release() };
             return Err(error);
         }
     };

@@ -16,7 +16,10 @@ use super::{
         Addr, //
     },
     chain::WriteChain,
-    device::Device,
+    device::{
+        Device,
+        Domain, //
+    },
     event::{
         cm_event,
         Handler, //
@@ -184,12 +187,14 @@ impl<H: Handler> Connection<H> {
         to_result(unsafe { bindings::rdma_resolve_route(self.id(), timeout_ms as usize) })
     }
 
-    /// Makes the queues, once there is a device.
+    /// Makes the queues in a domain, once there is a device.
     ///
-    /// Fails with `ENODEV` without a device, `EINVAL` beyond its limits, `EBUSY` if there are
-    /// queues, `ENOTCONN` after [`Self::shutdown`].
-    pub fn create_qp(&self, caps: &Caps) -> Result {
-        let inside = self.device().ok_or(ENODEV)?.enter()?;
+    /// Fails with `ENODEV` without a device, `EINVAL` if the domain is of another or beyond its
+    /// limits, `EBUSY` if there are queues, `ENOTCONN` after [`Self::shutdown`].
+    pub fn create_qp(&self, domain: &Arc<Domain>, caps: &Caps) -> Result {
+        if !Arc::ptr_eq(&self.device().ok_or(ENODEV)?, domain.device()) {
+            return Err(EINVAL);
+        }
         let ended = self.inner.setup.lock();
         if *ended {
             return Err(ENOTCONN.into());
@@ -199,7 +204,8 @@ impl<H: Handler> Connection<H> {
         }
         // SAFETY: `id` is valid until the queues are destroyed; `setup` keeps others from making
         // some. C compares the devices.
-        let queues = unsafe { Queues::new(self.id(), inside, self.inner.handler.clone(), caps)? };
+        let queues =
+            unsafe { Queues::new(self.id(), domain.clone(), self.inner.handler.clone(), caps)? };
         // INVARIANT: the queues were made for `id`.
         self.inner.queues.populate(queues);
         Ok(())

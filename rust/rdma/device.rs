@@ -40,7 +40,6 @@ struct Gate {
 #[pin_data]
 pub struct Device {
     raw: *mut bindings::ib_device,
-    pd: *mut bindings::ib_pd,
     info: bindings::dk_rdma_info,
     #[pin]
     gate: SpinLock<Gate>,
@@ -66,14 +65,10 @@ impl Device {
         if !info.fast_reg || info.max_fast_reg == 0 {
             return Err(super::unsupported());
         }
-        // SAFETY: as above.
-        let pd = from_err_ptr(unsafe { bindings::dk_ib_alloc_pd(raw) })?;
-        // INVARIANT: both are valid, and stay so until `release`, which is called when the gate
-        // is closed and nobody is inside.
-        let device = Arc::pin_init(
+        // INVARIANT: valid, and stays so until the gate is closed and nobody is inside.
+        Arc::pin_init(
             pin_init!(Self {
                 raw,
-                pd,
                 info,
                 gate <- new_spinlock!(Gate { open: true, users: 0 }, "Device::gate"),
                 idle <- Opaque::ffi_init(|slot: *mut bindings::completion| {
@@ -82,12 +77,7 @@ impl Device {
                 }),
             }),
             GFP_KERNEL,
-        );
-        if device.is_err() {
-            // SAFETY: the domain was made above and nobody has seen it.
-            unsafe { bindings::dk_ib_dealloc_pd(pd) };
-        }
-        device
+        )
     }
 
     /// Refuses new users.
@@ -105,16 +95,6 @@ impl Device {
         let timeout = kernel::time::msecs_to_jiffies(100);
         // SAFETY: initialized in `new`; the callers are in process context.
         unsafe { bindings::wait_for_completion_timeout(self.idle.get(), timeout) != 0 }
-    }
-
-    /// Gives the protection domain back.
-    ///
-    /// # Safety
-    ///
-    /// To be called once, after [`Self::close`] and a [`Self::wait_idle`] that said yes.
-    pub(super) unsafe fn release(&self) {
-        // SAFETY: nobody is inside and nobody can enter, so nothing is left in the domain.
-        unsafe { bindings::dk_ib_dealloc_pd(self.pd) };
     }
 
     /// Keeps the device from going away. `ENODEV` if it is going or gone.
@@ -221,17 +201,6 @@ impl DeviceUse {
     pub(super) fn raw(&self) -> *mut bindings::ib_device {
         self.0.raw
     }
-
-    /// The protection domain; valid as long as `self`.
-    pub(super) fn pd(&self) -> *mut bindings::ib_pd {
-        self.0.pd
-    }
-
-    /// The key of the memory that we map ourselves.
-    pub(super) fn local_key(&self) -> u32 {
-        // SAFETY: by the invariants we are a user, so the domain is valid.
-        unsafe { (*self.0.pd).local_dma_lkey }
-    }
 }
 
 impl Clone for DeviceUse {
@@ -252,5 +221,59 @@ impl Drop for DeviceUse {
             // SAFETY: initialized in `Device::new`; `self.0` keeps it.
             unsafe { bindings::complete_all(self.0.idle.get()) };
         }
+    }
+}
+
+/// A protection domain: keys and queue pairs of one work together, and with those of no other.
+///
+/// # Invariants
+///
+/// `pd` is ours, of the device that `inside` keeps.
+pub struct Domain {
+    pd: *mut bindings::ib_pd,
+    inside: DeviceUse,
+}
+
+// SAFETY: the C object is not bound to a task.
+unsafe impl Send for Domain {}
+// SAFETY: immutable, and verbs may be called concurrently.
+unsafe impl Sync for Domain {}
+
+impl Domain {
+    /// Makes a domain. `ENODEV` after removal of the device.
+    pub fn new(device: &Arc<Device>) -> Result<Arc<Self>> {
+        let inside = device.enter()?;
+        // SAFETY: `inside` keeps the device.
+        let pd = from_err_ptr(unsafe { bindings::dk_ib_alloc_pd(inside.raw()) })?;
+        // INVARIANT: just made.
+        Ok(Arc::new(Self { pd, inside }, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Arc<Device> {
+        self.inside.device()
+    }
+
+    /// The device for C; valid as long as `self`.
+    pub(super) fn raw(&self) -> *mut bindings::ib_device {
+        self.inside.raw()
+    }
+
+    /// The domain for C; valid as long as `self`.
+    pub(super) fn pd(&self) -> *mut bindings::ib_pd {
+        self.pd
+    }
+
+    /// The key of the memory that we map ourselves.
+    pub(super) fn local_key(&self) -> u32 {
+        // SAFETY: by the invariant the domain is valid.
+        unsafe { (*self.pd).local_dma_lkey }
+    }
+}
+
+impl Drop for Domain {
+    fn drop(&mut self) {
+        // SAFETY: ours by the invariant; what was made in it holds it, so nothing is left.
+        unsafe { bindings::dk_ib_dealloc_pd(self.pd) };
     }
 }

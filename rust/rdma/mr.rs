@@ -11,10 +11,7 @@
 
 use super::{
     chain::Sge,
-    device::{
-        Device,
-        DeviceUse, //
-    }, //
+    device::Domain, //
 };
 use crate::{
     bindings,
@@ -122,11 +119,10 @@ const REGISTERED: u32 = 2;
 ///
 /// # Invariants
 ///
-/// `table` is mapped for `device`, which `_inside` keeps.
+/// `table` is mapped for the device of `domain`.
 struct Mapping {
     table: bindings::sg_table,
-    device: *mut bindings::ib_device,
-    _inside: DeviceUse,
+    domain: Arc<Domain>,
     // Note: the pages are let go of after `drop` unmapped them.
     _pages: Arc<Pages>,
 }
@@ -134,7 +130,7 @@ struct Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: mapped by the invariant.
-        unsafe { bindings::dk_sg_unmap(self.device, &mut self.table) };
+        unsafe { bindings::dk_sg_unmap(self.domain.raw(), &mut self.table) };
     }
 }
 
@@ -155,7 +151,7 @@ impl Segment {
     /// Maps `length` bytes of `pages` from page `first` on, and makes a key that answers to
     /// `iova`.
     fn new(
-        inside: &DeviceUse,
+        domain: &Arc<Domain>,
         pages: &Arc<Pages>,
         first: usize,
         length: u64,
@@ -170,7 +166,7 @@ impl Segment {
         // the list.
         to_result(unsafe {
             bindings::dk_sg_map_pages(
-                inside.raw(),
+                domain.raw(),
                 &mut table,
                 list.as_ptr().cast_mut(),
                 count,
@@ -180,13 +176,12 @@ impl Segment {
         // INVARIANT: mapped above.
         let mapping = Mapping {
             table,
-            device: inside.raw(),
-            _inside: inside.clone(),
+            domain: domain.clone(),
             _pages: pages.clone(),
         };
         let mem_reg = bindings::ib_mr_type_IB_MR_TYPE_MEM_REG;
         // SAFETY: the domain is there while the device is.
-        let mr = from_err_ptr(unsafe { bindings::ib_alloc_mr(inside.pd(), mem_reg, count) })?;
+        let mr = from_err_ptr(unsafe { bindings::ib_alloc_mr(domain.pd(), mem_reg, count) })?;
         let mut key = bindings::dk_mr_key::default();
         let nents = mapping.table.nents as i32;
         // SAFETY: `mr` was just made, the list has `nents` mapped elements.
@@ -228,12 +223,11 @@ impl Drop for Segment {
 
 /// A part of some pages that is mapped for a device and can be registered.
 pub struct Region {
-    // Note: the drop order is relevant: the segments before the use of the device.
+    // Note: the drop order is relevant: the segments before the domain.
     segments: KVVec<Segment>,
-    device: Arc<Device>,
+    domain: Arc<Domain>,
     length: u64,
     segment_bytes: u64,
-    _inside: DeviceUse,
 }
 
 // SAFETY: the C objects are not bound to a task.
@@ -248,7 +242,7 @@ impl Region {
     ///
     /// [`Connection::post_reg`]: super::conn::Connection::post_reg
     pub fn new(
-        device: &Arc<Device>,
+        domain: &Arc<Domain>,
         pages: Arc<Pages>,
         offset: u64,
         length: u64,
@@ -257,7 +251,7 @@ impl Region {
         if length == 0 || offset & !(PAGE_MASK as u64) != 0 || end > pages.len() {
             return Err(EINVAL);
         }
-        let inside = device.enter()?;
+        let device = domain.device();
         let segment_bytes = u64::from(device.max_segment_pages()) * PAGE_SIZE as u64;
 
         let mut segments = KVVec::new();
@@ -266,23 +260,22 @@ impl Region {
             let first = usize::try_from((offset + done) >> PAGE_SHIFT)?;
             let bytes = segment_bytes.min(length - done);
             let iova = (segments.len() as u64 + 1) << 32;
-            let segment = Segment::new(&inside, &pages, first, bytes, iova)?;
+            let segment = Segment::new(domain, &pages, first, bytes, iova)?;
             segments.push(segment, GFP_KERNEL_ACCOUNT)?;
             done += bytes;
         }
         let region = Self {
             segments,
-            device: device.clone(),
+            domain: domain.clone(),
             length,
             segment_bytes,
-            _inside: inside,
         };
         Ok(Arc::new(region, GFP_KERNEL_ACCOUNT)?)
     }
 
-    /// The device.
-    pub fn device(&self) -> &Arc<Device> {
-        &self.device
+    /// The domain that the keys are of.
+    pub fn domain(&self) -> &Arc<Domain> {
+        &self.domain
     }
 
     /// Bytes in all segments.

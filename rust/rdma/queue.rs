@@ -14,7 +14,7 @@ pub use super::buffers::MESSAGE_BYTES;
 
 use super::{
     buffers::Buffers,
-    device::DeviceUse,
+    device::Domain,
     event::Handler,
     mr::Region,
     slot::{
@@ -168,7 +168,7 @@ pub(super) struct Queues<H: Handler> {
     recv_buffers: Buffers,
     ctrl_buffers: Buffers,
     // Note: dropped last, for all of the above needs the device.
-    inside: DeviceUse,
+    domain: Arc<Domain>,
 }
 
 // SAFETY: the C objects are not bound to a task.
@@ -185,11 +185,11 @@ impl<H: Handler> Queues<H> {
     /// until [`Self::destroy`] was called or the result was dropped.
     pub(super) unsafe fn new(
         id: *mut bindings::rdma_cm_id,
-        inside: DeviceUse,
+        domain: Arc<Domain>,
         handler: Arc<H>,
         caps: &Caps,
     ) -> Result<Pin<KBox<Self>>> {
-        let device = inside.device();
+        let device = domain.device();
         // One more each for the request that a drain posts.
         let send = caps.send_wr.checked_add(1).ok_or(EINVAL)?;
         let recv = caps.recv_slots.checked_add(1).ok_or(EINVAL)?;
@@ -206,8 +206,8 @@ impl<H: Handler> Queues<H> {
         let ctrls = Slots::new(caps.ctrl_slots, done::ctrl::<H>, done::ctrl::<H>)?;
         let writes = Slots::new(caps.write_slots, done::write::<H>, done::part::<H>)?;
         let regs = Slots::new(caps.reg_slots, done::reg::<H>, done::reg::<H>)?;
-        let recv_buffers = Buffers::new(&inside, caps.recv_slots, false)?;
-        let ctrl_buffers = Buffers::new(&inside, caps.ctrl_slots, true)?;
+        let recv_buffers = Buffers::new(&domain, caps.recv_slots, false)?;
+        let ctrl_buffers = Buffers::new(&domain, caps.ctrl_slots, true)?;
         let send_wr = caps.send_wr;
         // INVARIANT: the queues are null, and nothing is in flight.
         let this = KBox::pin_init(
@@ -230,12 +230,12 @@ impl<H: Handler> Queues<H> {
                 regions <- new_spinlock!(regions, "Queues::regions"),
                 recv_buffers,
                 ctrl_buffers,
-                inside,
+                domain,
             }? Error),
             GFP_KERNEL_ACCOUNT,
         )?;
         let context = ptr::from_ref::<Self>(&this).cast_mut().cast();
-        let (raw, pd) = (this.inside.raw(), this.inside.pd());
+        let (raw, pd) = (this.domain.raw(), this.domain.pd());
         // INVARIANT: here and below, set before `this` is shared, with it as the context.
         // SAFETY: the device is there, and the queue is freed before `this` is.
         let send_cq = from_err_ptr(unsafe { bindings::dk_ib_alloc_cq(raw, context, send) })?;

@@ -121,10 +121,12 @@ fn start(
     let endpoint = context.get::<Endpoint>(arg.endpoint)?;
     let channel = context.get::<Channel>(arg.channel)?;
 
+    let domain = context.domain(&*endpoint.fabric()?)?;
     let mut inner = endpoint.inner.lock();
     let conn = inner.ready(from)?;
     let link = Link::new(
         &conn,
+        &domain,
         channel.ring().clone(),
         arg.send_depth,
         arg.recv_depth,

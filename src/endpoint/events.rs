@@ -108,7 +108,7 @@ impl Endpoint {
         let mut inner = self.inner.lock();
         if inner.asked {
             match Hello::decode(private) {
-                Ok(hello) if hello.credits <= MAX_DEPTH => {
+                Ok(hello) if (1..=MAX_DEPTH).contains(&hello.credits) => {
                     inner.peer_private = Private::new(hello.user);
                     if let Some(link) = &mut inner.link {
                         // A message that overtook this told of more; then this is no news.

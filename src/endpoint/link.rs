@@ -34,6 +34,7 @@ use crate::{
 use dmakit::rdma::{
     chain::WriteChain,
     conn::Connection,
+    device::Domain,
     queue::Caps, //
 };
 use kernel::{
@@ -117,6 +118,7 @@ impl Link {
     /// receives.
     pub(super) fn new(
         conn: &Connection<Endpoint>,
+        domain: &Arc<Domain>,
         ring: Arc<CompletionRing>,
         send_depth: u32,
         recv_depth: u32,
@@ -130,7 +132,7 @@ impl Link {
             in_flight.push(None, GFP_KERNEL_ACCOUNT)?;
         }
         let queue = Fifo::new(usize::try_from(ring.cq_entries())?)?;
-        let max_sge = conn.device().ok_or(ENODEV)?.max_sge().min(MAX_SGE);
+        let max_sge = domain.device().max_sge().min(MAX_SGE);
         let pieces = depth.saturating_mul(max_sge as usize);
         let chain = WriteChain::new(depth, pieces)?;
         let free = FreeSlots::new(send_depth, true)?;
@@ -162,16 +164,19 @@ impl Link {
             registrations,
             idle,
         };
-        conn.create_qp(&Caps {
-            send_wr: send_depth
-                .saturating_add(CTRL_SLOTS)
-                .saturating_add(REGISTRATIONS),
-            recv_slots,
-            ctrl_slots: CTRL_SLOTS,
-            write_slots: send_depth,
-            reg_slots: REGISTRATIONS,
-            max_sge,
-        })?;
+        conn.create_qp(
+            domain,
+            &Caps {
+                send_wr: send_depth
+                    .saturating_add(CTRL_SLOTS)
+                    .saturating_add(REGISTRATIONS),
+                recv_slots,
+                ctrl_slots: CTRL_SLOTS,
+                write_slots: send_depth,
+                reg_slots: REGISTRATIONS,
+                max_sge,
+            },
+        )?;
         Ok(link)
     }
 

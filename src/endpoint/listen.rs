@@ -98,6 +98,20 @@ impl Listener {
         conn
     }
 
+    /// Waits for the next request.
+    fn next(&self, patience: &mut Patience) -> Result<Owned<Endpoint>> {
+        let mut inner = self.inner.lock();
+        loop {
+            if let Some(error) = inner.error {
+                return Err(error);
+            }
+            if let Some(endpoint) = inner.requests.pop() {
+                return Ok(endpoint);
+            }
+            patience.wait(&self.changed, &mut inner)?;
+        }
+    }
+
     /// The address it is bound to, and why it stopped, if it did.
     pub(super) fn status(&self) -> (Option<Addr>, Option<Error>) {
         let inner = self.inner.lock();
@@ -107,7 +121,7 @@ impl Listener {
     /// Makes an endpoint of a request, or says why not.
     fn admit(&self, request: Incoming<'_>) -> Result<Owned<Endpoint>, RejectReason> {
         let hello = match Hello::decode(request.private_data()) {
-            Ok(hello) if hello.credits <= MAX_DEPTH => hello,
+            Ok(hello) if (1..=MAX_DEPTH).contains(&hello.credits) => hello,
             _ => {
                 request.reject(&RejectReason::Version.encode());
                 return Err(RejectReason::Version);
@@ -242,16 +256,11 @@ pub(crate) fn request(
     }
     let listener = context.get::<Listener>(arg.listener)?;
     let mut patience = Patience::new(arg.timeout_ns);
-    let owned = {
-        let mut inner = listener.inner.lock();
-        loop {
-            if let Some(error) = inner.error {
-                return Err(error);
-            }
-            if let Some(endpoint) = inner.requests.pop() {
-                break endpoint;
-            }
-            patience.wait(&listener.changed, &mut inner)?;
+    let owned = loop {
+        let endpoint = listener.next(&mut patience)?;
+        // One whose peer gave up meanwhile is of no use to anybody.
+        if endpoint.shared().inner.lock().error.is_none() {
+            break endpoint;
         }
     };
     {

@@ -134,7 +134,7 @@ impl<H: Handler> Queues<H> {
         imm: Option<u32>,
     ) -> Result {
         let slot = self.writes.get(number)?;
-        if imm.is_some() && !self.inside.device().write_imm() {
+        if imm.is_some() && !self.domain.device().write_imm() {
             return Err(crate::rdma::unsupported());
         }
         if chain.widest() > self.max_sge as usize {
@@ -167,7 +167,7 @@ impl<H: Handler> Queues<H> {
         access: Access,
     ) -> Result {
         let slot = self.regs.get(number)?;
-        if !Arc::ptr_eq(region.device(), self.inside.device()) {
+        if !Arc::ptr_eq(region.domain(), &self.domain) {
             return Err(EINVAL);
         }
         Self::post(slot, 1, || {
