@@ -41,6 +41,7 @@ use dmakit::{
 use kernel::{
     fs::File,
     new_condvar,
+    new_mutex,
     new_spinlock,
     page::PAGE_SIZE,
     prelude::*,
@@ -52,6 +53,8 @@ use kernel::{
         },
         Arc,
         CondVar,
+        Mutex,
+        SetOnce,
         SpinLock, //
     }, //
 };
@@ -111,7 +114,10 @@ pub(crate) struct CompletionRing {
 #[pin_data]
 pub(crate) struct Pollers {
     #[pin]
-    condvar: PollCondVar,
+    making: Mutex<()>,
+    /// Made for the first of them: its end waits for a grace period, which those who never poll
+    /// need not.
+    condvar: SetOnce<Pin<KBox<PollCondVar>>>,
 }
 
 impl Pollers {
@@ -119,15 +125,31 @@ impl Pollers {
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                condvar <- kernel::new_poll_condvar!(),
+                making <- new_mutex!(()),
+                condvar: SetOnce::new(),
             }),
             GFP_KERNEL_ACCOUNT,
         )
     }
 
-    /// Registers a poller for changes of any channel.
-    pub(crate) fn register(&self, file: &File, table: &PollTable<'_>) {
-        table.register_wait(file, &self.condvar);
+    /// Registers a poller for changes of any channel. To be called before their state is looked at.
+    pub(crate) fn register(&self, file: &File, table: &PollTable<'_>) -> Result {
+        if self.condvar.as_ref().is_none() {
+            let _making = self.making.lock();
+            if self.condvar.as_ref().is_none() {
+                let condvar = KBox::pin_init(kernel::new_poll_condvar!(), GFP_KERNEL_ACCOUNT)?;
+                self.condvar.populate(condvar);
+            }
+        }
+        let condvar = self.condvar.as_ref().ok_or(EAGAIN)?;
+        table.register_wait(file, condvar);
+        Ok(())
+    }
+
+    fn notify(&self) {
+        if let Some(condvar) = self.condvar.as_ref() {
+            condvar.notify_all();
+        }
     }
 }
 
@@ -189,7 +211,7 @@ impl CompletionRing {
 
     fn notify(&self) {
         self.changed.notify_all();
-        self.pollers.condvar.notify_all();
+        self.pollers.notify();
     }
 
     /// Size of the completion ring.

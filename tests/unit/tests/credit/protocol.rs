@@ -55,9 +55,9 @@ fn every_order_with_data_one_way() {
     assert_eq!(explore([0, 1]), 369_606);
 }
 
-/// Takes a minute; run it after a change of `credit.rs`: `cargo test --release -- --ignored`.
+/// Takes a minute; run it after a change of `credit.rs`: `cargo test --release --features deep`.
+#[cfg(feature = "deep")]
 #[test]
-#[ignore = "slow"]
 fn every_order_with_data_both_ways_or_deeper() {
     assert_eq!(explore([1, 1]), 3_510_100);
     assert_eq!(explore([0, 2]), 1_939_853);
