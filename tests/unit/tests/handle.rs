@@ -212,6 +212,14 @@ proptest! {
             prop_assert_eq!(room.used.get(), most, "free slots are used first");
             prop_assert_eq!(table.len() as usize, live.len());
             let all: BTreeMap<_, _> = table.iter().map(|(handle, &value)| (handle, value)).collect();
+
+            let mut walked = Vec::new();
+            let mut slot = 0;
+            while let Some((found, &value)) = table.next(slot) {
+                walked.push(value);
+                slot = found + 1;
+            }
+            prop_assert_eq!(walked, table.iter().map(|(_, &value)| value).collect::<Vec<_>>());
             prop_assert_eq!(&all, &live);
         }
         while let Some((handle, value)) = table.take_any() {
