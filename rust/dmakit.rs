@@ -16,5 +16,6 @@ pub mod chardev;
 pub mod debugfs;
 pub mod errno;
 pub mod mm;
+pub mod periodic;
 pub mod rdma;
 pub mod uapi;

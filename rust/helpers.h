@@ -12,5 +12,6 @@
 #include "helpers/debugfs.h"
 #include "helpers/mm.h"
 #include "helpers/rdma.h"
+#include "helpers/work.h"
 
 #endif

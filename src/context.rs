@@ -255,6 +255,15 @@ impl Context {
         }
     }
 
+    /// Asks idle peers whether they are there.
+    pub(crate) fn heartbeat(&self) {
+        let mut slot = 0usize;
+        while let Some((found, endpoint)) = self.next::<Endpoint>(slot, |_| true) {
+            endpoint.heartbeat();
+            slot = found.saturating_add(1);
+        }
+    }
+
     fn find<K: Kind>(&self, wanted: impl Fn(&K) -> bool) -> Option<Arc<K>> {
         Some(self.next(0, wanted)?.1)
     }

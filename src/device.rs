@@ -12,7 +12,10 @@ use crate::{
     counters::Counters,
     fabric::Fabric, //
 };
-use dmakit::rdma;
+use dmakit::{
+    periodic::Tick,
+    rdma, //
+};
 use kernel::{
     new_mutex,
     prelude::*,
@@ -35,6 +38,12 @@ pub(crate) struct Device {
 struct Fabrics {
     list: KVec<Arc<Fabric>>,
     last: u32,
+}
+
+impl Tick for Device {
+    fn tick(&self) {
+        self.for_each_context(Context::heartbeat);
+    }
 }
 
 impl Device {

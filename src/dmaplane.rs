@@ -29,6 +29,7 @@ mod wait;
 
 use dmakit::{
     chardev,
+    periodic::Periodic,
     rdma::client, //
 };
 use kernel::{
@@ -44,12 +45,16 @@ module! {
     license: "GPL",
 }
 
+/// How often idle connections are asked whether the peer is there.
+const HEARTBEAT_MS: u32 = 1000;
+
 /// The module. Fields are dropped in this order: no new opens, then no more RDMA devices.
 #[pin_data]
 struct Dmaplane {
     #[pin]
     chardev: chardev::Registration<context::Context>,
     fabrics: client::Registration<fabric::Client>,
+    heartbeat: Periodic<device::Device>,
     debug: debug::Debug,
     device: Arc<device::Device>,
 }
@@ -59,6 +64,7 @@ impl kernel::InPlaceModule for Dmaplane {
         try_pin_init!(Self {
             device: device::Device::new()?,
             debug: debug::Debug::new(device)?,
+            heartbeat: Periodic::new(device.clone(), HEARTBEAT_MS)?,
             fabrics: client::Registration::new(c"dmaplane", fabric::Client::new(device.clone()))?,
             chardev <- chardev::Registration::new(c"dmaplane", module, device.clone()),
         })

@@ -143,6 +143,8 @@ struct Inner {
     state: State,
     /// The address is resolved, the route not yet.
     has_address: bool,
+    /// The last attempt to resolve failed.
+    unresolved: Option<Error>,
     /// We asked for the connection, so that the peer answers.
     asked: bool,
     error: Option<Error>,
@@ -168,6 +170,7 @@ impl Endpoint {
                 inner <- new_mutex!(Inner {
                     state,
                     has_address: false,
+                    unresolved: None,
                     asked: false,
                     error: None,
                     wc_status: 0,

@@ -271,31 +271,3 @@ void dk_rdma_event(struct rdma_cm_id *id, struct rdma_cm_event *event,
 	if (!to->data)
 		to->len = 0;
 }
-
-/*
- * Ends connections that were dropped where they cannot be ended. Stopping it waits
- * for all of them, and with them for the callbacks that they were dropped in.
- */
-static struct workqueue_struct *dk_reaper;
-
-int dk_reaper_start(void)
-{
-	dk_reaper = alloc_workqueue("dmaplane_reaper", WQ_UNBOUND, 0);
-	return dk_reaper ? 0 : -ENOMEM;
-}
-
-void dk_reaper_stop(void)
-{
-	destroy_workqueue(dk_reaper);
-	dk_reaper = NULL;
-}
-
-void dk_init_work(struct work_struct *work, work_func_t func)
-{
-	INIT_WORK(work, func);
-}
-
-void dk_reap(struct work_struct *work)
-{
-	queue_work(dk_reaper, work);
-}

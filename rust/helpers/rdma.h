@@ -6,7 +6,6 @@
 #ifndef _DMAKIT_HELPERS_RDMA_H
 #define _DMAKIT_HELPERS_RDMA_H
 
-#include <linux/workqueue.h>
 #include <linux/scatterlist.h>
 #include <linux/types.h>
 #include <rdma/ib_verbs.h>
@@ -103,10 +102,5 @@ int dk_rdma_accept(struct rdma_cm_id *id, const struct dk_conn_param *param);
 int dk_rdma_reject(struct rdma_cm_id *id, const void *data, u8 len);
 void dk_rdma_event(struct rdma_cm_id *id, struct rdma_cm_event *event,
 		   struct dk_cm_event *to);
-
-int dk_reaper_start(void);
-void dk_reaper_stop(void);
-void dk_init_work(struct work_struct *work, work_func_t func);
-void dk_reap(struct work_struct *work);
 
 #endif

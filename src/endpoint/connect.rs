@@ -29,6 +29,7 @@ use crate::{
 };
 use dmakit::{
     errno::{
+        EHOSTUNREACH,
         EISCONN,
         ETIME, //
     },
@@ -44,9 +45,10 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The connection manager gives up asking the network after this; the caller's own timeout may
-/// end the wait before.
-const RESOLVE_MS: u32 = 3000;
+/// The connection manager looks for an answer of the network only when its timeout has passed, so
+/// it is asked often, with a short one. The caller's own timeout may end the wait before.
+const RESOLVE_MS: u32 = 200;
+const RESOLVE_ATTEMPTS: u32 = 15;
 
 /// `ENDPOINT_ADDRESS`
 pub(crate) fn address(
@@ -69,12 +71,16 @@ pub(crate) fn address(
         inner.conn = Some(conn.clone());
     }
 
-    conn.resolve_addr(src.as_ref(), &dst, RESOLVE_MS)?;
-    endpoint.wait_until(&mut patience, |inner| inner.has_address.then_some(()))?;
+    let mut attempts = 1..RESOLVE_ATTEMPTS;
+    loop {
+        conn.resolve_addr(src.as_ref(), &dst, RESOLVE_MS)?;
+        match endpoint.resolved(&mut patience, |inner| inner.has_address)? {
+            Err(error) if error == EHOSTUNREACH && attempts.next().is_some() => {}
+            resolved => break resolved?,
+        }
+    }
     conn.resolve_route(RESOLVE_MS)?;
-    endpoint.wait_until(&mut patience, |inner| {
-        (inner.state == State::Resolved).then_some(())
-    })?;
+    endpoint.resolved(&mut patience, |inner| inner.state == State::Resolved)??;
     let fabric = context.device().fabric_of(&conn.device().ok_or(ENODEV)?)?;
     arg.fabric = fabric.number();
     endpoint.inner.lock().fabric = Some(fabric);
@@ -172,6 +178,18 @@ fn finish(endpoint: &Endpoint, arg: &uapi::dmaplane_endpoint_connect) -> Result<
 }
 
 impl Endpoint {
+    /// Waits for the end of an attempt to resolve, and returns how it ended.
+    fn resolved(
+        &self,
+        patience: &mut Patience,
+        done: impl Fn(&Inner) -> bool,
+    ) -> Result<Result<(), Error>> {
+        self.wait_until(patience, |inner| match inner.unresolved.take() {
+            Some(error) => Some(Err(error)),
+            None => done(inner).then_some(Ok(())),
+        })
+    }
+
     /// Fails the endpoint because a step of the way failed, with the error that came first.
     fn give_up(&self, error: Error) -> Error {
         self.fail(error);

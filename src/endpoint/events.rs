@@ -60,7 +60,9 @@ impl Handler for Endpoint {
             CmKind::RouteResolved => self.note(|inner| {
                 inner.transition(Event::AddressResolved);
             }),
-            CmKind::AddrError | CmKind::RouteError => self.fail(resolve_error(event.status)),
+            CmKind::AddrError | CmKind::RouteError => {
+                self.note(|inner| inner.unresolved = Some(resolve_error(event.status)))
+            }
             CmKind::Established => self.established(event.private_data),
             CmKind::Rejected => self.fail(reject_error(&event)),
             CmKind::ConnectError | CmKind::Unreachable => self.fail(EHOSTUNREACH.into()),
@@ -131,7 +133,11 @@ impl Endpoint {
     }
 
     /// A work request that is not an entry's is done.
-    fn slot_done(&self, completion: &Completion<'_>, free: impl FnOnce(&mut super::link::Link)) {
+    pub(super) fn slot_done(
+        &self,
+        completion: &Completion<'_>,
+        free: impl FnOnce(&mut super::link::Link),
+    ) {
         let mut inner = self.inner.lock();
         if let Some(link) = &mut inner.link {
             free(link);

@@ -54,6 +54,9 @@ const REGISTRATIONS: u32 = 8;
 /// at most 16 MiB on any, so that a request for one segment of the peer's touches no more than these.
 const MAX_SGE: u32 = 9;
 
+/// Heartbeats in flight; their slot comes after those of entries.
+const HEARTBEATS: u32 = 1;
+
 /// Leases that one side may grant on a connection.
 pub(super) const MAX_LEASES: u32 = 64;
 
@@ -98,6 +101,8 @@ pub(super) struct Link {
     pub(super) free: FreeSlots,
     /// Work requests in flight.
     pub(super) writes: u32,
+    /// A heartbeat is in flight.
+    pub(super) beating: bool,
     pub(super) chain: WriteChain,
     /// Pieces that a work request gathers at most.
     pub(super) max_sge: u32,
@@ -154,6 +159,7 @@ impl Link {
             in_flight,
             free,
             writes: 0,
+            beating: false,
             chain,
             max_sge,
             stalled: None,
@@ -168,11 +174,12 @@ impl Link {
             domain,
             &Caps {
                 send_wr: send_depth
+                    .saturating_add(HEARTBEATS)
                     .saturating_add(CTRL_SLOTS)
                     .saturating_add(REGISTRATIONS),
                 recv_slots,
                 ctrl_slots: CTRL_SLOTS,
-                write_slots: send_depth,
+                write_slots: send_depth.saturating_add(HEARTBEATS),
                 reg_slots: REGISTRATIONS,
                 max_sge,
             },
@@ -184,6 +191,19 @@ impl Link {
     pub(super) fn open(&self, conn: &Connection<Endpoint>) -> Result {
         let slots = self.receiver.outstanding().saturating_add(CTRL_SLOTS);
         (0..slots).try_for_each(|slot| conn.post_recv(slot))
+    }
+
+    /// Asks the peer's adapter whether it is there, if nothing else in flight does: a write of
+    /// nothing, which its program does not see.
+    pub(super) fn heartbeat(&mut self, conn: &Connection<Endpoint>) -> Result {
+        if self.beating || self.writes > 0 {
+            return Ok(());
+        }
+        self.chain.clear();
+        self.chain.push(0, 0, &[])?;
+        conn.post_write(self.send_depth, &mut self.chain, None)?;
+        self.beating = true;
+        Ok(())
     }
 
     /// Entries posted and not completed.

@@ -174,12 +174,30 @@ impl Endpoint {
         }
     }
 
+    /// Sees to it that a peer that vanished is noticed although nothing is sent to it.
+    pub(crate) fn heartbeat(&self) {
+        let mut inner = self.inner.lock();
+        let result = match inner.established() {
+            Ok((conn, link)) => link.heartbeat(conn),
+            Err(_) => return,
+        };
+        drop(inner);
+        match result {
+            Ok(()) | Err(EAGAIN) => {}
+            Err(error) => self.fail(error),
+        }
+    }
+
     /// A work request of an entry is done, and with it the entry.
     pub(super) fn write_done(&self, slot: u32, completion: &Completion<'_>) {
         let mut inner = self.inner.lock();
         let error = inner.error;
         let Inner { link, stats, .. } = &mut *inner;
         let Some(link) = link else { return };
+        if slot == link.send_depth {
+            drop(inner);
+            return self.slot_done(completion, |link| link.beating = false);
+        }
         let entry = link.in_flight.get_mut(slot as usize).and_then(Option::take);
         let Some(entry) = entry else { return };
         link.writes = link.writes.saturating_sub(entry.requests);

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Something done again and again, until it is dropped.
+//!
+//! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
+//!
+//! Ownership: [`Periodic`] owns the work item and holds what is done.
+//! Locking: none; [`Tick::tick`] runs in process context, never twice at a time.
+//! Teardown: dropping waits for a run that is under way; none begins after.
+
+use crate::bindings;
+use core::marker::PhantomPinned;
+use kernel::{
+    prelude::*,
+    sync::Arc,
+    time::{
+        msecs_to_jiffies,
+        Jiffies, //
+    },
+    types::Opaque, //
+};
+
+/// What is done.
+pub trait Tick: Send + Sync + 'static {
+    /// Does it once. May sleep.
+    fn tick(&self);
+}
+
+/// # Invariants
+///
+/// `work` is initialised with [`Inner::run`] and embedded here.
+#[pin_data]
+struct Inner<T: Tick> {
+    #[pin]
+    work: Opaque<bindings::delayed_work>,
+    interval: Jiffies,
+    tick: Arc<T>,
+    #[pin]
+    _pin: PhantomPinned,
+}
+
+/// Does something every so often.
+pub struct Periodic<T: Tick> {
+    inner: Pin<KBox<Inner<T>>>,
+}
+
+// SAFETY: a work item is not bound to a task, and `T` is `Send + Sync`.
+unsafe impl<T: Tick> Send for Periodic<T> {}
+// SAFETY: there are no methods on a shared reference.
+unsafe impl<T: Tick> Sync for Periodic<T> {}
+
+impl<T: Tick> Periodic<T> {
+    /// Begins; the first time comes after `interval_ms`.
+    pub fn new(tick: Arc<T>, interval_ms: u32) -> Result<Self> {
+        let inner = KBox::pin_init(
+            pin_init!(Inner {
+                work <- Opaque::ffi_init(|work| {
+                    // SAFETY: `work` is memory for a delayed work item, and pinned.
+                    // INVARIANT: initialised here.
+                    unsafe { bindings::dk_init_delayed_work(work, Some(Inner::<T>::run)) }
+                }),
+                interval: msecs_to_jiffies(interval_ms),
+                tick,
+                _pin: PhantomPinned,
+            }),
+            GFP_KERNEL,
+        )?;
+        // SAFETY: initialised above, and pinned until it is cancelled.
+        unsafe { bindings::dk_schedule_delayed_work(inner.work.get(), inner.interval) };
+        Ok(Self { inner })
+    }
+}
+
+impl<T: Tick> Drop for Periodic<T> {
+    fn drop(&mut self) {
+        // SAFETY: initialised by the invariant. This also stops a run from scheduling the next.
+        unsafe { bindings::cancel_delayed_work_sync(self.inner.work.get()) };
+    }
+}
+
+impl<T: Tick> Inner<T> {
+    /// # Safety
+    ///
+    /// Called by the workqueue for the work of an `Inner<T>`.
+    unsafe extern "C" fn run(work: *mut bindings::work_struct) {
+        // SAFETY: the work item is the first member of a delayed one, see the C type.
+        let delayed = unsafe { bindings::dk_to_delayed_work(work) };
+        // SAFETY: by the invariant it is embedded in an `Inner`, which cancelling waits for us to
+        // let go of.
+        let inner = unsafe { &*kernel::container_of!(Opaque::cast_from(delayed), Self, work) };
+        inner.tick.tick();
+        // SAFETY: as above.
+        unsafe { bindings::dk_schedule_delayed_work(inner.work.get(), inner.interval) };
+    }
+}
