@@ -30,7 +30,9 @@ impl Patience {
         // Jiffies end after some weeks; whoever waits longer waits for ever.
         let ms = u32::try_from(timeout_ns.div_ceil(NSEC_PER_MSEC));
         Self(match ms {
-            Ok(ms) if ms < i32::MAX as u32 => Some(msecs_to_jiffies(ms)),
+            Ok(0) => Some(0),
+            // The tick that runs is partly over already.
+            Ok(ms) if ms < i32::MAX as u32 => Some(msecs_to_jiffies(ms).saturating_add(1)),
             _ => None,
         })
     }
