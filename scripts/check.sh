@@ -39,7 +39,7 @@ lint_module() {
 }
 
 header() {
-	local file=include/uapi/dmaplane.h flags=(-Wall -Wextra -Werror -pedantic -fsyntax-only -Iinclude/uapi)
+	local file=include/uapi/dmaplane.h flags=(-Wall -Wextra -Wpadded -Werror -pedantic -fsyntax-only -Iinclude/uapi)
 	"$in_root" gcc -std=c11 "${flags[@]}" -x c "$file" &&
 		"$in_root" gcc -std=c11 -m32 "${flags[@]}" -x c "$file" &&
 		"$in_root" g++ -std=c++17 "${flags[@]}" -x c++ "$file"
@@ -55,7 +55,8 @@ shell_scripts() {
 
 cargo_crate() { # DIR
 	(cd "$1" && "$in_root" cargo fmt --all --check &&
-		"$in_root" cargo clippy --all-targets --target-dir "$TREE/out/clippy-$(basename "$1")" -- -D warnings)
+		"$in_root" cargo clippy --all-targets --target-dir "$TREE/out/clippy-$(basename "$1")" -- -D warnings &&
+		"$in_root" env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --target-dir "$TREE/out/clippy-$(basename "$1")")
 }
 
 check "format of rust/ and src/" format_module

@@ -1,0 +1,251 @@
+# shellcheck shell=bash
+#
+# For everything that runs in the test machine: networks with RDMA devices,
+# KTAP lines, waiting, the module's counters. Sourced by run and by each
+# scenario.
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+bin=${DMAPLANE_BIN:-$here/../bin}
+objects=/sys/kernel/debug/dmaplane/objects
+
+# An instrumented kernel is slow.
+kmemleak=/sys/kernel/debug/kmemleak
+slow=1
+[[ ! -e $kmemleak ]] || slow=4
+
+# ---- KTAP -----------------------------------------------------------------
+
+ktap_count=0
+ktap_failed=0
+
+# plan N: how many results will follow.
+plan() {
+	echo "KTAP version 1"
+	echo "1..$1"
+}
+
+# result STATUS NAME: reports a test by an exit status.
+result() {
+	ktap_count=$((ktap_count + 1))
+	if (($1 == 0)); then
+		echo "ok $ktap_count $2"
+	else
+		ktap_failed=1
+		echo "not ok $ktap_count $2"
+	fi
+	return 0
+}
+
+# check NAME CMD…: a test that is one command.
+check() {
+	local name=$1 status=0
+	shift
+	"$@" 2>&1 || status=$?
+	((status == 0)) || echo "# $* exited with $status"
+	result "$status" "$name"
+}
+
+# not CMD…: succeeds if the command fails.
+not() {
+	! "$@"
+}
+
+# done_testing: the scenario's exit status.
+done_testing() {
+	exit "$ktap_failed"
+}
+
+# ---- Waiting --------------------------------------------------------------
+
+# within SECONDS CMD…: until the command succeeds, again and again.
+within() {
+	local end=$((SECONDS + $1 * slow))
+	shift
+	until "$@"; do
+		((SECONDS <= end)) || return 1
+		sleep 0.05
+	done
+}
+
+# ends_within SECONDS PID: waits for a child; its exit status, or 124.
+ends_within() {
+	within "$1" gone "$2" || return 124
+	wait "$2"
+}
+gone() { [[ ! -e /proc/$1 || $(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -c1) == Z ]]; }
+
+# said FILE TEXT: whether a line with TEXT is in FILE.
+said() { grep -q -- "$2" "$1" 2>/dev/null; }
+
+# ---- The module -----------------------------------------------------------
+
+load_module() { modprobe dmaplane; }
+
+# live NAME: the module's count of live objects.
+live() { sed -n "s/^$1 //p" "$objects"; }
+
+# Nothing lives but the RDMA devices.
+nothing_lives() { ! grep -v '^fabrics ' "$objects" 2>/dev/null | grep -qv ' 0$'; }
+
+# nothing_left: as above, soon.
+nothing_left() {
+	within 5 nothing_lives && return
+	grep -v ' 0$' "$objects" | sed 's/^/# left: /'
+	return 1
+}
+
+# ---- Networks -------------------------------------------------------------
+
+rdma_modules() { modprobe -a rdma_rxe rdma_cm ib_uverbs rdma_ucm dummy veth; }
+
+# One host for programs that connect to themselves: two RDMA devices, and an
+# address without one (see tests/selftests/pair.h).
+one_host() {
+	rdma_modules
+	ip link add host0 mtu 4200 type dummy
+	ip addr add 10.77.0.1/24 dev host0
+	ip addr add fd77::1/64 dev host0 nodad
+	ip link set host0 up
+	rdma link add rxe0 type rxe netdev host0
+	ip link add host1 mtu 4200 type veth peer name host1peer mtu 4200
+	ip addr add 10.78.0.1/24 dev host1
+	ip link set host1peer up
+	ip link set host1 up
+	sysctl -qw net.ipv4.neigh.host1.retrans_time_ms=100
+	rdma link add rxe1 type rxe netdev host1
+	ip link add host2 type dummy
+	ip addr add 10.79.0.1/24 dev host2
+	ip link set host2 up
+}
+
+no_host() {
+	rdma link del rxe0
+	rdma link del rxe1
+	ip link del host0
+	ip link del host1
+	ip link del host2
+}
+
+# Two hosts, which are network namespaces: a has 10.9.0.1, b has 10.9.0.2.
+two_hosts() {
+	local host
+	rdma_modules
+	for host in a b; do ip netns add "$host"; done
+	ip link add va mtu 4200 netns a type veth peer name vb mtu 4200 netns b
+	for host in a b; do
+		ip -n "$host" link set lo up
+		ip -n "$host" link set "v$host" up
+	done
+	ip -n a addr add 10.9.0.1/24 dev va
+	ip -n b addr add 10.9.0.2/24 dev vb
+	ip -n a addr add fd09::1/64 dev va nodad
+	ip -n b addr add fd09::2/64 dev vb nodad
+	for host in a b; do rdma_link "$host"; done
+	# The connection manager takes its whole timeout for a neighbour not yet known.
+	on a ping -q -c 1 -W 5 10.9.0.2 >/dev/null
+	on a ping -q -c 1 -W 5 fd09::2 >/dev/null
+}
+
+# rdma_link HOST: gives the host its RDMA device.
+rdma_link() { ip netns exec "$1" rdma link add "rxe_$1" type rxe netdev "v$1"; }
+
+# First the RDMA devices: rxe drops its socket twice if a device's end and its
+# namespace's meet.
+no_hosts() {
+	local host
+	for host in a b; do rdma link del "rxe_$host" 2>/dev/null; done
+	for host in a b; do ip netns del "$host"; done
+}
+
+# on HOST CMD…: runs a command on one of the two hosts.
+on() {
+	local host=$1
+	shift
+	ip netns exec "$host" "$@"
+}
+
+# rnr: receiver-not-ready events that the RDMA devices have counted.
+rnr() {
+	cat /sys/class/infiniband/*/ports/1/hw_counters/*rnr* |
+		awk '{ sum += $1 } END { print sum + 0 }'
+}
+no_rnr() {
+	local count
+	count=$(rnr)
+	echo "# receiver not ready: $count times"
+	((count == 0))
+}
+
+# ---- Peers (peer.c) -------------------------------------------------------
+
+declare -A peer_pid
+peer_dir=$(mktemp -d)
+peer_as=() # a command that runs it, e.g. as another user
+
+# peer NAME HOST ARG…: starts one in the background; what it says is in a file.
+peer() {
+	local name=$1 host=$2
+	shift 2
+	: >"$peer_dir/$name"
+	# With exec, so that the process to be killed is the peer itself.
+	(
+		exec ip netns exec "$host" "${peer_as[@]}" "$bin/peer" --patience $((25 * slow)) "$@"
+	) >"$peer_dir/$name" 2>&1 &
+	peer_pid[$name]=$!
+}
+
+# says NAME TEXT: waits until it has said a line with TEXT.
+says() {
+	within 30 peer_said_or_gone "$@" && said "$peer_dir/$1" "$2" && return
+	echo "# $1 never said \"$2\", but:"
+	sed 's/^/# /' "$peer_dir/$1"
+	return 1
+}
+peer_said_or_gone() { said "$peer_dir/$1" "$2" || gone "${peer_pid[$1]}"; }
+
+# ended NAME: waits for its end; true if it found everything as it should be.
+ended() {
+	local status=0
+	ends_within 60 "${peer_pid[$1]}" || status=$?
+	sed "s/^/# $1: /" "$peer_dir/$1"
+	((status == 0)) && return
+	echo "# $1 ended with $status"
+	return 1
+}
+
+# kill_peer NAME: kill -9; it must be gone soon.
+kill_peer() {
+	local status=0
+	kill -KILL "${peer_pid[$1]}"
+	ends_within 20 "${peer_pid[$1]}" 2>/dev/null || status=$?
+	((status == 137)) && return
+	echo "# $1: killed, but it ended with $status"
+	sed "s/^/# $1: /" "$peer_dir/$1"
+	return 1
+}
+
+# both ADDRESS OPTION…: b serves at the address and a connects, both with the
+# options, a also with those in a_options, b with those in b_options.
+port=7471
+both() {
+	local address=$1
+	shift
+	port=$((port + 1))
+	# shellcheck disable=SC2154 # a_options and b_options are the caller's
+	peer b b serve "$address" "$port" "$@" "${b_options[@]}"
+	says b listening || return
+	peer a a connect "$address" "$port" "$@" "${a_options[@]}"
+}
+a_options=() b_options=()
+
+# works: a short transfer both ways.
+works() {
+	a_options=() b_options=()
+	both 10.9.0.2 --send 30 --receive 30 && ended a && ended b
+}
+
+# flows OPTION…: a transfer both ways that has no end of its own is under way.
+flows() {
+	a_options=() b_options=()
+	both 10.9.0.2 --send -1 --receive -1 --ends "$@" && says a flowing && says b flowing
+}

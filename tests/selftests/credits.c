@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Flow control: a receiver that does not reap stops the sender, loses nothing,
+ * and sets it going again; no adapter ever reports receiver-not-ready. And
+ * what closing does to entries that wait.
+ */
+#include "pair.h"
+#include "harness.h"
+
+#define PLACES		4	/* of b's completion ring, all of them for receives */
+#define MESSAGES	20
+#define BYTES		100
+
+static const char *const rnr_counters[] = {
+	"send_rnr_err", "rcvd_rnr_err", "retry_rnr_exceeded_err",
+};
+
+FIXTURE(credits) {
+	struct pair p;
+	struct memory from, to;
+	uint32_t lease;
+};
+
+FIXTURE_SETUP(credits)
+{
+	ASSERT_EQ(0, pair_open_narrow(&self->p, PLACES));
+	ASSERT_EQ(0, memory_make(&self->p.a, MESSAGES * BYTES, 0, &self->from));
+	ASSERT_EQ(0, target(&self->p.b, &self->p.a, MESSAGES * BYTES, &self->to, &self->lease));
+	for (int i = 0; i < MESSAGES; i++)
+		fill(self->from.at + i * BYTES, BYTES, i);
+}
+
+FIXTURE_TEARDOWN(credits)
+{
+	for (size_t i = 0; i < ARRAY_LEN(rnr_counters); i++) {
+		EXPECT_EQ(0, hw_counter("rxe0", rnr_counters[i])) {
+			TH_LOG("%s", rnr_counters[i]);
+		}
+	}
+	pair_close(&self->p);
+}
+
+static struct dmaplane_endpoint_query look(struct side *s)
+{
+	struct dmaplane_endpoint_query got;
+
+	if (query(s->fd, s->endpoint, &got))
+		got.state = 0;
+	return got;
+}
+
+/* Sends all messages; returns when those that have credits have arrived. */
+static void send_all_and_stall(struct __test_metadata *_metadata, FIXTURE_DATA(credits) *self)
+{
+	struct pair *p = &self->p;
+	struct dmaplane_endpoint_query got;
+	struct dmaplane_cqe cqe;
+
+	for (uint32_t i = 0; i < MESSAGES; i++) {
+		struct dmaplane_sqe sqe = write_imm(&p->a, self->from.region, self->lease,
+						    i * BYTES, i * BYTES, BYTES, i);
+
+		ASSERT_EQ(0, channel_push(&p->a.ch, &sqe));
+	}
+	ASSERT_EQ(MESSAGES, channel_enter(&p->a.ch, MESSAGES, PLACES, PATIENCE));
+	for (uint32_t i = 0; i < PLACES; i++) {
+		ASSERT_TRUE(channel_reap(&p->a.ch, &cqe));
+		EXPECT_EQ(i, cqe.user_data);
+		EXPECT_EQ(BYTES, cqe.res);
+	}
+	EXPECT_TRUE(WAIT_FOR(channel_available(&p->b.ch) == PLACES));
+	sleep_ms(50);
+	EXPECT_EQ(PLACES, channel_available(&p->b.ch));
+	EXPECT_FALSE(channel_reap(&p->a.ch, &cqe));
+	got = look(&p->a);
+	EXPECT_EQ(DMAPLANE_STATE_ESTABLISHED, got.state);
+	EXPECT_EQ(0, got.credits);
+	EXPECT_EQ(0, got.in_flight);
+	EXPECT_EQ(MESSAGES - PLACES, got.queued);
+	EXPECT_EQ(1, got.stalls);
+	EXPECT_EQ(PLACES, got.sent);
+	EXPECT_TRUE(load_acquire(&p->b.ch.ring->flags) & DMAPLANE_RING_NEED_ENTER);
+}
+
+/* Takes the next message that arrives; how b gives back the place is up to @by_poll. */
+static void take(struct __test_metadata *_metadata, FIXTURE_DATA(credits) *self, uint32_t i,
+		 bool by_poll)
+{
+	struct pair *p = &self->p;
+	struct dmaplane_cqe cqe;
+
+	if (by_poll) {
+		struct pollfd fd = { .fd = p->b.fd, .events = POLLIN };
+
+		ASSERT_EQ(1, poll(&fd, 1, PATIENCE / MS));
+		ASSERT_TRUE(channel_reap(&p->b.ch, &cqe));
+	} else {
+		ASSERT_EQ(0, channel_next(&p->b.ch, &cqe));
+	}
+	EXPECT_EQ(DMAPLANE_OP_RECV, cqe.opcode);
+	EXPECT_EQ(i, cqe.imm);
+	EXPECT_EQ(BYTES, cqe.res);
+	EXPECT_EQ(BYTES, first_wrong(self->to.at + i * BYTES, BYTES, i));
+}
+
+static void resume(struct __test_metadata *_metadata, FIXTURE_DATA(credits) *self, bool by_poll)
+{
+	struct pair *p = &self->p;
+	struct dmaplane_endpoint_query got;
+	struct dmaplane_cqe cqe;
+
+	for (uint32_t i = 0; i < MESSAGES; i++) {
+		take(_metadata, self, i, by_poll);
+	}
+	for (uint32_t i = PLACES; i < MESSAGES; i++) {
+		ASSERT_EQ(0, channel_next(&p->a.ch, &cqe));
+		EXPECT_EQ(i, cqe.user_data);
+		EXPECT_EQ(BYTES, cqe.res);
+	}
+	got = look(&p->a);
+	EXPECT_EQ(0, got.queued);
+	EXPECT_EQ(0, got.in_flight);
+	EXPECT_LE(1, got.stalls);
+	EXPECT_GE(MESSAGES, got.stalls);
+	EXPECT_LE(50 * MS, got.stall_ns);
+	EXPECT_EQ(MESSAGES, got.sent);
+	EXPECT_EQ(MESSAGES, look(&p->b).received);
+	/* With everything reaped it is as at first; the last credits may wait for company. */
+	EXPECT_EQ(0, channel_enter(&p->b.ch, 0, 0, 0));
+	EXPECT_TRUE(WAIT_FOR(look(&p->a).credits > PLACES / 2));
+	EXPECT_FALSE(load_acquire(&p->b.ch.ring->flags) & DMAPLANE_RING_NEED_ENTER);
+}
+
+TEST_F(credits, exhausted_and_resumed)
+{
+	send_all_and_stall(_metadata, self);
+	resume(_metadata, self, false);
+}
+
+TEST_F(credits, resumed_by_poll)
+{
+	send_all_and_stall(_metadata, self);
+	resume(_metadata, self, true);
+}
+
+TEST_F(credits, stalls_are_episodes)
+{
+	send_all_and_stall(_metadata, self);
+	resume(_metadata, self, false);
+	EXPECT_EQ(1, look(&self->p.a).stalls);
+}
+
+/* No place of b's ring is left for anything else, and none is taken away from receives. */
+TEST_F(credits, ring_full_of_receives)
+{
+	EXPECT_EQ(0, channel_push_nop(&self->p.b.ch, 1));
+	EXPECT_EQ(-EBUSY, channel_enter(&self->p.b.ch, 1, 0, 0));
+	send_all_and_stall(_metadata, self);
+	EXPECT_EQ(-EBUSY, channel_enter(&self->p.b.ch, 1, 0, 0));
+}
+
+TEST_F(credits, region_in_use)
+{
+	struct dmaplane_stats stats;
+
+	send_all_and_stall(_metadata, self);
+	EXPECT_EQ(-EBUSY, region_deregister(self->p.a.fd, self->from.region));
+	ASSERT_EQ(0, get_stats(self->p.a.fd, &stats));
+	EXPECT_EQ(1, stats.regions);
+	resume(_metadata, self, false);
+	EXPECT_EQ(0, region_deregister(self->p.a.fd, self->from.region));
+	EXPECT_EQ(0, region_deregister(self->p.b.fd, self->to.region));
+}
+
+/* The entries that wait, each completed once with @res; none is left. */
+static void expect_ends(struct __test_metadata *_metadata, FIXTURE_DATA(credits) *self, int res)
+{
+	struct dmaplane_stats stats;
+	struct dmaplane_cqe cqe;
+
+	for (uint32_t i = PLACES; i < MESSAGES; i++) {
+		ASSERT_EQ(0, channel_next(&self->p.a.ch, &cqe));
+		EXPECT_EQ(i, cqe.user_data);
+		EXPECT_EQ(res, cqe.res);
+		EXPECT_EQ(DMAPLANE_OP_WRITE_IMM, cqe.opcode);
+	}
+	EXPECT_FALSE(channel_reap(&self->p.a.ch, &cqe));
+	ASSERT_EQ(0, get_stats(self->p.a.fd, &stats));
+	EXPECT_EQ(MESSAGES, stats.submitted);
+	EXPECT_EQ(MESSAGES, stats.completed);
+}
+
+TEST_F(credits, sender_closes)
+{
+	send_all_and_stall(_metadata, self);
+	EXPECT_EQ(-EBUSY, end(self->p.a.fd, DMAPLANE_IOC_CHANNEL_CLOSE, self->p.a.ch.handle));
+	EXPECT_EQ(0, endpoint_close(self->p.a.fd, self->p.a.endpoint));
+	EXPECT_EQ(MESSAGES - PLACES, channel_available(&self->p.a.ch));
+	expect_ends(_metadata, self, -ECANCELED);
+	EXPECT_EQ(0, region_deregister(self->p.a.fd, self->from.region));
+	EXPECT_EQ(0, end(self->p.a.fd, DMAPLANE_IOC_CHANNEL_CLOSE, self->p.a.ch.handle));
+	/* What had arrived stays to be reaped. */
+	EXPECT_TRUE(WAIT_FOR(look(&self->p.b).state == DMAPLANE_STATE_ERROR));
+	for (uint32_t i = 0; i < PLACES; i++) {
+		take(_metadata, self, i, false);
+	}
+	EXPECT_EQ(ECONNRESET, look(&self->p.b).error);
+}
+
+static void expect_reset(struct __test_metadata *_metadata, FIXTURE_DATA(credits) *self)
+{
+	struct dmaplane_endpoint_query got;
+	struct dmaplane_lease_wait wait;
+	struct dmaplane_cqe cqe;
+	struct dmaplane_sqe sqe;
+
+	expect_ends(_metadata, self, -ECONNRESET);
+	got = look(&self->p.a);
+	EXPECT_EQ(DMAPLANE_STATE_ERROR, got.state);
+	EXPECT_EQ(ECONNRESET, got.error);
+	EXPECT_EQ(0, got.queued);
+	EXPECT_EQ(0, got.in_flight);
+	EXPECT_EQ(-ENOTCONN, lease_wait(&self->p.a, PATIENCE, &wait));
+	sqe = write_imm(&self->p.a, self->from.region, self->lease, 0, 0, 1, 0);
+	ASSERT_EQ(0, channel_do(&self->p.a.ch, &sqe, &cqe));
+	EXPECT_EQ(-ENOTCONN, cqe.res);
+	EXPECT_EQ(0, endpoint_close(self->p.a.fd, self->p.a.endpoint));
+	EXPECT_EQ(0, end(self->p.a.fd, DMAPLANE_IOC_CHANNEL_CLOSE, self->p.a.ch.handle));
+}
+
+TEST_F(credits, receiver_closes)
+{
+	send_all_and_stall(_metadata, self);
+	EXPECT_EQ(0, endpoint_close(self->p.b.fd, self->p.b.endpoint));
+	expect_reset(_metadata, self);
+}
+
+TEST_F(credits, receiver_context_ends)
+{
+	send_all_and_stall(_metadata, self);
+	/* The mappings stay, so that only the file's end does it. */
+	EXPECT_EQ(0, close(self->p.b.fd));
+	munmap(self->p.b.ch.ring, self->p.b.ch.length);
+	munmap(self->to.at, self->to.length);
+	expect_reset(_metadata, self);
+	self->p.b.fd = -1;
+}
+
+TEST_F(credits, sender_context_ends)
+{
+	send_all_and_stall(_metadata, self);
+	munmap(self->p.a.ch.ring, self->p.a.ch.length);
+	munmap(self->from.at, self->from.length);
+	EXPECT_EQ(0, close(self->p.a.fd));
+	EXPECT_TRUE(WAIT_FOR(look(&self->p.b).state == DMAPLANE_STATE_ERROR));
+	self->p.a.fd = -1;
+}
+
+/* A poisoned channel holds up nobody else: its connection ends or stalls, closing works. */
+TEST_F(credits, receiver_poisons_its_channel)
+{
+	self->p.b.ch.ring->cq_head += 1000;
+	for (uint32_t i = 0; i < MESSAGES; i++) {
+		struct dmaplane_sqe sqe = write_imm(&self->p.a, self->from.region, self->lease, 0,
+						    0, BYTES, i);
+
+		ASSERT_EQ(1, channel_submit(&self->p.a.ch, &sqe));
+	}
+	EXPECT_EQ(-EBADFD, channel_enter(&self->p.b.ch, 0, 1, DMAPLANE_FOREVER));
+	EXPECT_EQ(0, endpoint_close(self->p.b.fd, self->p.b.endpoint));
+	for (uint32_t i = 0; i < MESSAGES; i++) {
+		struct dmaplane_cqe cqe;
+
+		ASSERT_EQ(0, channel_next(&self->p.a.ch, &cqe));
+		EXPECT_EQ(i, cqe.user_data);
+		EXPECT_TRUE(cqe.res == BYTES || cqe.res == -ECONNRESET) {
+			TH_LOG("%d", cqe.res);
+		}
+	}
+}
+
+TEST_HARNESS_MAIN

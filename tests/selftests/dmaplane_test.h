@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the test programs share: opening the device, its commands as functions
+ * that return 0 or -errno, time, and the counters of live objects.
+ *
+ * A test never compares with an absolute time. A wait that must end has
+ * PATIENCE, which only decides how soon a hang is reported.
+ */
+#ifndef DMAPLANE_TEST_H
+#define DMAPLANE_TEST_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <dmaplane.h>
+
+#define DEVICE		"/dev/dmaplane"
+#define OBJECTS		"/sys/kernel/debug/dmaplane/objects"
+
+#define MS		1000000ULL
+#define SEC		1000000000ULL
+#define PATIENCE	(20 * SEC)
+
+#define ARRAY_LEN(a)	(sizeof(a) / sizeof((a)[0]))
+
+/* An argument struct that knows its size. */
+#define ARG(type, ...) \
+	((struct dmaplane_##type){ .size = sizeof(struct dmaplane_##type), ##__VA_ARGS__ })
+
+static inline int open_device(void)
+{
+	int fd = open(DEVICE, O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static inline int cmd(int fd, unsigned long request, void *arg)
+{
+	return ioctl(fd, request, arg) ? -errno : 0;
+}
+
+static inline int get_info(int fd, struct dmaplane_info *info)
+{
+	*info = ARG(info);
+	return cmd(fd, DMAPLANE_IOC_INFO, info);
+}
+
+static inline int get_stats(int fd, struct dmaplane_stats *stats)
+{
+	*stats = ARG(stats);
+	return cmd(fd, DMAPLANE_IOC_STATS, stats);
+}
+
+/* BUF_DESTROY, REGION_DEREGISTER, ENDPOINT_CLOSE, CHANNEL_CLOSE */
+static inline int end(int fd, unsigned long request, uint32_t handle)
+{
+	struct dmaplane_handle arg = ARG(handle, .handle = handle);
+
+	return cmd(fd, request, &arg);
+}
+
+static inline int buf_destroy(int fd, uint32_t handle)
+{
+	return end(fd, DMAPLANE_IOC_BUF_DESTROY, handle);
+}
+
+static inline int endpoint_close(int fd, uint32_t handle)
+{
+	return end(fd, DMAPLANE_IOC_ENDPOINT_CLOSE, handle);
+}
+
+struct buffer {
+	uint32_t handle;
+	uint64_t length;
+	uint64_t offset;
+};
+
+static inline int buf_create_at(int fd, uint64_t length, int node, uint32_t flags,
+				struct buffer *buffer)
+{
+	struct dmaplane_buf_create arg = ARG(buf_create, .length = length, .node = node,
+					     .flags = flags);
+	int ret = cmd(fd, DMAPLANE_IOC_BUF_CREATE, &arg);
+
+	if (!ret)
+		*buffer = (struct buffer){ arg.handle, length, arg.mmap_offset };
+	return ret;
+}
+
+static inline int buf_create(int fd, uint64_t length, struct buffer *buffer)
+{
+	return buf_create_at(fd, length, DMAPLANE_NODE_ANY, 0, buffer);
+}
+
+/* The file offsets of large buffers do not fit into a 32-bit off_t. */
+static inline void *map_at(int fd, uint64_t length, uint64_t offset)
+{
+	return mmap64(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
+}
+
+static inline void *buf_map(int fd, const struct buffer *buffer)
+{
+	return map_at(fd, buffer->length, buffer->offset);
+}
+
+#define MAX_NODES 64
+
+static inline int buf_query(int fd, uint32_t handle, struct dmaplane_buf_query *query,
+			    uint64_t node_pages[MAX_NODES])
+{
+	*query = ARG(buf_query, .handle = handle, .nr_nodes = MAX_NODES,
+		     .node_pages = (uintptr_t)node_pages);
+	return cmd(fd, DMAPLANE_IOC_BUF_QUERY, query);
+}
+
+static inline uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * SEC + ts.tv_nsec;
+}
+
+static inline void sleep_ms(unsigned int ms)
+{
+	struct timespec ts = { ms / 1000, ms % 1000 * 1000000L };
+
+	nanosleep(&ts, NULL);
+}
+
+/* Tries a condition again and again until it holds or PATIENCE is over. */
+#define WAIT_FOR(condition) ({						\
+	uint64_t __give_up = now_ns() + PATIENCE;			\
+	bool __holds;							\
+									\
+	while (!(__holds = (condition)) && now_ns() < __give_up)	\
+		sleep_ms(2);						\
+	__holds;							\
+})
+
+/*
+ * The module's count of live objects of one kind, all contexts together; -1 if
+ * it has none of that name.
+ */
+static inline long live(const char *name)
+{
+	char line[128], word[64];
+	long count, found = -1;
+	FILE *file = fopen(OBJECTS, "re");
+
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%63s %ld", word, &count) == 2 && !strcmp(word, name))
+			found = count;
+	fclose(file);
+	return found;
+}
+
+/* Contents that say where they belong. */
+static inline uint8_t pattern(uint64_t seed, uint64_t i)
+{
+	return (uint8_t)((seed * 0x9e3779b1u + (i >> 3) * 0x85ebca6bu) >> (8 * (i & 3))) + i;
+}
+
+static inline void fill(uint8_t *at, uint64_t length, uint64_t seed)
+{
+	for (uint64_t i = 0; i < length; i++)
+		at[i] = pattern(seed, i);
+}
+
+/* The first byte that is not as fill() wrote it, or @length. */
+static inline uint64_t first_wrong(const uint8_t *at, uint64_t length, uint64_t seed)
+{
+	uint64_t i = 0;
+
+	while (i < length && at[i] == pattern(seed, i))
+		i++;
+	return i;
+}
+
+/* The first byte that is not @value, or @length. */
+static inline uint64_t first_not(const uint8_t *at, uint64_t length, uint8_t value)
+{
+	if (!length || (at[0] == value && !memcmp(at, at + 1, length - 1)))
+		return length;
+	for (uint64_t i = 0; i < length; i++)
+		if (at[i] != value)
+			return i;
+	return length;
+}
+
+/* Runs @function in a child; returns its wait status, or -1. */
+static inline int in_child(int (*function)(void *), void *arg)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(function(arg));
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	return status;
+}
+
+static inline void on_alarm(int signal)
+{
+	(void)signal;
+}
+
+/* Sends this process SIGALRM, which is caught, in @ms and every @ms after. */
+static inline void alarm_every(unsigned int ms, int flags)
+{
+	struct sigaction action = { .sa_handler = on_alarm, .sa_flags = flags };
+	struct itimerval timer = {
+		.it_value = { ms / 1000, ms % 1000 * 1000 },
+		.it_interval = { ms / 1000, ms % 1000 * 1000 },
+	};
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+static inline void alarm_stop(void)
+{
+	struct itimerval timer = { 0 };
+
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+#endif /* DMAPLANE_TEST_H */

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Handles: 0, garbage, stale, foreign, of another kind, for every command that
+ * takes one; never issued twice; as many as the limit says.
+ */
+#include "ring.h"
+#include "harness.h"
+
+enum kind { BUFFER, REGION, ENDPOINT, LISTENER, CHANNEL, KINDS };
+
+static const char *const kind_name[] = { "buffer", "region", "endpoint", "listener", "channel" };
+
+union argument {
+	uint32_t word[32];
+	struct dmaplane_buf_query buf_query;
+	struct dmaplane_handle handle;
+	struct dmaplane_region_register region_register;
+	struct dmaplane_lease_grant lease_grant;
+	struct dmaplane_lease_wait lease_wait;
+	struct dmaplane_endpoint_request request;
+	struct dmaplane_endpoint_connect connect;
+	struct dmaplane_endpoint_query query;
+	struct dmaplane_channel_enter enter;
+};
+
+/* Every command that takes a handle, which is the third word of all of them. */
+static const struct taker {
+	const char *name;
+	unsigned long request;
+	union argument argument;
+	unsigned int takes;	/* kinds, as bits */
+} takers[] = {
+#define TAKER(NAME, member, type, kinds, ...)			\
+	{ #NAME, DMAPLANE_IOC_##NAME,				\
+	  { .member = ARG(type, ##__VA_ARGS__) }, (kinds) }
+#define BIT(kind) (1U << (kind))
+	TAKER(BUF_QUERY, buf_query, buf_query, BIT(BUFFER)),
+	TAKER(BUF_DESTROY, handle, handle, BIT(BUFFER)),
+	TAKER(REGION_REGISTER, region_register, region_register, BIT(ENDPOINT), .length = 4096),
+	TAKER(REGION_DEREGISTER, handle, handle, BIT(REGION)),
+	TAKER(LEASE_GRANT, lease_grant, lease_grant, BIT(ENDPOINT)),
+	TAKER(LEASE_WAIT, lease_wait, lease_wait, BIT(ENDPOINT)),
+	TAKER(ENDPOINT_REQUEST, request, endpoint_request, BIT(LISTENER)),
+	TAKER(ENDPOINT_ACCEPT, connect, endpoint_connect, BIT(ENDPOINT),
+	      .send_depth = 1, .recv_depth = 1),
+	TAKER(ENDPOINT_CONNECT, connect, endpoint_connect, BIT(ENDPOINT),
+	      .send_depth = 1, .recv_depth = 1),
+	TAKER(ENDPOINT_QUERY, query, endpoint_query, BIT(ENDPOINT) | BIT(LISTENER)),
+	TAKER(ENDPOINT_CLOSE, handle, handle, BIT(ENDPOINT) | BIT(LISTENER)),
+	TAKER(CHANNEL_ENTER, enter, channel_enter, BIT(CHANNEL)),
+	TAKER(CHANNEL_CLOSE, handle, handle, BIT(CHANNEL)),
+};
+
+#define for_each_taker(t) \
+	for (const struct taker *t = takers; t < takers + ARRAY_LEN(takers); t++)
+
+static int call(int fd, const struct taker *t, uint32_t handle)
+{
+	union argument argument = t->argument;
+
+	argument.word[2] = handle;
+	return cmd(fd, t->request, &argument);
+}
+
+static int channel_create(int fd, uint32_t *handle)
+{
+	struct dmaplane_channel_create arg = ARG(channel_create, .sq_entries = 1,
+						 .cq_entries = 1);
+	int ret = cmd(fd, DMAPLANE_IOC_CHANNEL_CREATE, &arg);
+
+	*handle = arg.handle;
+	return ret;
+}
+
+/* A listener wants no RDMA device as long as nobody connects. */
+static int listen_any(int fd, uint32_t *handle)
+{
+	struct dmaplane_endpoint_listen arg = ARG(endpoint_listen, .backlog = 1);
+	struct sockaddr_in any = { .sin_family = AF_INET };
+	int ret;
+
+	arg.addr.len = sizeof(any);
+	memcpy(arg.addr.data, &any, sizeof(any));
+	ret = cmd(fd, DMAPLANE_IOC_ENDPOINT_LISTEN, &arg);
+	*handle = arg.handle;
+	return ret;
+}
+
+FIXTURE(handles) {
+	int fd;
+	int other;		/* another context */
+	uint32_t handle[KINDS];	/* 0: none of that kind */
+};
+
+FIXTURE_SETUP(handles)
+{
+	struct buffer buffer;
+
+	self->fd = open_device();
+	ASSERT_LE(0, self->fd);
+	self->other = open_device();
+	ASSERT_LE(0, self->other);
+	ASSERT_EQ(0, buf_create(self->fd, 1, &buffer));
+	self->handle[BUFFER] = buffer.handle;
+	ASSERT_EQ(0, channel_create(self->fd, &self->handle[CHANNEL]));
+	ASSERT_EQ(0, listen_any(self->fd, &self->handle[LISTENER]));
+}
+
+FIXTURE_TEARDOWN(handles)
+{
+	EXPECT_EQ(0, close(self->fd));
+	EXPECT_EQ(0, close(self->other));
+}
+
+TEST_F(handles, zero_and_garbage)
+{
+	const uint32_t garbage[] = {
+		0, 77, 0xffff, 0x10000, 0xffff0000, 0x7fffffff, 0x80000001, 0xdeadbeef, UINT32_MAX,
+	};
+
+	for_each_taker(t)
+		for (size_t i = 0; i < ARRAY_LEN(garbage); i++) {
+			EXPECT_EQ(-ENOENT, call(self->fd, t, garbage[i]))
+				TH_LOG("%s of %#x", t->name, garbage[i]);
+		}
+}
+
+TEST_F(handles, other_kind)
+{
+	for_each_taker(t)
+		for (int kind = 0; kind < KINDS; kind++) {
+			if (!self->handle[kind] || t->takes & BIT(kind))
+				continue;
+			EXPECT_EQ(-EBADF, call(self->fd, t, self->handle[kind]))
+				TH_LOG("%s of a %s", t->name, kind_name[kind]);
+		}
+}
+
+/* A second context has issued nothing, so that every handle is foreign to it. */
+TEST_F(handles, foreign)
+{
+	for_each_taker(t)
+		for (int kind = 0; kind < KINDS; kind++) {
+			EXPECT_EQ(-ENOENT, call(self->other, t, self->handle[kind]))
+				TH_LOG("%s of a foreign %s", t->name, kind_name[kind]);
+		}
+}
+
+TEST_F(handles, stale)
+{
+	uint32_t stale[KINDS];
+
+	memcpy(stale, self->handle, sizeof(stale));
+	EXPECT_EQ(0, buf_destroy(self->fd, stale[BUFFER]));
+	EXPECT_EQ(0, end(self->fd, DMAPLANE_IOC_CHANNEL_CLOSE, stale[CHANNEL]));
+	EXPECT_EQ(0, endpoint_close(self->fd, stale[LISTENER]));
+	for (int again = 0; again < 2; again++) {
+		struct buffer buffer;
+
+		for_each_taker(t)
+			for (int kind = 0; kind < KINDS; kind++) {
+				EXPECT_EQ(-ENOENT, call(self->fd, t, stale[kind]))
+					TH_LOG("%s of a stale %s", t->name, kind_name[kind]);
+			}
+		/* The places in the table are used again, the handles are not. */
+		for (int i = 0; i < 4; i++) {
+			ASSERT_EQ(0, buf_create(self->fd, 1, &buffer));
+			for (int kind = 0; kind < KINDS; kind++) {
+				EXPECT_NE(stale[kind], buffer.handle);
+			}
+		}
+	}
+}
+
+/* An entry's handles are checked like those of commands. */
+TEST_F(handles, in_ring_entries)
+{
+	const struct { uint32_t endpoint, region; int res; } cases[] = {
+		{ 0, 0, -ENOENT },
+		{ 0xdeadbeef, 0, -ENOENT },
+		{ self->handle[BUFFER], 0, -EBADF },
+		{ self->handle[CHANNEL], 0, -EBADF },
+		{ self->handle[LISTENER], 0, -EBADF },
+	};
+	struct dmaplane_cqe cqe;
+	struct channel c;
+
+	ASSERT_EQ(0, channel_open(self->fd, 4, 4, &c));
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct dmaplane_sqe sqe = {
+			.opcode = DMAPLANE_OP_WRITE_IMM, .user_data = i,
+			.endpoint = cases[i].endpoint, .region = cases[i].region,
+		};
+
+		ASSERT_EQ(0, channel_do(&c, &sqe, &cqe));
+		EXPECT_EQ(i, cqe.user_data);
+		EXPECT_EQ(cases[i].res, cqe.res) TH_LOG("case %zu", i);
+	}
+	EXPECT_EQ(0, channel_close(&c));
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* More than the 2^16 that a table of 32-bit handles could be tempted to reuse. */
+#define MANY 70000
+
+TEST_F(handles, never_issued_twice)
+{
+	uint32_t *seen = calloc(MANY, sizeof(*seen));
+	uint32_t last = 0;
+
+	ASSERT_NE(NULL, seen);
+	for (unsigned int i = 0; i < MANY; i++) {
+		struct buffer buffer;
+
+		ASSERT_EQ(0, buf_create(self->fd, 1, &buffer));
+		ASSERT_NE(0, buffer.handle);
+		seen[i] = buffer.handle;
+		ASSERT_EQ(0, buf_destroy(self->fd, buffer.handle));
+	}
+	qsort(seen, MANY, sizeof(*seen), by_value);
+	for (unsigned int i = 0; i < MANY; i++) {
+		ASSERT_NE(last, seen[i]) TH_LOG("%#x was issued twice", last);
+		last = seen[i];
+	}
+	free(seen);
+}
+
+TEST_F(handles, as_many_as_the_limit)
+{
+	struct dmaplane_info info;
+	struct dmaplane_stats stats;
+	struct buffer buffer, extra;
+	uint32_t count = 3; /* those of the fixture */
+	int ret;
+
+	ASSERT_EQ(0, get_info(self->fd, &info));
+	while (!(ret = buf_create(self->fd, 1, &buffer)))
+		count++;
+	EXPECT_EQ(-EMFILE, ret);
+	EXPECT_EQ(info.max_objects, count);
+	EXPECT_EQ(-EMFILE, channel_create(self->fd, &extra.handle));
+	EXPECT_EQ(-EMFILE, listen_any(self->fd, &extra.handle));
+	ASSERT_EQ(0, get_stats(self->fd, &stats));
+	EXPECT_EQ(count - 2, stats.buffers);
+	EXPECT_EQ(1, stats.channels);
+	EXPECT_EQ(1, stats.endpoints);
+	/* Another context has a limit of its own. */
+	EXPECT_EQ(0, buf_create(self->other, 1, &extra));
+	EXPECT_EQ(0, buf_destroy(self->fd, self->handle[BUFFER]));
+	EXPECT_EQ(0, buf_create(self->fd, 1, &extra));
+	EXPECT_EQ(-EMFILE, buf_create(self->fd, 1, &extra));
+}
+
+/* Whatever a context still holds ends with it. */
+TEST_F(handles, closing_ends_everything)
+{
+	long buffers = live("buffers"), channels = live("channels"), endpoints = live("endpoints");
+	struct buffer buffer;
+	uint32_t handle;
+	int fd;
+
+	ASSERT_LE(0, buffers) TH_LOG("%s has no line \"buffers\"", OBJECTS);
+	fd = open_device();
+	ASSERT_LE(0, fd);
+	for (int i = 0; i < 20; i++) {
+		ASSERT_EQ(0, buf_create(fd, 10000, &buffer));
+		ASSERT_EQ(0, channel_create(fd, &handle));
+		ASSERT_EQ(0, listen_any(fd, &handle));
+	}
+	EXPECT_EQ(buffers + 20, live("buffers"));
+	EXPECT_EQ(channels + 20, live("channels"));
+	EXPECT_EQ(endpoints + 20, live("endpoints"));
+	ASSERT_EQ(0, close(fd));
+	EXPECT_TRUE(WAIT_FOR(live("buffers") == buffers));
+	EXPECT_TRUE(WAIT_FOR(live("channels") == channels));
+	EXPECT_TRUE(WAIT_FOR(live("endpoints") == endpoints));
+}
+
+TEST_HARNESS_MAIN
