@@ -8,7 +8,7 @@
 KDIR ?=
 export KDIR
 
-.PHONY: all demo test check shell tools setup update clean distclean help
+.PHONY: all demo test test-debug check shell tools setup update clean distclean help
 
 all: ## build the module (out/KERNEL/dmaplane.ko)
 	@scripts/module.sh
@@ -21,6 +21,9 @@ demo: all tools ## show what it does, in a virtual machine
 
 test: all tools ## run all tests
 	@scripts/test.sh
+
+test-debug: tools ## run all tests on an instrumented kernel: KASAN, lockdep, kmemleak, …
+	@DMAPLANE_KERNEL=debug scripts/test.sh
 
 check: ## format, lints, headers, safety gate
 	@scripts/check.sh
@@ -41,4 +44,4 @@ distclean: clean ## and the cache as well
 	@scripts/setup.sh --remove
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile

@@ -1,14 +1,16 @@
 #!/bin/bash
 #
-# Makes what the test machine boots: Debian's kernel image as shipped, and the
-# base initramfs: bash, busybox, iproute2, the RDMA tools and libraries, and
+# Makes what the test machine boots: Debian's kernel image as shipped (or, with
+# DMAPLANE_KERNEL=debug, the instrumented one of debug-kernel.sh), and the base
+# initramfs: bash, busybox, iproute2, the RDMA tools and libraries, and
 # the kernel modules that Soft-RoCE and the tests need, all from the build
 # root. It has no /init: vm.sh adds that (tests/guest/init) and the run's own
 # files. Uncompressed, because unpacking is what costs time in the machine.
 #
 # usage: scripts/guest.sh        print the directory (vmlinuz, base.cpio, kernel)
 #
-# Cached as guest-KERNEL-KEY; KEY is a hash of this file and the root's name.
+# Cached as guest-KERNEL-KEY; KEY is a hash of this file and of the names of the
+# root and of the instrumented kernel.
 
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -30,8 +32,24 @@ programs=(
 )
 
 root=$("$TREE/scripts/buildroot.sh")
-kernel=$(fact "$root" kernel)
-guest=$CACHE/guest-$kernel-$(key "${BASH_SOURCE[0]}" - <<<"${root##*/}")
+case ${DMAPLANE_KERNEL:-stock} in
+stock)
+	kernel=$(fact "$root" kernel)
+	vmlinuz=$root$(fact "$root" vmlinuz)
+	modules_dir=$root$(fact "$root" modules)
+	origin=${root##*/}
+	;;
+debug)
+	debug=$("$TREE/scripts/debug-kernel.sh")
+	kernel=$(cat "$debug/complete")
+	vmlinuz=$debug/vmlinuz
+	modules_dir=$debug/lib/modules/$kernel
+	origin="${root##*/} ${debug##*/}"
+	modules=(configfs) # all are built in
+	;;
+*) die "DMAPLANE_KERNEL=$DMAPLANE_KERNEL: there is stock (the default) and debug" ;;
+esac
+guest=$CACHE/guest-$kernel-$(key "${BASH_SOURCE[0]}" - <<<"$origin")
 finished() { [[ -e $guest/kernel ]]; }
 if finished; then
 	echo "$guest"
@@ -51,7 +69,7 @@ base=$work/base
 copy_modules() {
 	local all=$work/all/lib/modules to=$base/usr/lib/modules/$kernel
 	mkdir -p "$all" "$to"
-	cp -a "$root$(fact "$root" modules)" "$all/"
+	cp -a "$modules_dir" "$all/"
 	"$TREE/scripts/in-root" depmod -b "$work/all" "$kernel"
 	"$TREE/scripts/in-root" modprobe -d "$work/all" -S "$kernel" --show-depends -a "${modules[@]}" |
 		sed -n 's/^insmod \([^ ]*\).*/\1/p' | sort -u >"$work/modules"
@@ -71,10 +89,10 @@ copy_programs() {
 		set -eu
 		base=$1
 		shift
-		provider=$(ls /usr/lib/*/libibverbs/librxe-*.so)
+		providers=$(ls /usr/lib/*/libibverbs/librxe-*.so /usr/lib/*/libibverbs/libsiw-*.so)
 		{
 			for name; do readlink -e "$(command -v "$name")" || echo "no program $name" >&2; done
-			echo "$provider"
+			echo "$providers"
 			# dlopen()ed: what pthread_exit() wants
 			find /usr/lib/*-linux-gnu/ -maxdepth 1 -name libgcc_s.so.1
 			find /usr/libexec/coreutils -name libstdbuf.so
@@ -96,7 +114,7 @@ copy_programs() {
 			[ -e "$base/usr/bin/$name" ] || [ -e "$base/usr/sbin/$name" ] || ln -s busybox "$base/usr/bin/$name"
 		done
 		mkdir -p "$base/etc/libibverbs.d"
-		cp /etc/libibverbs.d/rxe.driver "$base/etc/libibverbs.d/"
+		cp /etc/libibverbs.d/rxe.driver /etc/libibverbs.d/siw.driver "$base/etc/libibverbs.d/"
 	END
 }
 
@@ -118,7 +136,7 @@ assemble() {
 	chmod 1777 "$base/tmp"
 	mkdir "$work/new"
 	pack "$base" >"$work/new/base.cpio"
-	cp "$root$(fact "$root" vmlinuz)" "$work/new/vmlinuz"
+	cp "$vmlinuz" "$work/new/vmlinuz"
 	echo "$kernel" >"$work/new/kernel"
 }
 step "making the test machine's base image (about 30 s)" assemble

@@ -5,7 +5,8 @@
 # Builds the module out of tree, into out/KERNEL/; prints the module's path.
 # With KDIR=DIR in the environment it is built against that directory with the
 # host's own tools; otherwise against Debian's kernel (kdir.sh), in the build
-# root. CLIPPY=1 as an argument lints, in a directory of its own.
+# root, or with DMAPLANE_KERNEL=debug against the instrumented one
+# (debug-kernel.sh). CLIPPY=1 as an argument lints, in a directory of its own.
 
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -14,6 +15,7 @@ release_of() { make -s -C "$KDIR" kernelrelease 2>/dev/null | tail -n 1; }
 
 # What kdir.sh made is no KDIR for the host: it is only whole inside the root.
 [[ ${KDIR-} != "$CACHE"/* ]] || KDIR=''
+flags=()
 if [[ ${KDIR-} ]]; then
 	[[ -e $KDIR/Makefile ]] || die "KDIR=$KDIR is no kernel build directory"
 	[[ -e $KDIR/rust/libkernel.rmeta ]] ||
@@ -26,7 +28,15 @@ if [[ ${KDIR-} ]]; then
 else
 	export DMAPLANE_ROOT
 	DMAPLANE_ROOT=$("$TREE/scripts/buildroot.sh")
-	KDIR=$("$TREE/scripts/kdir.sh")
+	case ${DMAPLANE_KERNEL:-stock} in
+	stock) KDIR=$("$TREE/scripts/kdir.sh") ;;
+	debug)
+		KDIR=$("$TREE/scripts/debug-kernel.sh")
+		# That kernel has no line numbers and counts no coverage: the module has both.
+		flags=("LLVM=$KDIR/llvm/" KCOV_INSTRUMENT=y KCFLAGS=-g KRUSTFLAGS=-Cdebuginfo=2)
+		;;
+	*) die "DMAPLANE_KERNEL=$DMAPLANE_KERNEL: there is stock (the default) and debug" ;;
+	esac
 	run=(env -u KDIR "$TREE/scripts/in-root")
 	kernel=$(cat "$KDIR/complete")
 fi
@@ -38,6 +48,6 @@ cd "$TREE"
 begin=$SECONDS
 make=(make --no-print-directory -C "$KDIR" M="$TREE" MO="$out")
 [[ ${run[*]} ]] || make+=("-j$(nproc)")
-"${run[@]}" "${make[@]}" "$@" modules >&2
+"${run[@]}" "${make[@]}" "${flags[@]}" "$@" modules >&2
 say "module for $kernel built in $((SECONDS - begin)) s"
 printf '%s\n' "$out"/*.ko
