@@ -150,26 +150,42 @@ for file in tests/scenarios/*.sh; do
 	want "$name" && scenarios+=("$name.sh")
 done
 
-parts=()
-if ((!${#wanted[@]})); then
-	parts+=(unit tools)
-	cargo_tests unit tests/unit
-	cargo_tests tools tools
-elif ((!${#programs[@]} && !${#numa[@]} && !${#scenarios[@]})); then
+((${#wanted[@]} == 0 || ${#programs[@]} + ${#numa[@]} + ${#scenarios[@]} > 0)) ||
 	die "there is no test of that name: ${wanted[*]}"
+
+# Two at a time: most of them wait more than they compute. Each in a process
+# group of its own, so that all of it can be ended.
+parts=(programs scenarios numa)
+set -m
+trap 'kill -- $(jobs -p | sed "s/^/-/") 2>/dev/null || :' EXIT
+machine scenarios 600 -- "${scenarios[@]}" &
+if ((!${#wanted[@]})); then
+	parts=(unit tools "${parts[@]}")
+	cargo_tests unit tests/unit &
+	wait $!
+	cargo_tests tools tools &
+	wait $!
 fi
-parts+=(main numa)
-machine main 600 -- "${programs[@]}" "${scenarios[@]}"
-machine numa 120 --numa 4 -- "${numa[@]}"
+{
+	machine programs 600 -- "${programs[@]}"
+	machine numa 120 --numa 4 -- "${numa[@]}"
+} &
+wait
+set +m
+trap - EXIT
 
 echo
+for part in "${parts[@]}"; do
+	[[ -s $out/$part.summary ]] ||
+		printf 'failed %s: it left no result\ntotal 0 1 0\n' "$part" >"$out/$part.summary"
+done
 for part in "${parts[@]}"; do sed '/^total /d' "$out/$part.summary"; done
 totals=$(for part in "${parts[@]}"; do tail -n 1 "$out/$part.summary"; done |
 	awk '{ p += $2; f += $3; s += $4 } END { print p + 0, f + 0, s + 0 }')
 read -r passed failed skipped <<<"$totals"
 for part in "${parts[@]}"; do
 	tail -n 1 "$out/$part.summary" | awk -v part="$part" \
-		'{ printf "%-6s %4d passed, %d failed, %d skipped\n", part, $2, $3, $4 }'
+		'{ printf "%-9s %4d passed, %d failed, %d skipped\n", part, $2, $3, $4 }'
 done
 echo "dmaplane: $passed passed, $failed failed, $skipped skipped"
 ((failed == 0 && passed > 0))

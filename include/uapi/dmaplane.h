@@ -3,7 +3,9 @@
  * dmaplane: the one ABI between /dev/dmaplane and its users.
  *
  * One open of /dev/dmaplane is one context. A context owns buffers, regions,
- * endpoints, listeners and channels; closing it ends all of them, in order.
+ * endpoints, listeners and channels; closing it ends all of them, in order. As
+ * with any file, it is closed when the last descriptor and the last mapping are
+ * gone: a program that keeps a mapping keeps its connections, too.
  *
  * Rules that hold for every command:
  *
