@@ -60,7 +60,7 @@ extract() {
 	local top
 	top=$(basename "$source" .tar.xz)
 	tar -C "$tree" --strip-components=1 -xJf "$root$source" --anchored --exclude="$top/Documentation/*/*" \
-		--exclude="$top/arch/[!Kx]*/*" --exclude="$top/arch/xtensa" --exclude="$top/tools/testing" \
+		--exclude="$top/arch/*/boot/dts" --exclude="$top/tools/testing" \
 		--exclude="$top/tools/perf" --exclude="$top/drivers/gpu/drm/amd/include"
 }
 

@@ -65,7 +65,7 @@ if [[ ${DMAPLANE_KERNEL:-stock} == debug ]]; then
 	machine=q35 # the other one's interrupt routing, in AML, takes 25 s under lockdep
 	# The slab allocator's own caches keep stale addresses, which hide leaks from
 	# kmemleak; with its debugging on it has none.
-	append+=' kasan_multi_shot slab_debug=F'
+	append+=' kasan_multi_shot slab_debug=F tsc=reliable'
 	mem=$((2 * $(numfmt --from=iec "${mem^^}") >> 20))M
 fi
 timeout=$((timeout * slower))
@@ -133,7 +133,7 @@ fi
 args=(
 	setpriv --pdeathsig KILL -- # it must not outlive this script
 	qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot
-	-machine "$machine" -m "$mem" -smp "$cpus"
+	-machine "$machine" -m "$mem" -smp "$cpus,sockets=$((numa ? cpus : 1))"
 	-kernel "$guest/vmlinuz" -initrd "$run/initrd"
 	-chardev "file,id=console,path=$run/console" -serial chardev:console
 	-device "virtio-serial-pci,ioeventfd=off,max_ports=4" -chardev "file,id=ctl,path=$run/ctl" -device "virtserialport,chardev=ctl,name=ctl"
