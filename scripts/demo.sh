@@ -23,7 +23,7 @@ cp "$module" "$tools/dmaplane" "$tools/kvdemo" "$TREE/README.md" "$TREE/scripts/
 "$TREE/scripts/in-root" strip -d "$out/overlay/demo/dmaplane.ko"
 
 sockets=$(mktemp -d "${TMPDIR:-/tmp}/dmaplane-demo.XXXXXX")
-trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$sockets"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || :; rm -rf "$sockets"' EXIT
 
 machine() { # ROLE ADDRESS PEER MY-SOCKET PEER-SOCKET MAC
 	"$TREE/scripts/vm.sh" run --name "$1" --timeout 420 --overlay "$out/overlay" \

@@ -312,6 +312,9 @@ impl CharDevice for Context {
             Table::new(Memory(KVVec::new()), 0),
         );
         teardown::run(all);
+        // Somebody may be looking at the context for a moment longer, but it uses no device.
+        let domains = core::mem::take(&mut *this.domains.lock());
+        drop(domains);
     }
 
     fn ioctl(this: ArcBorrow<'_, Self>, command: u32, arg: usize) -> Result<isize> {

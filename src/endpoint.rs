@@ -315,10 +315,10 @@ impl Ending for Endpoint {
         conn.shutdown();
         let mut inner = self.inner.lock();
         inner.fail_queued();
-        let link = inner.link.take();
+        // Whoever finds no connection may rely on the ring being detached.
+        drop(inner.link.take());
         let own = inner.conn.take();
         drop(inner);
-        drop(link);
         drop(own);
     }
 }
@@ -351,6 +351,13 @@ impl Inner {
         self.transition(Event::Failed);
         let first = self.error.is_none();
         self.error.get_or_insert(error);
+        // What the peer was not told of yet it will not be told, and the regions are free again.
+        while self
+            .link
+            .as_mut()
+            .and_then(|link| link.offers.pop())
+            .is_some()
+        {}
         first
     }
 

@@ -7,9 +7,12 @@
 //! Ownership: the RDMA core holds one [`Entry`] per device, from `add` to `remove`.
 //! Locking: `DEVICES` is a leaf mutex; no [`Client`] method is called under it.
 //! Teardown: dropping [`Registration`] removes every device: its gate closes, the client
-//! revokes until nobody uses it, and the protection domain is given back.
+//! revokes until nobody uses it.
 
-use super::device::Device;
+use super::{
+    conn::wait_for_all,
+    device::Device, //
+};
 use crate::bindings;
 use core::{
     ffi::{
@@ -173,7 +176,8 @@ impl<C: Client> Drop for Registration<C> {
     fn drop(&mut self) {
         // SAFETY: registered by the invariant. No callback runs after this.
         unsafe { bindings::ib_unregister_client(self.context.raw.get()) };
-        // SAFETY: started in `new`. Connections that remain are being ended by it.
+        wait_for_all();
+        // SAFETY: started in `new`. It may still be freeing the last connection.
         unsafe { bindings::dk_reaper_stop() };
         *DEVICES.lock() = KVec::new();
         CONTEXT.store(ptr::null_mut(), Release);

@@ -5,10 +5,12 @@
 //! C header: [`include/rdma/rdma_cm.h`](srctree/include/rdma/rdma_cm.h)
 //!
 //! Ownership: [`Connection`] owns the CM id, the queues and the handler.
-//! Locking: `setup` orders making the queues and ending them. The CM's own mutex orders the
-//! handler; it may be held when `setup` is taken, never the other way round.
+//! Locking: the CM's own mutex orders the handler. `addressing` is outside of it and orders finding
+//! addresses; `cm` and `setup` are inside of it and order connecting and ending, and making the
+//! queues and ending them.
 //! Teardown: disconnect, drain, destroy the queues, destroy the id (which waits for the
-//! handler), free. Inside the handler the last two are left to the end of the callback.
+//! handler), free. A connection dropped inside a callback of its own is left to the reaper, which
+//! unloading waits for.
 
 use super::{
     addr::{
@@ -51,12 +53,16 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::ordering::Relaxed,
+        lock::mutex::MutexGuard,
         Arc, //
     }, //
 };
 
 mod inner;
-pub(super) use inner::Inner;
+pub(super) use inner::{
+    wait_for_all,
+    Inner, //
+};
 
 /// The address of one end.
 ///
@@ -131,13 +137,22 @@ impl<H: Handler> Connection<H> {
         &self.inner.handler
     }
 
+    /// Excludes others who bind, listen or resolve. Not inside the handler (`EBUSY`), for which
+    /// they may wait.
+    fn addressing(&self) -> Result<MutexGuard<'_, ()>> {
+        match self.inner.in_handler() {
+            true => Err(EBUSY),
+            false => Ok(self.inner.addressing.lock()),
+        }
+    }
+
     /// Binds to a local address; port 0 is for any that is free. A specific address binds to
     /// its device as well.
     pub fn bind(&self, addr: &Addr) -> Result {
-        let _cm = self.inner.cm.lock();
+        let _addressing = self.addressing()?;
         // SAFETY: `id` is valid by the invariant. C does not write to the address.
         to_result(unsafe { bindings::rdma_bind_addr(self.id(), addr.as_ptr().cast_mut()) })?;
-        // SAFETY: bound just now, and `cm` keeps others from binding it otherwise.
+        // SAFETY: bound just now, and `addressing` keeps others from binding it otherwise.
         unsafe { self.inner.learn_device() };
         Ok(())
     }
@@ -145,7 +160,7 @@ impl<H: Handler> Connection<H> {
     /// Lets others connect: [`Handler::request`] is called for each.
     pub fn listen(&self, backlog: u32) -> Result {
         let backlog = i32::try_from(backlog)?;
-        let _cm = self.inner.cm.lock();
+        let _addressing = self.addressing()?;
         // SAFETY: `id` is valid by the invariant.
         to_result(unsafe { bindings::rdma_listen(self.id(), backlog) })
     }
@@ -167,13 +182,10 @@ impl<H: Handler> Connection<H> {
         self.inner.device.as_ref().cloned()
     }
 
-    /// Begins to look for a device that reaches an address. Not inside the handler (`EBUSY`).
+    /// Begins to look for a device that reaches an address.
     pub fn resolve_addr(&self, from: Option<&Addr>, to: &Addr, timeout_ms: u32) -> Result {
-        if self.inner.in_handler() {
-            return Err(EBUSY);
-        }
         let from = from.map_or(ptr::null(), Addr::as_ptr).cast_mut();
-        let _cm = self.inner.cm.lock();
+        let _addressing = self.addressing()?;
         // SAFETY: `id` is valid by the invariant. C does not write to the addresses.
         to_result(unsafe {
             bindings::rdma_resolve_addr(self.id(), from, to.as_ptr(), timeout_ms as usize)

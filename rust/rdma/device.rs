@@ -4,11 +4,11 @@
 //!
 //! C header: [`include/rdma/ib_verbs.h`](srctree/include/rdma/ib_verbs.h)
 //!
-//! Ownership: [`Device`] owns a protection domain; everything made in it holds a
-//! [`DeviceUse`], which is an `Arc<Device>` that is counted.
+//! Ownership: a [`Domain`] owns a protection domain and holds a [`DeviceUse`], which is an
+//! `Arc<Device>` that is counted; what is made in a domain holds it.
 //! Locking: `gate` is a leaf spinlock.
-//! Teardown: [`client`](super::client) closes the gate, waits until the count is zero, and
-//! gives the domain back. The `Arc` may live on; what it says was copied at the beginning.
+//! Teardown: [`client`](super::client) closes the gate and waits until the count is zero. The
+//! `Arc` may live on; what it says was copied at the beginning.
 
 use crate::bindings;
 use kernel::{
@@ -32,11 +32,11 @@ struct Gate {
     users: usize,
 }
 
-/// An RDMA device with a protection domain of ours.
+/// An RDMA device.
 ///
 /// # Invariants
 ///
-/// `raw` and `pd` are valid while the gate is open or has users.
+/// `raw` is valid while the gate is open or has users.
 #[pin_data]
 pub struct Device {
     raw: *mut bindings::ib_device,

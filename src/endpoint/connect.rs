@@ -50,6 +50,9 @@ use kernel::{
 const RESOLVE_MS: u32 = 200;
 const RESOLVE_ATTEMPTS: u32 = 15;
 
+/// On InfiniBand a route is asked of the subnet manager.
+const ROUTE_MS: u32 = 3000;
+
 /// `ENDPOINT_ADDRESS`
 pub(crate) fn address(
     context: &Context,
@@ -79,7 +82,7 @@ pub(crate) fn address(
             resolved => break resolved?,
         }
     }
-    conn.resolve_route(RESOLVE_MS)?;
+    conn.resolve_route(ROUTE_MS)?;
     endpoint.resolved(&mut patience, |inner| inner.state == State::Resolved)??;
     let fabric = context.device().fabric_of(&conn.device().ok_or(ENODEV)?)?;
     arg.fabric = fabric.number();

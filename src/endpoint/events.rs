@@ -108,6 +108,12 @@ impl Endpoint {
     /// The connection stands. `private` is the peer's answer if we asked.
     fn established(&self, private: &[u8]) {
         let mut inner = self.inner.lock();
+        if inner.error.is_some() {
+            // We gave up before, when the peer could not be told yet.
+            let conn = inner.conn.clone();
+            drop(inner);
+            return self.flush(conn);
+        }
         if inner.asked {
             match Hello::decode(private) {
                 Ok(hello) if (1..=MAX_DEPTH).contains(&hello.credits) => {

@@ -272,6 +272,7 @@ pub(crate) fn request(
     arg.handle = Endpoint::publish(owned, context).map_err(|(error, owned)| {
         // It waits for a better moment, before the others.
         let lost = listener.inner.lock().requests.push_front(owned);
+        listener.changed.notify_all();
         drop(lost);
         error
     })?;

@@ -50,10 +50,14 @@ pub(in crate::rdma) struct Inner<H: Handler> {
     /// Whether no more queues may be made, for those there were are drained.
     #[pin]
     pub(super) setup: Mutex<bool>,
-    /// Orders the calls of the CM, which does not: those that change what others read. Inside the
-    /// id's handler mutex, and outside nothing. Says whether no connection may be begun any more.
+    /// Orders the calls of the CM that make, accept and end a connection, which the CM does not.
+    /// Inside the id's handler mutex. Says whether no connection may be begun any more.
     #[pin]
     pub(super) cm: Mutex<bool>,
+    /// Orders the calls that find addresses. They may wait for the handler, so that it is outside
+    /// of the handler's mutex, and never taken in the handler.
+    #[pin]
+    pub(super) addressing: Mutex<()>,
     /// Ends the connection if it was dropped where that cannot be done.
     #[pin]
     reap: Opaque<bindings::work_struct>,
@@ -63,6 +67,35 @@ pub(in crate::rdma) struct Inner<H: Handler> {
     pub(super) doomed: Atomic<bool>,
     /// Reads in flight that the peer allows: coming in, going out.
     pub(super) depth: SetOnce<(u8, u8)>,
+    _alive: Alive,
+}
+
+/// How many heap parts there are.
+static ALIVE: Atomic<i32> = Atomic::new(0);
+
+/// Counts a heap part.
+struct Alive;
+
+impl Alive {
+    fn new() -> Self {
+        ALIVE.add(1, Relaxed);
+        Self
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        ALIVE.add(-1, Relaxed);
+    }
+}
+
+/// Waits until all connections are gone: those that a callback was the last to hold are ended by
+/// the reaper, after the callback.
+pub(in crate::rdma) fn wait_for_all() {
+    while ALIVE.load(Relaxed) > 0 {
+        // SAFETY: called in process context.
+        unsafe { bindings::msleep(10) };
+    }
 }
 
 // SAFETY: the C objects are not bound to a task.
@@ -81,6 +114,7 @@ impl<H: Handler> Inner<H> {
                 queues: SetOnce::new(),
                 setup <- new_mutex!(false, "Connection::setup"),
                 cm <- new_mutex!(false, "Connection::cm"),
+                addressing <- new_mutex!((), "Connection::addressing"),
                 reap <- Opaque::ffi_init(|work| {
                     // SAFETY: `work` is memory for a work item, and pinned.
                     unsafe { bindings::dk_init_work(work, Some(Self::reap)) }
@@ -88,6 +122,7 @@ impl<H: Handler> Inner<H> {
                 running: Atomic::new(0),
                 doomed: Atomic::new(false),
                 depth: SetOnce::new(),
+                _alive: Alive::new(),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -157,7 +192,8 @@ impl<H: Handler> Inner<H> {
     /// ends it: it waits until the CM is done with this callback.
     pub(in crate::rdma) fn leave(&self) {
         self.running.store(0, Relaxed);
-        if self.doomed.load(Relaxed) {
+        // Further events may come before the reaper is done. The CM runs one handler at a time.
+        if self.doomed.xchg(false, Relaxed) {
             self.reap_later();
         }
     }
