@@ -17,7 +17,7 @@ packages=(
 	# the kernel's build
 	rustc rust-src bindgen rustfmt rust-clippy cargo libclang-19-dev gcc-14 make
 	bc bison flex libelf-dev libssl-dev pahole kmod cpio xz-utils zstd rsync python3
-	linux-headers-amd64/trixie-backports linux-source/trixie-backports
+	linux-headers-amd64/trixie-backports
 	# user space and checks
 	gcc g++ gcc-multilib libc6-dev pkg-config libibverbs-dev librdmacm-dev liburing-dev
 	shellcheck ca-certificates scdoc
@@ -63,9 +63,11 @@ finish() {
 		kernel=$(dpkg-query -W -f '${Depends}' linux-headers-amd64 |
 			grep -o 'linux-headers-[^ ,]*' | head -n 1 | sed 's/^linux-headers-//')
 		version=$(dpkg-query -W -f '${source:Version}' "linux-headers-$kernel")
-		source=$(dpkg-query -W -f '${Depends}' linux-source | grep -o 'linux-source-[^ ,]*' | head -n 1)
-		[ "$(dpkg-query -W -f '${source:Version}' "$source")" = "$version" ] || {
-			echo "headers are $version, $source is not: the archive is between two uploads; try later" >&2
+		# The source of these headers, not the newest: sources arrive in the archive before the
+		# kernels built from them.
+		source=linux-source-$(echo "$version" | cut -d . -f 1-2)
+		apt-get -o APT::Sandbox::User=root install -y --no-install-recommends "$source=$version" || {
+			echo "the archive has headers of $version, and no $source of that version: try later" >&2
 			exit 1
 		}
 		# The image may be one package, or one that depends on several parts.
