@@ -17,12 +17,12 @@
     non_camel_case_types
 )]
 
-use kernel::{
-    ffi,
-    transmute::{
-        AsBytes,
-        FromBytes, //
-    }, //
+use kernel::ffi;
+
+/// What may be written to and read from memory as bytes.
+pub use kernel::transmute::{
+    AsBytes,
+    FromBytes, //
 };
 
 include!(concat!(env!("DMAKIT_GENERATED"), "/uapi_generated.rs"));

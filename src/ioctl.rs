@@ -17,7 +17,11 @@ use crate::{
     region, //
 };
 use core::mem::size_of;
-use dmakit::uapi;
+use dmakit::uapi::{
+    self,
+    AsBytes,
+    FromBytes, //
+};
 use kernel::{
     ioctl::{
         _IOC_DIR,
@@ -27,10 +31,6 @@ use kernel::{
     },
     page::PAGE_SIZE,
     prelude::*,
-    transmute::{
-        AsBytes,
-        FromBytes, //
-    },
     uaccess::{
         UserPtr,
         UserSlice, //

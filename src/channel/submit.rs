@@ -14,13 +14,15 @@ use crate::{
 };
 use dmakit::{
     errno::EOPNOTSUPP,
-    uapi, //
+    uapi::{
+        self,
+        AsBytes, //
+    }, //
 };
 use kernel::{
     error::Error,
     prelude::*,
-    sync::Arc,
-    transmute::AsBytes, //
+    sync::Arc, //
 };
 
 /// An accepted entry: it has a place in the completion ring, and is completed exactly once.
