@@ -7,6 +7,9 @@
 # host's own tools; otherwise against Debian's kernel (kdir.sh), in the build
 # root, or with DMAPLANE_KERNEL=debug against the instrumented one
 # (debug-kernel.sh). CLIPPY=1 as an argument lints, in a directory of its own.
+#
+# With DMAPLANE_TEST=y in the environment it is a test build, out/KERNEL-test/,
+# with faults to inject and a mock fabric; for the instrumented kernel it always is.
 
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -33,6 +36,7 @@ else
 	debug)
 		KDIR=$("$TREE/scripts/debug-kernel.sh")
 		# That kernel has no line numbers and counts no coverage: the module has both.
+		DMAPLANE_TEST=y
 		flags=("LLVM=$KDIR/llvm/" KCOV_INSTRUMENT=y KCFLAGS=-g KRUSTFLAGS=-Cdebuginfo=2)
 		;;
 	*) die "DMAPLANE_KERNEL=$DMAPLANE_KERNEL: there is stock (the default) and debug" ;;
@@ -42,7 +46,11 @@ else
 fi
 
 out=$TREE/out/$kernel
-case " $* " in *' CLIPPY=1 '*) out=$TREE/out/clippy-$kernel ;; esac
+if [[ ${DMAPLANE_TEST-} ]]; then
+	out+=-test
+	flags+=(DMAPLANE_TEST=y)
+fi
+case " $* " in *' CLIPPY=1 '*) out=$TREE/out/clippy-${out##*/} ;; esac
 mkdir -p "$out"
 cd "$TREE"
 begin=$SECONDS
