@@ -7,15 +7,41 @@
 #
 # usage: scripts/test.sh [NAME…]
 #
-# With names: only those programs (tests/selftests/NAME.c) and scenarios
-# (tests/scenarios/NAME.sh). What each part said is kept in out/test: PART.log,
-# for a machine KTAP and its kernel's console, PART.console.log.
+# With names: only those programs (NAME.c) and scenarios (NAME.sh). What each part
+# said is kept in out/test: PART.log, for a machine KTAP and its kernel's console,
+# PART.console.log.
+#
+# With DMAPLANE_KERNEL=debug all of it runs on the instrumented kernel, on siw as
+# well as on rxe, and with it what only that kernel can show: tests/instrumented.
+# With names, DMAPLANE_RDMA=siw chooses the fabric; DMAPLANE_TEST=y allows those of
+# tests/instrumented on the stock kernel.
+#
+# How much of what has no end of its own, with the default on the instrumented
+# kernel: CYCLES (2000) of the kill and unplug matrix, MOCK_SEEDS (the program's)
+# of the mock fabric, FUZZ_S (60) seconds of fuzzing. SOAK=1 makes these 10000,
+# ten times as many, and 1800.
 
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$TREE"
-out=$TREE/out/test
 wanted=("$@")
+stock=1
+out=$TREE/out/test
+if [[ ${DMAPLANE_KERNEL:-stock} == debug ]]; then
+	stock=0
+	out+=-debug
+fi
+instrumented=0
+[[ ! ${DMAPLANE_TEST-} ]] && ((stock)) || instrumented=1
+if [[ ${SOAK-} ]]; then
+	: "${CYCLES:=10000}" "${MOCK_SEEDS:=10x}" "${FUZZ_S:=1800}"
+elif ((!stock)); then
+	: "${CYCLES:=2000}"
+fi
+amounts=()
+for name in CYCLES MOCK_SEEDS MOCK_SEED FUZZ_S FUZZ_SEED; do
+	[[ ! ${!name-} ]] || amounts+=("$name=${!name}")
+done
 
 # Whether NAME was asked for.
 want() {
@@ -58,6 +84,7 @@ build() {
 	mkdir -p "$out/overlay/usr/lib/"{dmaplane,"modules/$kernel/updates"}
 	cp "$module" "$out/overlay/usr/lib/modules/$kernel/updates/"
 	cp -r tests/scenarios "$out/bin" "$out/overlay/usr/lib/dmaplane/"
+	cp tests/instrumented/*.sh "$out/overlay/usr/lib/dmaplane/scenarios/" 2>/dev/null || :
 }
 
 # modinfo_field FILE NAME: of a module, without kmod.
@@ -101,21 +128,22 @@ show_progress() {
 	done
 }
 
-# machine PART LIMIT OPTION… -- NAME…: programs and scenarios in one machine.
+# machine PART LIMIT OPTION… -- [VAR=VALUE…] NAME…: programs and scenarios in one
+# machine.
 machine() {
-	local part=$1 limit=$2 options=() rc=0
+	local part=$1 limit=$2 options=() vars=() rc=0
 	shift 2
 	while [[ $1 != -- ]]; do
 		options+=("$1")
 		shift
 	done
 	shift
-	if (($# == 0)); then
-		echo 'total 0 0 0' >"$out/$part.summary"
-		return
-	fi
+	while [[ ${1-} == *=* ]]; do
+		vars+=("$1")
+		shift
+	done
 	"$TREE/scripts/vm.sh" run --name "$part" --timeout "$limit" --log "$out/$part.console.log" \
-		--overlay "$out/overlay" "${options[@]}" -- /usr/lib/dmaplane/scenarios/run "$@" |
+		--overlay "$out/overlay" "${options[@]}" -- env "${amounts[@]}" "${vars[@]}" /usr/lib/dmaplane/scenarios/run "$@" |
 		tee "$out/$part.log" | show_progress "$part" || rc=$?
 	{
 		awk -f "$TREE/scripts/ktap.awk" "$out/$part.log" | sed '$d'
@@ -135,41 +163,70 @@ mkdir -p "$out"
 rm -f "$out"/*.summary "$out"/*.log
 build
 
-programs=() numa=() scenarios=()
-for file in tests/selftests/*.c; do
-	name=$(basename "$file" .c)
-	for name in "$name" "${name}32"; do
-		[[ -x $out/bin/$name ]] || continue
-		want "$name" || continue
-		if [[ $name == numa* ]]; then numa+=("$name"); else programs+=("$name"); fi
+# programs_of DIR, scenarios_of DIR: those that were asked for.
+programs_of() {
+	local file name
+	for file in "$1"/*.c; do
+		name=$(basename "$file" .c)
+		for name in "$name" "${name}32"; do
+			[[ ! -x $out/bin/$name ]] || ! want "$name" || echo "$name"
+		done
 	done
-done
-for file in tests/scenarios/*.sh; do
-	name=$(basename "$file" .sh)
-	[[ $name != lib ]] || continue
-	want "$name" && scenarios+=("$name.sh")
-done
-
-((${#wanted[@]} == 0 || ${#programs[@]} + ${#numa[@]} + ${#scenarios[@]} > 0)) ||
+}
+scenarios_of() {
+	local file name
+	for file in "$1"/*.sh; do
+		name=$(basename "$file" .sh)
+		[[ ! -e $file || $name == lib ]] || ! want "$name" || echo "$name.sh"
+	done
+}
+mapfile -t programs < <(programs_of tests/selftests | grep -v '^numa')
+mapfile -t numa < <(programs_of tests/selftests | grep '^numa')
+mapfile -t scenarios < <(scenarios_of tests/scenarios | grep -v '^matrix')
+# In machines of their own, for they are long.
+mapfile -t alone < <(
+	scenarios_of tests/scenarios | grep '^matrix'
+	((!instrumented)) || { programs_of tests/instrumented && scenarios_of tests/instrumented; }
+)
+((${#programs[@]} + ${#numa[@]} + ${#scenarios[@]} + ${#alone[@]} > 0)) ||
 	die "there is no test of that name: ${wanted[*]}"
 
-# Two at a time: most of them wait more than they compute. Each in a process
-# group of its own, so that all of it can be ended.
-parts=(programs scenarios numa)
+# The parts, the longest first. A name that was asked for runs on one fabric.
+parts=() commands=()
+part() { # NAME COMMAND…
+	parts+=("$1")
+	commands+=("$(printf '%q ' "${@:2}")")
+}
+machine_part() { # NAME LIMIT ITEM-LIMIT OPTION… -- [VAR=VALUE…] TEST…
+	[[ ${*: -1} == -- || ${*: -1} == *=* ]] || part "$1" machine "$1" "${@:2}"
+}
+fabric=DMAPLANE_RDMA=${DMAPLANE_RDMA:-rxe}
+if ((!${#wanted[@]})); then
+	part unit cargo_tests unit tests/unit
+	part tools cargo_tests tools tools
+fi
+for name in "${alone[@]}"; do machine_part "${name%.sh}" 1800 -- DMAPLANE_LIMIT=1700 "$name"; done
+machine_part scenarios 600 -- "$fabric" "${scenarios[@]}"
+machine_part programs 600 -- "$fabric" "${programs[@]}"
+if ((!stock && !${#wanted[@]})); then
+	machine_part scenarios-siw 600 -- DMAPLANE_RDMA=siw "${scenarios[@]}"
+	machine_part programs-siw 600 -- DMAPLANE_RDMA=siw "${programs[@]}"
+fi
+machine_part numa 120 --numa 4 -- "${numa[@]}"
+
+# As many at a time as there are processors and memory, but two at least: most of
+# them wait more than they compute. Each in a process group of its own, so that all
+# of it can be ended.
+at_once=$(awk -v cpus="$(nproc)" -v each=$((stock ? 2 : 4)) \
+	'/^MemAvailable/ { m = int($2 / 1048576 / each) } END { n = m < cpus ? m : cpus; print n < 2 ? 2 : n }' /proc/meminfo)
 set -m
 trap 'kill -- $(jobs -p | sed "s/^/-/") 2>/dev/null || :' EXIT
-machine scenarios 600 -- "${scenarios[@]}" &
-if ((!${#wanted[@]})); then
-	parts=(unit tools "${parts[@]}")
-	cargo_tests unit tests/unit &
-	wait $!
-	cargo_tests tools tools &
-	wait $!
-fi
-{
-	machine programs 600 -- "${programs[@]}"
-	machine numa 120 --numa 4 -- "${numa[@]}"
-} &
+for command in "${commands[@]}"; do
+	while (($(jobs -rp | wc -l) >= at_once)); do wait -n || :; done
+	eval "$command &"
+	# The two of cargo want all processors for themselves.
+	[[ $command != cargo_tests* ]] || wait
+done
 wait
 set +m
 trap - EXIT
@@ -185,7 +242,7 @@ totals=$(for part in "${parts[@]}"; do tail -n 1 "$out/$part.summary"; done |
 read -r passed failed skipped <<<"$totals"
 for part in "${parts[@]}"; do
 	tail -n 1 "$out/$part.summary" | awk -v part="$part" \
-		'{ printf "%-9s %4d passed, %d failed, %d skipped\n", part, $2, $3, $4 }'
+		'{ printf "%-14s %4d passed, %d failed, %d skipped\n", part, $2, $3, $4 }'
 done
 echo "dmaplane: $passed passed, $failed failed, $skipped skipped"
 ((failed == 0 && passed > 0))
