@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! RDMA: devices come and go ([`client`], [`device`]), connections carry queues
-//! ([`conn`], [`event`], [`queue`]), memory is made reachable in segments ([`mr`]).
+//! ([`transport`], [`conn`], [`event`], [`queue`]), memory is made reachable in segments ([`mr`]).
 //!
 //! C headers: [`include/rdma/ib_verbs.h`](srctree/include/rdma/ib_verbs.h),
 //! [`include/rdma/rdma_cm.h`](srctree/include/rdma/rdma_cm.h)
@@ -21,6 +21,7 @@ pub mod event;
 pub mod mr;
 pub mod queue;
 mod slot;
+pub mod transport;
 
 use crate::bindings;
 use kernel::error::Error;

@@ -64,8 +64,11 @@ use dmakit::{
     errno::ENOTCONN,
     rdma::{
         addr::Addr,
-        conn::Connection,
-        mr, //
+        mr,
+        transport::{
+            Connection,
+            Transport, //
+        }, //
     },
     uapi, //
 };

@@ -24,7 +24,8 @@ use super::{
     },
     event::{
         cm_event,
-        Handler, //
+        Handler,
+        Incoming, //
     },
     mr::{
         Access,
@@ -33,7 +34,8 @@ use super::{
     queue::{
         Caps,
         Queues, //
-    }, //
+    },
+    transport::Transport, //
 };
 use crate::{
     bindings,
@@ -85,17 +87,6 @@ pub struct Connection<H: Handler> {
 }
 
 impl<H: Handler> Connection<H> {
-    /// A connection that is not bound to an address, in the current task's network namespace.
-    pub fn new(handler: Arc<H>) -> Result<Self> {
-        let inner = Inner::new(handler)?;
-        let context = ptr::from_ref::<Inner<H>>(&inner).cast_mut().cast();
-        let event: bindings::rdma_cm_event_handler = Some(cm_event::<H>);
-        // SAFETY: the context stays until the id is destroyed.
-        let id = from_err_ptr(unsafe { bindings::dk_rdma_create_id(event, context) })?;
-        inner.set_id(id);
-        Ok(Self::from_inner(inner))
-    }
-
     /// The connection of a heap part that has its id.
     pub(super) fn from_inner(inner: Pin<KBox<Inner<H>>>) -> Self {
         Self {
@@ -177,62 +168,6 @@ impl<H: Handler> Connection<H> {
         unsafe { addr(self.id(), true) }
     }
 
-    /// The device, once there is one that we know.
-    pub fn device(&self) -> Option<Arc<Device>> {
-        self.inner.device.as_ref().cloned()
-    }
-
-    /// Begins to look for a device that reaches an address.
-    pub fn resolve_addr(&self, from: Option<&Addr>, to: &Addr, timeout_ms: u32) -> Result {
-        let from = from.map_or(ptr::null(), Addr::as_ptr).cast_mut();
-        let _addressing = self.addressing()?;
-        // SAFETY: `id` is valid by the invariant. C does not write to the addresses.
-        to_result(unsafe {
-            bindings::rdma_resolve_addr(self.id(), from, to.as_ptr(), timeout_ms as usize)
-        })
-    }
-
-    /// Begins to look for a route, once there is a device.
-    pub fn resolve_route(&self, timeout_ms: u32) -> Result {
-        let _cm = self.inner.cm.lock();
-        // SAFETY: `id` is valid by the invariant.
-        to_result(unsafe { bindings::rdma_resolve_route(self.id(), timeout_ms as usize) })
-    }
-
-    /// Makes the queues in a domain, once there is a device.
-    ///
-    /// Fails with `ENODEV` without a device, `EINVAL` if the domain is of another or beyond its
-    /// limits, `EBUSY` if there are queues, `ENOTCONN` after [`Self::shutdown`].
-    pub fn create_qp(&self, domain: &Arc<Domain>, caps: &Caps) -> Result {
-        if !Arc::ptr_eq(&self.device().ok_or(ENODEV)?, domain.device()) {
-            return Err(EINVAL);
-        }
-        let ended = self.inner.setup.lock();
-        if *ended {
-            return Err(ENOTCONN.into());
-        }
-        if self.inner.queues.as_ref().is_some() {
-            return Err(EBUSY);
-        }
-        // SAFETY: `id` is valid until the queues are destroyed; `setup` keeps others from making
-        // some. C compares the devices.
-        let queues =
-            unsafe { Queues::new(self.id(), domain.clone(), self.inner.handler.clone(), caps)? };
-        // INVARIANT: the queues were made for `id`.
-        self.inner.queues.populate(queues);
-        Ok(())
-    }
-
-    /// Begins to connect, once there are a route and queues. At most 56 bytes go along.
-    pub fn connect(&self, private_data: &[u8]) -> Result {
-        self.queues()?;
-        let param = self.param(private_data, bindings::DK_CM_REQ_DATA)?;
-        self.begin(|id| {
-            // SAFETY: `id` is valid, and `begin` holds its mutex.
-            to_result(unsafe { bindings::dk_rdma_connect(id, &param) })
-        })
-    }
-
     /// Calls `f` with the handler's mutex held, unless the connection was shut down.
     fn begin(&self, f: impl FnOnce(*mut bindings::rdma_cm_id) -> Result) -> Result {
         let id = self.id();
@@ -255,8 +190,81 @@ impl<H: Handler> Connection<H> {
         result
     }
 
-    /// Accepts a request that was adopted and has queues. At most 196 bytes go along.
-    pub fn accept(&self, private_data: &[u8]) -> Result {
+    /// Whether work can be posted.
+    pub fn is_open(&self) -> bool {
+        self.queues().is_ok_and(Queues::is_open)
+    }
+
+    /// Work requests that fit the send queue now.
+    pub fn send_room(&self) -> u32 {
+        self.queues().map_or(0, Queues::room)
+    }
+}
+
+impl<H: Handler> Transport<H> for Connection<H> {
+    fn new(handler: Arc<H>) -> Result<Self> {
+        let inner = Inner::new(handler)?;
+        let context = ptr::from_ref::<Inner<H>>(&inner).cast_mut().cast();
+        let event: bindings::rdma_cm_event_handler = Some(cm_event::<H>);
+        // SAFETY: the context stays until the id is destroyed.
+        let id = from_err_ptr(unsafe { bindings::dk_rdma_create_id(event, context) })?;
+        inner.set_id(id);
+        Ok(Self::from_inner(inner))
+    }
+
+    fn adopt(request: Incoming<'_>, handler: Arc<H>) -> Result<Self> {
+        request.adopt(handler)
+    }
+
+    fn device(&self) -> Option<Arc<Device>> {
+        self.inner.device.as_ref().cloned()
+    }
+
+    fn resolve_addr(&self, from: Option<&Addr>, to: &Addr, timeout_ms: u32) -> Result {
+        let from = from.map_or(ptr::null(), Addr::as_ptr).cast_mut();
+        let _addressing = self.addressing()?;
+        // SAFETY: `id` is valid by the invariant. C does not write to the addresses.
+        to_result(unsafe {
+            bindings::rdma_resolve_addr(self.id(), from, to.as_ptr(), timeout_ms as usize)
+        })
+    }
+
+    fn resolve_route(&self, timeout_ms: u32) -> Result {
+        let _cm = self.inner.cm.lock();
+        // SAFETY: `id` is valid by the invariant.
+        to_result(unsafe { bindings::rdma_resolve_route(self.id(), timeout_ms as usize) })
+    }
+
+    fn create_qp(&self, domain: &Arc<Domain>, caps: &Caps) -> Result {
+        if !Arc::ptr_eq(&self.device().ok_or(ENODEV)?, domain.device()) {
+            return Err(EINVAL);
+        }
+        let ended = self.inner.setup.lock();
+        if *ended {
+            return Err(ENOTCONN.into());
+        }
+        if self.inner.queues.as_ref().is_some() {
+            return Err(EBUSY);
+        }
+        // SAFETY: `id` is valid until the queues are destroyed; `setup` keeps others from making
+        // some. C compares the devices.
+        let queues =
+            unsafe { Queues::new(self.id(), domain.clone(), self.inner.handler.clone(), caps)? };
+        // INVARIANT: the queues were made for `id`.
+        self.inner.queues.populate(queues);
+        Ok(())
+    }
+
+    fn connect(&self, private_data: &[u8]) -> Result {
+        self.queues()?;
+        let param = self.param(private_data, bindings::DK_CM_REQ_DATA)?;
+        self.begin(|id| {
+            // SAFETY: `id` is valid, and `begin` holds its mutex.
+            to_result(unsafe { bindings::dk_rdma_connect(id, &param) })
+        })
+    }
+
+    fn accept(&self, private_data: &[u8]) -> Result {
         self.queues()?;
         let param = self.param(private_data, bindings::DK_CM_REP_DATA)?;
         self.begin(|id| {
@@ -267,8 +275,7 @@ impl<H: Handler> Connection<H> {
         Ok(())
     }
 
-    /// Refuses a request that was adopted. At most 148 bytes go along.
-    pub fn reject(&self, private_data: &[u8]) -> Result {
+    fn reject(&self, private_data: &[u8]) -> Result {
         if private_data.len() > bindings::DK_CM_REJ_DATA as usize {
             return Err(EINVAL);
         }
@@ -278,61 +285,32 @@ impl<H: Handler> Connection<H> {
         to_result(unsafe { bindings::dk_rdma_reject(self.id(), data, len) })
     }
 
-    /// Begins to disconnect: what is posted is flushed, and so is what is posted later.
-    pub fn disconnect(&self) -> Result {
+    fn disconnect(&self) -> Result {
         self.queues()?;
         let _cm = self.inner.cm.lock();
         // SAFETY: `id` is valid by the invariant.
         to_result(unsafe { bindings::rdma_disconnect(self.id()) })
     }
 
-    /// Refuses to post, disconnects, and returns when all that was posted has completed and was
-    /// handled. Not to be called by [`Handler::completion`].
-    pub fn shutdown(&self) {
+    fn shutdown(&self) {
         if !self.inner.in_completion() {
             self.inner.shutdown();
         }
     }
 
-    /// Whether work can be posted.
-    pub fn is_open(&self) -> bool {
-        self.queues().is_ok_and(Queues::is_open)
-    }
-
-    /// Work requests that fit the send queue now.
-    pub fn send_room(&self) -> u32 {
-        self.queues().map_or(0, Queues::room)
-    }
-
-    /// Posts a receive, as soon as there are queues.
-    pub fn post_recv(&self, slot: u32) -> Result {
+    fn post_recv(&self, slot: u32) -> Result {
         self.queues()?.post_recv(slot)
     }
 
-    /// Sends a message of 1 to [`MESSAGE_BYTES`](super::queue::MESSAGE_BYTES) bytes.
-    ///
-    /// This and the other functions that post do not sleep. When they fail, nothing was posted:
-    /// with `ENOTCONN` if the connection is not there or was shut down, `EINVAL` for a slot or
-    /// length out of range, `EBUSY` if the slot is in flight, `EAGAIN` if the send queue is
-    /// full. After `EIO` the connection is of no use and must be dropped.
-    pub fn post_ctrl(&self, slot: u32, message: &[u8]) -> Result {
+    fn post_ctrl(&self, slot: u32, message: &[u8]) -> Result {
         self.queues()?.post_ctrl(slot, message)
     }
 
-    /// Posts a chain of writes, the last with the immediate value if there is one. An empty
-    /// chain delivers just that. `EOPNOTSUPP` if the device has no immediate values.
-    pub fn post_write(&self, slot: u32, chain: &mut WriteChain, imm: Option<u32>) -> Result {
+    fn post_write(&self, slot: u32, chain: &mut WriteChain, imm: Option<u32>) -> Result {
         self.queues()?.post_write(slot, chain, imm)
     }
 
-    /// Registers a segment of a region of the same device. `EBUSY` if it is registered.
-    pub fn post_reg(
-        &self,
-        slot: u32,
-        region: &Arc<Region>,
-        segment: usize,
-        access: Access,
-    ) -> Result {
+    fn post_reg(&self, slot: u32, region: &Arc<Region>, segment: usize, access: Access) -> Result {
         self.queues()?.post_reg(slot, region, segment, access)
     }
 }

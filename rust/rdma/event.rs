@@ -48,8 +48,9 @@ pub trait Handler: Send + Sync + Sized + 'static {
     ///
     /// The connection must neither be shut down nor dropped in here. Who clones an
     /// `Arc<Connection>` in here must see to it that this is not the last one: call
-    /// [`Connection::shutdown`] first, then let go of the others. Nor may this wait for a
-    /// [`Self::cm_event`], which may be waiting for completions: so no connect, no accept.
+    /// [`shutdown`](super::transport::Transport::shutdown) first, then let go of the others. Nor
+    /// may this wait for a [`Self::cm_event`], which may be waiting for completions: so no
+    /// connect, no accept.
     fn completion(&self, completion: Completion<'_>);
 
     /// An event of the queue pair. Must not sleep.
@@ -183,7 +184,7 @@ impl Incoming<'_> {
     /// Makes a connection of it, which remains to be accepted or rejected.
     ///
     /// If this fails, or the connection is dropped before it is accepted, the peer is refused.
-    pub fn adopt<H: Handler>(self, handler: Arc<H>) -> Result<Connection<H>> {
+    pub(super) fn adopt<H: Handler>(self, handler: Arc<H>) -> Result<Connection<H>> {
         let inner = Inner::new(handler)?;
         inner.adopt(self.id, self.device.clone(), self.depth);
         let connection = Connection::from_inner(inner);

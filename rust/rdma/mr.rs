@@ -238,9 +238,9 @@ unsafe impl Sync for Region {}
 impl Region {
     /// Maps `length` bytes from `offset` on, which is a multiple of the page size.
     ///
-    /// Each segment is to be registered with [`Connection::post_reg`] before its key is used.
+    /// Each segment is to be registered with [`Transport::post_reg`] before its key is used.
     ///
-    /// [`Connection::post_reg`]: super::conn::Connection::post_reg
+    /// [`Transport::post_reg`]: super::transport::Transport::post_reg
     pub fn new(
         domain: &Arc<Domain>,
         pages: Arc<Pages>,

@@ -33,7 +33,10 @@ use dmakit::{
         EISCONN,
         ETIME, //
     },
-    rdma::conn::Connection,
+    rdma::transport::{
+        Connection,
+        Transport, //
+    },
     uapi, //
 };
 use kernel::{

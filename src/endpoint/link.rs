@@ -33,9 +33,12 @@ use crate::{
 };
 use dmakit::rdma::{
     chain::WriteChain,
-    conn::Connection,
     device::Domain,
-    queue::Caps, //
+    queue::Caps,
+    transport::{
+        Connection,
+        Transport, //
+    }, //
 };
 use kernel::{
     error::Error,

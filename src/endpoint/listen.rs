@@ -49,7 +49,11 @@ use dmakit::{
             Handler,
             Incoming, //
         },
-        queue::Completion, //
+        queue::Completion,
+        transport::{
+            self,
+            Transport, //
+        }, //
     },
     uapi, //
 };
@@ -143,8 +147,7 @@ impl Listener {
             request.reject(&RejectReason::Backlog.encode());
             return Err(RejectReason::Backlog);
         };
-        let conn = request
-            .adopt(endpoint.shared().clone())
+        let conn = transport::Connection::adopt(request, endpoint.shared().clone())
             .and_then(|conn| Ok(Arc::new(conn, GFP_KERNEL_ACCOUNT)?));
         match conn {
             Ok(conn) => {

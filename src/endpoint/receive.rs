@@ -23,6 +23,7 @@ use crate::{
 };
 use dmakit::{
     errno::EPROTO,
+    rdma::transport::Transport,
     uapi, //
 };
 use kernel::{

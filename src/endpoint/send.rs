@@ -31,7 +31,8 @@ use dmakit::{
     },
     rdma::{
         chain::WriteChain,
-        queue::Completion, //
+        queue::Completion,
+        transport::Transport, //
     }, //
 };
 use kernel::{
