@@ -8,7 +8,7 @@
 KDIR ?=
 export KDIR
 
-.PHONY: all demo test test-debug check shell tools setup update clean distclean help
+.PHONY: all demo test test-debug test-mutants check shell tools setup update clean distclean help
 
 all: ## build the module (out/KERNEL/dmaplane.ko)
 	@scripts/module.sh
@@ -24,6 +24,9 @@ test: all tools ## run all tests
 
 test-debug: tools ## run all tests on an instrumented kernel: KASAN, lockdep, kmemleak, …
 	@DMAPLANE_KERNEL=debug scripts/test.sh
+
+test-mutants: tools ## break the module on purpose and see the tests notice
+	@scripts/mutants.sh
 
 check: ## format, lints, headers, safety gate
 	@scripts/check.sh
