@@ -322,10 +322,8 @@ impl CharDevice for Context {
     }
 
     fn poll(&self, file: &File, table: &PollTable<'_>) -> Events {
-        let mut events = Events {
-            error: self.pollers.register(file, table).is_err(),
-            ..Default::default()
-        };
+        let mut events = Events::default();
+        self.pollers.register(file, table);
         let mut slot = 0usize;
         while let Some((found, channel)) = self.next::<Channel>(slot, |_| true) {
             let ring = channel.ring();

@@ -24,7 +24,8 @@ use crate::{
 };
 use core::mem::{
     offset_of,
-    size_of, //
+    size_of,
+    MaybeUninit, //
 };
 use dmakit::{
     errno::EBADFD,
@@ -113,8 +114,9 @@ pub(crate) struct CompletionRing {
 /// the file, and with it the context, but not a channel, and it sees channels made later.
 #[pin_data]
 pub(crate) struct Pollers {
+    /// Room for `condvar`: `poll` cannot say that there is no memory.
     #[pin]
-    making: Mutex<()>,
+    room: Mutex<Option<KBox<MaybeUninit<PollCondVar>>>>,
     /// Made for the first of them: its end waits for a grace period, which those who never poll
     /// need not.
     condvar: SetOnce<Pin<KBox<PollCondVar>>>,
@@ -123,9 +125,10 @@ pub(crate) struct Pollers {
 impl Pollers {
     /// Nobody yet.
     pub(crate) fn new() -> Result<Arc<Self>> {
+        let room = KBox::new_uninit(GFP_KERNEL_ACCOUNT)?;
         Arc::pin_init(
             pin_init!(Self {
-                making <- new_mutex!(()),
+                room <- new_mutex!(Some(room)),
                 condvar: SetOnce::new(),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -133,17 +136,17 @@ impl Pollers {
     }
 
     /// Registers a poller for changes of any channel. To be called before their state is looked at.
-    pub(crate) fn register(&self, file: &File, table: &PollTable<'_>) -> Result {
+    pub(crate) fn register(&self, file: &File, table: &PollTable<'_>) {
         if self.condvar.as_ref().is_none() {
-            let _making = self.making.lock();
-            if self.condvar.as_ref().is_none() {
-                let condvar = KBox::pin_init(kernel::new_poll_condvar!(), GFP_KERNEL_ACCOUNT)?;
+            let mut room = self.room.lock();
+            if let Some(room) = room.take() {
+                let Ok(condvar) = room.write_pin_init(kernel::new_poll_condvar!());
                 self.condvar.populate(condvar);
             }
         }
-        let condvar = self.condvar.as_ref().ok_or(EAGAIN)?;
-        table.register_wait(file, condvar);
-        Ok(())
+        if let Some(condvar) = self.condvar.as_ref() {
+            table.register_wait(file, condvar);
+        }
     }
 
     fn notify(&self) {
