@@ -23,8 +23,33 @@ pub mod queue;
 mod slot;
 pub mod transport;
 
-use crate::bindings;
-use kernel::error::Error;
+use crate::{
+    bindings,
+    errno::ENOBUFS, //
+};
+use core::ffi::c_int;
+use kernel::{
+    error::{
+        to_result,
+        Error, //
+    },
+    prelude::*, //
+};
+
+/// What a call of the RDMA core or its connection manager returned.
+fn outcome(ret: c_int) -> Result {
+    to_result(ret).map_err(plain)
+}
+
+/// An error of the RDMA core. Sockets and routes, which it makes, have words of their own for want
+/// of memory: `ENFILE` (`sock_alloc`) and `ENOBUFS` (`sk_alloc`, `dst_alloc`).
+pub fn plain(error: Error) -> Error {
+    match error {
+        ENFILE => ENOMEM,
+        error if error == ENOBUFS => ENOMEM,
+        error => error,
+    }
+}
 
 /// `EOPNOTSUPP`, which the kernel crate does not name.
 fn unsupported() -> Error {

@@ -22,9 +22,8 @@
  *    only on success.
  *  - Every wait takes a timeout in nanoseconds (DMAPLANE_FOREVER: none), ends
  *    with ETIME when it has passed, and with EINTR when a signal arrives.
- *  - More objects than dmaplane_info allows is EMFILE; no memory is ENOMEM (from
- *    below the RDMA core, when connecting, also ENFILE or ENOBUFS); memory beyond
- *    RLIMIT_MEMLOCK (without CAP_IPC_LOCK) is EDQUOT.
+ *  - More objects than dmaplane_info allows is EMFILE; no memory is ENOMEM; memory
+ *    beyond RLIMIT_MEMLOCK (without CAP_IPC_LOCK) is EDQUOT.
  *
  * All integers are in host byte order, all sizes and offsets in bytes. The
  * layout is the same for 32-bit programs, but mmap offsets need 64 bits of

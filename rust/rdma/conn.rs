@@ -31,6 +31,7 @@ use super::{
         Access,
         Region, //
     },
+    outcome,
     queue::{
         Caps,
         Queues, //
@@ -48,10 +49,7 @@ use core::{
     ptr, //
 };
 use kernel::{
-    error::{
-        from_err_ptr,
-        to_result, //
-    },
+    error::from_err_ptr,
     prelude::*,
     sync::{
         atomic::ordering::Relaxed,
@@ -142,7 +140,7 @@ impl<H: Handler> Connection<H> {
     pub fn bind(&self, addr: &Addr) -> Result {
         let _addressing = self.addressing()?;
         // SAFETY: `id` is valid by the invariant. C does not write to the address.
-        to_result(unsafe { bindings::rdma_bind_addr(self.id(), addr.as_ptr().cast_mut()) })?;
+        outcome(unsafe { bindings::rdma_bind_addr(self.id(), addr.as_ptr().cast_mut()) })?;
         // SAFETY: bound just now, and `addressing` keeps others from binding it otherwise.
         unsafe { self.inner.learn_device() };
         Ok(())
@@ -153,7 +151,7 @@ impl<H: Handler> Connection<H> {
         let backlog = i32::try_from(backlog)?;
         let _addressing = self.addressing()?;
         // SAFETY: `id` is valid by the invariant.
-        to_result(unsafe { bindings::rdma_listen(self.id(), backlog) })
+        outcome(unsafe { bindings::rdma_listen(self.id(), backlog) })
     }
 
     /// Our address.
@@ -224,7 +222,7 @@ impl<H: Handler> Transport<H> for Connection<H> {
         let from = from.map_or(ptr::null(), Addr::as_ptr).cast_mut();
         let _addressing = self.addressing()?;
         // SAFETY: `id` is valid by the invariant. C does not write to the addresses.
-        to_result(unsafe {
+        outcome(unsafe {
             bindings::rdma_resolve_addr(self.id(), from, to.as_ptr(), timeout_ms as usize)
         })
     }
@@ -232,7 +230,7 @@ impl<H: Handler> Transport<H> for Connection<H> {
     fn resolve_route(&self, timeout_ms: u32) -> Result {
         let _cm = self.inner.cm.lock();
         // SAFETY: `id` is valid by the invariant.
-        to_result(unsafe { bindings::rdma_resolve_route(self.id(), timeout_ms as usize) })
+        outcome(unsafe { bindings::rdma_resolve_route(self.id(), timeout_ms as usize) })
     }
 
     fn create_qp(&self, domain: &Arc<Domain>, caps: &Caps) -> Result {
@@ -260,7 +258,7 @@ impl<H: Handler> Transport<H> for Connection<H> {
         let param = self.param(private_data, bindings::DK_CM_REQ_DATA)?;
         self.begin(|id| {
             // SAFETY: `id` is valid, and `begin` holds its mutex.
-            to_result(unsafe { bindings::dk_rdma_connect(id, &param) })
+            outcome(unsafe { bindings::dk_rdma_connect(id, &param) })
         })
     }
 
@@ -269,7 +267,7 @@ impl<H: Handler> Transport<H> for Connection<H> {
         let param = self.param(private_data, bindings::DK_CM_REP_DATA)?;
         self.begin(|id| {
             // SAFETY: `id` is valid, and `begin` holds its mutex.
-            to_result(unsafe { bindings::dk_rdma_accept(id, &param) })
+            outcome(unsafe { bindings::dk_rdma_accept(id, &param) })
         })?;
         self.inner.open();
         Ok(())
@@ -282,14 +280,14 @@ impl<H: Handler> Transport<H> for Connection<H> {
         let (data, len) = (private_data.as_ptr().cast(), private_data.len() as u8);
         let _cm = self.inner.cm.lock();
         // SAFETY: `id` is valid by the invariant; the data is copied.
-        to_result(unsafe { bindings::dk_rdma_reject(self.id(), data, len) })
+        outcome(unsafe { bindings::dk_rdma_reject(self.id(), data, len) })
     }
 
     fn disconnect(&self) -> Result {
         self.queues()?;
         let _cm = self.inner.cm.lock();
         // SAFETY: `id` is valid by the invariant.
-        to_result(unsafe { bindings::rdma_disconnect(self.id()) })
+        outcome(unsafe { bindings::rdma_disconnect(self.id()) })
     }
 
     fn shutdown(&self) {

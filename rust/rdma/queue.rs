@@ -17,6 +17,7 @@ use super::{
     device::Domain,
     event::Handler,
     mr::Region,
+    outcome,
     slot::{
         Slot,
         Slots, //
@@ -29,10 +30,7 @@ use core::{
 };
 use kernel::{
     alloc::KVVec,
-    error::{
-        from_err_ptr,
-        to_result, //
-    },
+    error::from_err_ptr,
     new_spinlock,
     prelude::*,
     sync::{
@@ -254,7 +252,7 @@ impl<H: Handler> Queues<H> {
         };
         // SAFETY: by the caller's promise `id` is bound to this device; the queue pair is
         // destroyed before the completion queues and `this`.
-        to_result(unsafe { bindings::dk_rdma_create_qp(id, pd, &param) })?;
+        outcome(unsafe { bindings::dk_rdma_create_qp(id, pd, &param) })?;
         // SAFETY: `id` is valid, and nobody else looks at its queue pair yet.
         this.qp.store(unsafe { (*id).qp }, Relaxed);
         Ok(this)

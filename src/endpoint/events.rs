@@ -30,6 +30,7 @@ use dmakit::{
         EPROTONOSUPPORT, //
     },
     rdma::{
+        self,
         event::{
             AsyncEvent,
             CmEvent,
@@ -179,7 +180,7 @@ impl Endpoint {
 
 /// Why an address or a route could not be resolved.
 fn resolve_error(status: i32) -> Error {
-    match Error::from_errno(status.clamp(-4095, -1)) {
+    match rdma::plain(Error::from_errno(status.clamp(-4095, -1))) {
         ETIMEDOUT => EHOSTUNREACH.into(),
         error if error == EINVAL => ENETUNREACH.into(),
         error => error,
