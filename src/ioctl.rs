@@ -72,23 +72,21 @@ pub(crate) fn run(context: &Context, command: u32, arg: usize) -> Result {
 
 /// What a command did that must be undone if its result cannot be delivered.
 pub(crate) trait Outcome {
-    /// The handle that it made, if any.
-    fn created(&self) -> Option<u32>;
+    /// Undoes it.
+    fn undo(self, context: &Context);
 }
 
 /// Nothing to undo.
 impl Outcome for () {
-    fn created(&self) -> Option<u32> {
-        None
-    }
+    fn undo(self, _context: &Context) {}
 }
 
 /// An object was made and has this handle.
 pub(crate) struct Created(pub(crate) u32);
 
 impl Outcome for Created {
-    fn created(&self) -> Option<u32> {
-        Some(self.0)
+    fn undo(self, context: &Context) {
+        context.discard(self.0);
     }
 }
 
@@ -103,11 +101,7 @@ fn call<T: FromBytes + AsBytes, O: Outcome>(
     // A result that cannot be written is found out before anything happens.
     write(ptr, &value)?;
     let outcome = command(context, &mut value)?;
-    write(ptr, &value).inspect_err(|_| {
-        if let Some(handle) = outcome.created() {
-            context.discard(handle);
-        }
-    })
+    write(ptr, &value).inspect_err(|_| outcome.undo(context))
 }
 
 /// Copies the argument in and runs a command that has nothing to give back.

@@ -18,8 +18,12 @@
  *    only. A stale, foreign or never issued handle is ENOENT; a live handle of
  *    another kind of object is EBADF.
  *  - An unreadable argument is EFAULT. An unknown command is ENOTTY.
- *  - A command that fails has changed nothing. Output members are written
- *    only on success.
+ *  - A command that fails has changed nothing, but for what ENDPOINT_QUERY says:
+ *    when the adapter takes no work any more the connection ends. Output members
+ *    are written only on success.
+ *  - An argument that could be written when the command began, and cannot be when
+ *    it is done, is EFAULT, too, and the command is undone. Only what the peer was
+ *    sent cannot be: a connection just made is in state ERROR, a lease stands.
  *  - Every wait takes a timeout in nanoseconds (DMAPLANE_FOREVER: none), ends
  *    with ETIME when it has passed, and with EINTR when a signal arrives.
  *  - More objects than dmaplane_info allows is EMFILE; no memory is ENOMEM; memory
@@ -731,6 +735,8 @@ struct dmaplane_cqe {
  * An entry is taken only if the completion ring has room for its completion;
  * if none could be taken for that reason: EBUSY (reap first). If entries were
  * taken, the call succeeds even when the wait ended early: compare @available.
+ * Should @submitted not be writable any more by then (EFAULT), dmaplane_ring.sq_head
+ * tells how many it was.
  * poll() on the context's file reports EPOLLIN while a channel of it has
  * completions to reap, and EPOLLERR while one is poisoned.
  *

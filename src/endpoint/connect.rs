@@ -17,7 +17,10 @@ use crate::{
     channel::Channel,
     context::Context,
     info::MAX_DEPTH,
-    ioctl::Created,
+    ioctl::{
+        Created,
+        Outcome, //
+    },
     pure::{
         state::{
             Event,
@@ -95,23 +98,38 @@ pub(crate) fn address(
     Ok(Created(arg.handle))
 }
 
+/// The connection stands, and fails if its user cannot be told.
+pub(crate) struct Joined(Arc<Endpoint>);
+
+impl Outcome for Joined {
+    fn undo(self, _context: &Context) {
+        self.0.fail(EFAULT);
+    }
+}
+
 /// `ENDPOINT_CONNECT`
-pub(crate) fn connect(context: &Context, arg: &mut uapi::dmaplane_endpoint_connect) -> Result {
+pub(crate) fn connect(
+    context: &Context,
+    arg: &mut uapi::dmaplane_endpoint_connect,
+) -> Result<Joined> {
     let endpoint = start(context, arg, State::Resolved, |conn, hello| {
         conn.connect(hello)
     })?;
     let answer = finish(&endpoint, arg)?;
     arg.private_data = answer.to_user();
-    Ok(())
+    Ok(Joined(endpoint))
 }
 
 /// `ENDPOINT_ACCEPT`
-pub(crate) fn accept(context: &Context, arg: &mut uapi::dmaplane_endpoint_connect) -> Result {
+pub(crate) fn accept(
+    context: &Context,
+    arg: &mut uapi::dmaplane_endpoint_connect,
+) -> Result<Joined> {
     let endpoint = start(context, arg, State::Requested, |conn, hello| {
         conn.accept(hello)
     })?;
     finish(&endpoint, arg)?;
-    Ok(())
+    Ok(Joined(endpoint))
 }
 
 /// Makes the queue pair, posts the receives and asks, or answers, the peer.

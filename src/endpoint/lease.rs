@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     context::Context,
+    ioctl::Outcome,
     pure::{
         state::State,
         wire::{
@@ -74,6 +75,7 @@ impl Offer {
 pub(super) struct PeerLease {
     terms: LeaseTerms,
     keys: KVVec<Key>,
+    reported: bool,
 }
 
 impl PeerLease {
@@ -100,16 +102,12 @@ impl PeerLease {
 /// What the peer granted.
 pub(super) struct PeerLeases {
     list: KVec<PeerLease>,
-    reported: usize,
 }
 
 impl PeerLeases {
     /// Nothing yet.
     pub(super) const fn new() -> Self {
-        Self {
-            list: KVec::new(),
-            reported: 0,
-        }
+        Self { list: KVec::new() }
     }
 
     /// The complete lease of this number.
@@ -137,9 +135,12 @@ impl PeerLeases {
                 return Err(EPROTO.into());
             }
             let keys = KVVec::with_capacity(part.terms.total as usize, GFP_KERNEL_ACCOUNT)?;
-            let terms = part.terms;
-            self.list
-                .push(PeerLease { terms, keys }, GFP_KERNEL_ACCOUNT)?;
+            let lease = PeerLease {
+                terms: part.terms,
+                keys,
+                reported: false,
+            };
+            self.list.push(lease, GFP_KERNEL_ACCOUNT)?;
         }
         let lease = self.list.last_mut().ok_or(EPROTO)?;
         let room = (lease.terms.total as usize).saturating_sub(lease.keys.len());
@@ -157,12 +158,23 @@ impl PeerLeases {
 
     /// The next complete lease that was not reported yet.
     fn report(&mut self) -> Option<LeaseTerms> {
-        let lease = self.list.get(self.reported)?;
+        let lease = self.list.iter_mut().find(|lease| !lease.reported)?;
         if !lease.is_complete() {
             return None;
         }
-        self.reported = self.reported.saturating_add(1);
+        lease.reported = true;
         Some(lease.terms)
+    }
+
+    /// The report did not arrive.
+    fn unreport(&mut self, number: u32) {
+        let lease = self
+            .list
+            .iter_mut()
+            .find(|lease| lease.terms.lease == number);
+        if let Some(lease) = lease {
+            lease.reported = false;
+        }
     }
 }
 
@@ -209,8 +221,18 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
     pumped.inspect_err(|error| endpoint.fail(*error))
 }
 
+/// A lease was reported.
+pub(crate) struct Reported(Arc<Endpoint>, u32);
+
+impl Outcome for Reported {
+    fn undo(self, _context: &Context) {
+        self.0.inner.lock().leases.unreport(self.1);
+        self.0.changed.notify_all();
+    }
+}
+
 /// `LEASE_WAIT`
-pub(crate) fn wait(context: &Context, arg: &mut uapi::dmaplane_lease_wait) -> Result {
+pub(crate) fn wait(context: &Context, arg: &mut uapi::dmaplane_lease_wait) -> Result<Reported> {
     if arg.flags != 0 {
         return Err(EINVAL);
     }
@@ -230,5 +252,5 @@ pub(crate) fn wait(context: &Context, arg: &mut uapi::dmaplane_lease_wait) -> Re
     arg.lease = terms.lease;
     arg.length = terms.length;
     arg.tag = terms.tag;
-    Ok(())
+    Ok(Reported(endpoint, terms.lease))
 }

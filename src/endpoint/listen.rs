@@ -28,7 +28,10 @@ use crate::{
     device::Device,
     fifo::Fifo,
     info::MAX_DEPTH,
-    ioctl::Created,
+    ioctl::{
+        Created,
+        Outcome, //
+    },
     pure::{
         state::State,
         wire::{
@@ -114,6 +117,18 @@ impl Listener {
             }
             patience.wait(&self.changed, &mut inner)?;
         }
+    }
+
+    /// Lets a request wait for a better moment, before the others.
+    fn put_back(&self, request: Owned<Endpoint>) {
+        let mut inner = self.inner.lock();
+        let lost = match inner.error {
+            None => inner.requests.push_front(request).err(),
+            Some(_) => Some(request),
+        };
+        drop(inner);
+        self.changed.notify_all();
+        drop(lost);
     }
 
     /// The address it is bound to, and why it stopped, if it did.
@@ -249,11 +264,22 @@ pub(crate) fn listen(
     Ok(Created(arg.handle))
 }
 
+/// A request was taken from the listener and has this handle.
+pub(crate) struct Taken(Arc<Listener>, u32);
+
+impl Outcome for Taken {
+    fn undo(self, context: &Context) {
+        if let Ok(Object::Endpoint(request)) = context.remove::<Endpoint>(self.1) {
+            self.0.put_back(request);
+        }
+    }
+}
+
 /// `ENDPOINT_REQUEST`
 pub(crate) fn request(
     context: &Context,
     arg: &mut uapi::dmaplane_endpoint_request,
-) -> Result<Created> {
+) -> Result<Taken> {
     if arg.flags != 0 || arg.pad != [0; 2] {
         return Err(EINVAL);
     }
@@ -273,11 +299,8 @@ pub(crate) fn request(
         arg.private_data = inner.peer_private.to_user();
     }
     arg.handle = Endpoint::publish(owned, context).map_err(|(error, owned)| {
-        // It waits for a better moment, before the others.
-        let lost = listener.inner.lock().requests.push_front(owned);
-        listener.changed.notify_all();
-        drop(lost);
+        listener.put_back(owned);
         error
     })?;
-    Ok(Created(arg.handle))
+    Ok(Taken(listener, arg.handle))
 }
