@@ -91,7 +91,7 @@ impl<T: fmt::Display + Send + Sync + 'static> Drop for TextFile<T> {
     fn drop(&mut self) {
         if let Some(dir) = self.dir {
             // SAFETY: ours by the invariant. Waits for readers.
-            unsafe { bindings::debugfs_remove(dir.as_ptr()) };
+            unsafe { bindings::dk_debugfs_remove(dir.as_ptr()) };
         }
     }
 }

@@ -10,6 +10,7 @@
 #include <rdma/rdma_cm.h>
 
 #include "helpers/debugfs.h"
+#include "helpers/fault.h"
 #include "helpers/mm.h"
 #include "helpers/rdma.h"
 #include "helpers/work.h"

@@ -17,7 +17,16 @@ struct dentry *dk_debugfs_text(const char *dir, const char *file, struct dk_text
 {
 	struct dentry *dentry = debugfs_create_dir(dir, NULL);
 
-	if (!IS_ERR(dentry))
+	if (!IS_ERR(dentry)) {
 		debugfs_create_file(file, 0444, dentry, text, &dk_text_fops);
+		dk_fault_debugfs(dentry);
+	}
 	return dentry;
+}
+
+/* Waits for readers. */
+void dk_debugfs_remove(struct dentry *dir)
+{
+	debugfs_remove(dir);
+	dk_fault_debugfs_end();
 }

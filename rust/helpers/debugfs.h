@@ -12,5 +12,6 @@ struct dk_text {
 };
 
 struct dentry *dk_debugfs_text(const char *dir, const char *file, struct dk_text *text);
+void dk_debugfs_remove(struct dentry *dir);
 
 #endif

@@ -58,6 +58,8 @@ bool dk_rdma_accessible(struct ib_device *dev)
 
 struct ib_pd *dk_ib_alloc_pd(struct ib_device *dev)
 {
+	if (dk_fault())
+		return ERR_PTR(-ENOMEM);
 	return ib_alloc_pd(dev, 0);
 }
 
@@ -68,15 +70,20 @@ void dk_ib_dealloc_pd(struct ib_pd *pd)
 
 struct ib_cq *dk_ib_alloc_cq(struct ib_device *dev, void *context, u32 entries)
 {
+	if (dk_fault())
+		return ERR_PTR(-ENOMEM);
 	return ib_alloc_cq_any(dev, context, entries, IB_POLL_WORKQUEUE);
 }
 
 /* U64_MAX if it fails. */
 u64 dk_ib_dma_map(struct ib_device *dev, void *buf, size_t len, bool to_device)
 {
-	u64 addr = ib_dma_map_single(dev, buf, len,
-				     to_device ? DMA_TO_DEVICE : DMA_FROM_DEVICE);
+	u64 addr;
 
+	if (dk_fault())
+		return U64_MAX;
+	addr = ib_dma_map_single(dev, buf, len,
+				 to_device ? DMA_TO_DEVICE : DMA_FROM_DEVICE);
 	return ib_dma_mapping_error(dev, addr) ? U64_MAX : addr;
 }
 
@@ -101,11 +108,17 @@ void dk_ib_dma_sync_for_device(struct ib_device *dev, u64 addr, size_t size,
 int dk_ib_post_send(struct ib_qp *qp, const struct ib_send_wr *wr,
 		    const struct ib_send_wr **bad)
 {
+	if (dk_fault()) {
+		*bad = wr;
+		return -ENOMEM;
+	}
 	return ib_post_send(qp, wr, bad);
 }
 
 int dk_ib_post_recv(struct ib_qp *qp, const struct ib_recv_wr *wr)
 {
+	if (dk_fault())
+		return -ENOMEM;
 	return ib_post_recv(qp, wr, NULL);
 }
 
@@ -122,7 +135,8 @@ int dk_sg_map_pages(struct ib_device *dev, struct sg_table *sgt,
 						ib_dma_max_seg_size(dev), GFP_KERNEL);
 	if (ret)
 		return ret;
-	ret = ib_dma_map_sgtable_attrs(dev, sgt, DMA_BIDIRECTIONAL,
+	ret = dk_fault() ? -ENOMEM :
+	      ib_dma_map_sgtable_attrs(dev, sgt, DMA_BIDIRECTIONAL,
 				       DMA_ATTR_REQUIRE_COHERENT);
 	if (ret)
 		sg_free_table(sgt);
@@ -144,7 +158,7 @@ void dk_sg_unmap(struct ib_device *dev, struct sg_table *sgt)
 int dk_ib_map_mr(struct ib_mr *mr, struct scatterlist *sg, int nents, u64 iova,
 		 struct dk_mr_key *key)
 {
-	int n = ib_map_mr_sg(mr, sg, nents, NULL, PAGE_SIZE);
+	int n = dk_fault() ? -ENOMEM : ib_map_mr_sg(mr, sg, nents, NULL, PAGE_SIZE);
 
 	if (n < 0)
 		return n;
@@ -167,6 +181,8 @@ struct rdma_cm_id *dk_rdma_create_id(rdma_cm_event_handler handler, void *contex
 {
 	if (!current->nsproxy)
 		return ERR_PTR(-ESRCH);
+	if (dk_fault())
+		return ERR_PTR(-ENOMEM);
 	return rdma_create_id(current->nsproxy->net_ns, handler, context,
 			      RDMA_PS_TCP, IB_QPT_RC);
 }
@@ -210,7 +226,7 @@ int dk_rdma_create_qp(struct rdma_cm_id *id, struct ib_pd *pd,
 		.qp_type = IB_QPT_RC,
 	};
 
-	return rdma_create_qp(id, pd, &attr);
+	return dk_fault() ? -ENOMEM : rdma_create_qp(id, pd, &attr);
 }
 
 /* A receiver that is not ready is a fault in the credits and must show as one. */
@@ -231,7 +247,7 @@ int dk_rdma_connect(struct rdma_cm_id *id, const struct dk_conn_param *param)
 	struct rdma_conn_param conn = {};
 
 	dk_fill(&conn, param);
-	return rdma_connect_locked(id, &conn);
+	return dk_fault() ? -ENOMEM : rdma_connect_locked(id, &conn);
 }
 
 int dk_rdma_accept(struct rdma_cm_id *id, const struct dk_conn_param *param)
@@ -239,12 +255,13 @@ int dk_rdma_accept(struct rdma_cm_id *id, const struct dk_conn_param *param)
 	struct rdma_conn_param conn = {};
 
 	dk_fill(&conn, param);
-	return rdma_accept(id, &conn);
+	return dk_fault() ? -ENOMEM : rdma_accept(id, &conn);
 }
 
 int dk_rdma_reject(struct rdma_cm_id *id, const void *data, u8 len)
 {
-	return rdma_reject(id, data, len, IB_CM_REJ_CONSUMER_DEFINED);
+	return dk_fault() ? -ENOMEM :
+	       rdma_reject(id, data, len, IB_CM_REJ_CONSUMER_DEFINED);
 }
 
 /* Which of the event's fields mean something depends on its kind. */
