@@ -106,19 +106,19 @@ kinds! {
     Endpoint => |object| object.shared(),
 }
 
-/// The slots of the table.
-struct Memory(KVVec<Slot<Object>>);
+/// The slots of a table.
+pub(crate) struct Memory<T>(pub(crate) KVVec<Slot<T>>);
 
-impl Slots<Object> for Memory {
-    fn slots(&self) -> &[Slot<Object>] {
+impl<T> Slots<T> for Memory<T> {
+    fn slots(&self) -> &[Slot<T>] {
         &self.0
     }
 
-    fn slots_mut(&mut self) -> &mut [Slot<Object>] {
+    fn slots_mut(&mut self) -> &mut [Slot<T>] {
         &mut self.0
     }
 
-    fn push(&mut self, slot: Slot<Object>) -> Result<(), Slot<Object>> {
+    fn push(&mut self, slot: Slot<T>) -> Result<(), Slot<T>> {
         match self.0.reserve(1, GFP_KERNEL_ACCOUNT) {
             Ok(()) => self.0.push_within_capacity(slot).map_err(|error| error.0),
             Err(_) => Err(slot),
@@ -126,7 +126,7 @@ impl Slots<Object> for Memory {
     }
 }
 
-type Objects = Table<Object, Memory>;
+type Objects = Table<Object, Memory<Object>>;
 
 /// One open of `/dev/dmaplane`.
 #[pin_data]
