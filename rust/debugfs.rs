@@ -95,3 +95,96 @@ impl<T: fmt::Display + Send + Sync + 'static> Drop for TextFile<T> {
         }
     }
 }
+
+#[cfg(dmaplane_test)]
+#[kunit_tests(dmakit_debugfs)]
+mod tests {
+    use super::*;
+    use kernel::{
+        fmt::Display,
+        sync::{
+            atomic::{
+                ordering::Relaxed,
+                Atomic, //
+            },
+            Arc, //
+        },
+        types::Opaque, //
+    };
+
+    /// Shows a number that changes.
+    struct Number(Arc<Atomic<u32>>);
+
+    impl Display for Number {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "the number is {}", self.0.load(Relaxed))
+        }
+    }
+
+    fn number(value: u32) -> Result<Arc<Atomic<u32>>> {
+        Ok(Arc::new(Atomic::new(value), GFP_KERNEL)?)
+    }
+
+    fn is_there(dir: &CStr) -> bool {
+        // SAFETY: the name is a C string, and without a parent it is looked up at the top.
+        let dentry = unsafe { bindings::debugfs_lookup(dir.as_char_ptr(), ptr::null_mut()) };
+        if dentry.is_null() {
+            return false;
+        }
+        // SAFETY: the lookup returned a reference, which is ours.
+        unsafe { bindings::dput(dentry) };
+        true
+    }
+
+    /// Reads as a reader of the file does, into `buffer`; returns the bytes read.
+    fn read<'a>(file: &TextFile<Number>, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
+        let seq = Opaque::new(bindings::seq_file {
+            buf: buffer.as_mut_ptr().cast(),
+            size: buffer.len(),
+            ..Default::default()
+        });
+        let show = file._shown.show.ok_or(EINVAL)?;
+        // SAFETY: `seq` has a buffer, and `text` is what the file shows as long as it lives.
+        let status = unsafe { show(seq.get(), file._shown.text) };
+        kernel::error::to_result(status)?;
+        // SAFETY: initialised above, and nobody else has it.
+        let count = unsafe { (*seq.get()).count };
+        buffer.get(..count).ok_or(ERANGE)
+    }
+
+    #[test]
+    fn shows_its_source_as_it_is_now() -> Result {
+        let shared = number(1)?;
+        let file = TextFile::new(c"dmakit-kunit", c"number", Number(shared.clone()))?;
+        let mut buffer = [0; 64];
+        assert_eq!(read(&file, &mut buffer)?, b"the number is 1");
+        shared.store(4_000_000_000, Relaxed);
+        assert_eq!(read(&file, &mut buffer)?, b"the number is 4000000000");
+        Ok(())
+    }
+
+    #[test]
+    fn there_until_it_is_dropped() -> Result {
+        let shared = number(1)?;
+        assert!(!is_there(c"dmakit-kunit"));
+        let file = TextFile::new(c"dmakit-kunit", c"number", Number(shared.clone()))?;
+        assert!(is_there(c"dmakit-kunit"));
+        drop(file);
+        assert!(!is_there(c"dmakit-kunit"));
+        // And so is what it showed.
+        assert!(Arc::into_unique_or_drop(shared).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn a_name_that_is_taken_stays_with_its_owner() -> Result {
+        let first = TextFile::new(c"dmakit-kunit", c"number", Number(number(1)?))?;
+        let second = TextFile::new(c"dmakit-kunit", c"number", Number(number(2)?))?;
+        assert!(second.dir.is_none());
+        drop(second);
+        assert!(is_there(c"dmakit-kunit"));
+        drop(first);
+        assert!(!is_there(c"dmakit-kunit"));
+        Ok(())
+    }
+}

@@ -60,3 +60,58 @@ errno! {
     EREMOTEIO,
     ETIME,
 }
+
+#[cfg(dmaplane_test)]
+#[kernel::prelude::kunit_tests(dmakit_errno)]
+mod tests {
+    use super::*;
+    use kernel::error::{
+        code::EINVAL,
+        to_result, //
+    };
+
+    const ALL: [Errno; 19] = [
+        EADDRINUSE,
+        EADDRNOTAVAIL,
+        EAFNOSUPPORT,
+        EBADFD,
+        ECANCELED,
+        ECONNREFUSED,
+        ECONNRESET,
+        EDQUOT,
+        EHOSTUNREACH,
+        EISCONN,
+        ENETUNREACH,
+        ENOBUFS,
+        ENOKEY,
+        ENOTCONN,
+        EOPNOTSUPP,
+        EPROTO,
+        EPROTONOSUPPORT,
+        EREMOTEIO,
+        ETIME,
+    ];
+
+    #[test]
+    fn every_number_becomes_that_error() {
+        for errno in ALL {
+            // An invalid number would become `EINVAL`.
+            assert!(Error::from(errno) != EINVAL);
+            assert_eq!(
+                i64::from(Error::from(errno).to_errno()),
+                -i64::from(errno.number())
+            );
+        }
+    }
+
+    #[test]
+    fn what_c_returns_compares_equal() {
+        assert!(to_result(-122).is_err_and(|error| error == EDQUOT));
+        assert!(to_result(-95).is_err_and(|error| error == EOPNOTSUPP));
+        for (i, one) in ALL.into_iter().enumerate() {
+            for (j, other) in ALL.into_iter().enumerate() {
+                assert_eq!((Error::from(one) == other), (i == j));
+            }
+        }
+    }
+}

@@ -93,3 +93,95 @@ impl<T: Tick> Inner<T> {
         unsafe { bindings::dk_schedule_delayed_work(inner.work.get(), inner.interval) };
     }
 }
+
+#[cfg(dmaplane_test)]
+#[kunit_tests(dmakit_periodic)]
+mod tests {
+    use super::*;
+    use kernel::{
+        sync::atomic::{
+            ordering::{
+                Acquire,
+                Release, //
+            },
+            Atomic, //
+        },
+        time::{
+            delay::fsleep,
+            Delta, //
+        }, //
+    };
+
+    /// Counts how often it began and ended, and takes some time in between.
+    struct Count {
+        began: Atomic<u32>,
+        ended: Atomic<u32>,
+        takes_ms: i64,
+    }
+
+    impl Tick for Count {
+        fn tick(&self) {
+            self.began.store(self.began.load(Acquire) + 1, Release);
+            fsleep(Delta::from_millis(self.takes_ms));
+            self.ended.store(self.ended.load(Acquire) + 1, Release);
+        }
+    }
+
+    impl Count {
+        fn new(takes_ms: i64) -> Result<Arc<Self>> {
+            let count = Self {
+                began: Atomic::new(0),
+                ended: Atomic::new(0),
+                takes_ms,
+            };
+            Ok(Arc::new(count, GFP_KERNEL)?)
+        }
+
+        /// Waits, half a minute at most.
+        fn has_begun(&self, times: u32) -> bool {
+            for _ in 0..30_000 {
+                if self.began.load(Acquire) >= times {
+                    return true;
+                }
+                fsleep(Delta::from_millis(1));
+            }
+            false
+        }
+    }
+
+    #[test]
+    fn again_and_again_until_it_is_dropped() -> Result {
+        let count = Count::new(0)?;
+        let periodic = Periodic::new(count.clone(), 1)?;
+        assert!(count.has_begun(5));
+        drop(periodic);
+        let ended = count.ended.load(Acquire);
+        fsleep(Delta::from_millis(50));
+        assert_eq!(count.began.load(Acquire), ended);
+        // Nobody else holds it any more.
+        assert!(Arc::into_unique_or_drop(count).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn not_before_its_time() -> Result {
+        let count = Count::new(0)?;
+        drop(Periodic::new(count.clone(), 3_600_000)?);
+        assert_eq!(count.began.load(Acquire), 0);
+        assert!(Arc::into_unique_or_drop(count).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn dropping_waits_for_the_one_under_way() -> Result {
+        let count = Count::new(50)?;
+        let periodic = Periodic::new(count.clone(), 0)?;
+        assert!(count.has_begun(1));
+        drop(periodic);
+        let began = count.began.load(Acquire);
+        assert_eq!(count.ended.load(Acquire), began);
+        fsleep(Delta::from_millis(100));
+        assert_eq!(count.began.load(Acquire), began);
+        Ok(())
+    }
+}

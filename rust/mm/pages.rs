@@ -172,3 +172,97 @@ impl Drop for Pages {
         }
     }
 }
+
+#[cfg(dmaplane_test)]
+#[kunit_tests(dmakit_pages)]
+mod tests {
+    use super::*;
+    use crate::mm::{
+        node_online,
+        nr_nodes, //
+    };
+    use kernel::sync::atomic::{
+        ordering::Relaxed,
+        Atomic, //
+    };
+
+    /// Pages that the user of `charge` is charged for.
+    fn locked(charge: &Charge) -> i64 {
+        // SAFETY: by its invariant the charge holds a reference to the user.
+        let counter = unsafe { &raw mut (*charge.user.as_ptr()).locked_vm.counter };
+        // SAFETY: C accesses the counter atomically as well.
+        unsafe { Atomic::from_ptr(counter) }.load(Relaxed)
+    }
+
+    fn some_node() -> Option<i32> {
+        (0..nr_nodes())
+            .filter_map(|node| i32::try_from(node).ok())
+            .find(|node| node_online(*node))
+    }
+
+    #[test]
+    fn as_many_as_asked_for() -> Result {
+        for count in [0, 1, 2, 1025] {
+            let pages = Pages::new(count, Placement::Any)?;
+            assert_eq!(pages.count(), count);
+            assert_eq!(pages.len(), count as u64 * PAGE_SIZE as u64);
+            assert_eq!(pages.is_empty(), count == 0);
+            assert_eq!(pages.nodes().count(), count);
+            assert!(pages.nodes().all(node_online));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn each_is_another_page() -> Result {
+        let pages = Pages::new(16, Placement::Any)?;
+        let list = pages.as_ptrs();
+        for (i, page) in list.iter().enumerate() {
+            assert!(!page.is_null());
+            assert!(!list.iter().skip(i + 1).any(|other| other == page));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn on_the_node_that_was_named() -> Result {
+        let node = some_node().ok_or(ENODEV)?;
+        for placement in [Placement::Strict(node), Placement::Prefer(node)] {
+            let pages = Pages::new(8, placement)?;
+            assert_eq!(pages.nodes().filter(|&on| on == node).count(), 8);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn nodes_that_are_not_there() {
+        assert!(!node_online(-1));
+        assert!(!node_online(i32::MAX));
+        assert!(i32::try_from(nr_nodes()).is_ok_and(|end| !node_online(end)));
+    }
+
+    #[test]
+    fn more_than_there_is() -> Result {
+        let node = some_node().ok_or(ENODEV)?;
+        let too_many = 1 << 40;
+        let error = |placement| Pages::new(too_many, placement).err();
+        assert_eq!(error(Placement::Any), Some(ENOMEM));
+        assert_eq!(error(Placement::Prefer(node)), Some(ENOMEM));
+        assert_eq!(error(Placement::Strict(node)), Some(ENOSPC));
+        Ok(())
+    }
+
+    #[test]
+    fn charged_while_they_live() -> Result {
+        let watch = Charge::new(1)?;
+        let before = locked(&watch);
+        assert!(before >= 1);
+        let pages = Pages::new(5, Placement::Any)?;
+        assert_eq!(locked(&watch), before + 5);
+        drop(pages);
+        assert_eq!(locked(&watch), before);
+        assert!(Pages::new(1 << 40, Placement::Any).is_err());
+        assert_eq!(locked(&watch), before);
+        Ok(())
+    }
+}

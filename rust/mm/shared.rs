@@ -137,3 +137,93 @@ impl Drop for Shared {
         unsafe { bindings::dk_vunmap(self.base.as_ptr().cast()) };
     }
 }
+
+#[cfg(dmaplane_test)]
+#[kunit_tests(dmakit_shared)]
+mod tests {
+    use super::*;
+    use crate::mm::pages::Placement;
+    use kernel::page::PAGE_SIZE;
+
+    const END: usize = 2 * PAGE_SIZE;
+
+    fn two_pages() -> Result<Shared> {
+        let pages = Pages::new(2, Placement::Any)?;
+        Shared::new(Arc::new(pages, GFP_KERNEL)?)
+    }
+
+    fn words(shared: &Shared) -> impl Iterator<Item = Result<u32>> + '_ {
+        (0..END).step_by(4).map(|at| shared.load_acquire(at))
+    }
+
+    #[test]
+    fn zero_even_if_the_pages_were_used_before() -> Result {
+        for _ in 0..32 {
+            let shared = two_pages()?;
+            assert!(words(&shared).all(|word| word == Ok(0)));
+            for at in (0..END).step_by(4) {
+                shared.store_release(at, u32::MAX)?;
+            }
+            assert!(words(&shared).all(|word| word == Ok(u32::MAX)));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_structure_across_the_pages_boundary() -> Result {
+        let shared = two_pages()?;
+        let sent = [1u32, 2, 3, 4];
+        shared.write(PAGE_SIZE - 8, &sent)?;
+        assert_eq!(shared.read::<[u32; 4]>(PAGE_SIZE - 8)?, sent);
+        assert_eq!(shared.load_acquire(PAGE_SIZE - 4)?, 2);
+        assert_eq!(shared.load_acquire(PAGE_SIZE)?, 3);
+        // Nothing beside it.
+        assert_eq!(shared.load_acquire(PAGE_SIZE - 12)?, 0);
+        assert_eq!(shared.load_acquire(PAGE_SIZE + 8)?, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn two_mappings_see_the_same_memory() -> Result {
+        let one = two_pages()?;
+        let other = Shared::new(one.pages().clone())?;
+        one.store_release(PAGE_SIZE, 0x1234_5678)?;
+        assert_eq!(other.load_acquire(PAGE_SIZE)?, 0x1234_5678);
+        drop(one);
+        other.store_release(0, 7)?;
+        assert_eq!(other.read::<u64>(0)?, 7);
+        Ok(())
+    }
+
+    #[test]
+    fn up_to_the_end_and_not_beyond() -> Result {
+        let shared = two_pages()?;
+        shared.store_release(END - 4, 1)?;
+        assert_eq!(shared.read::<u32>(END - 4), Ok(1));
+        assert_eq!(shared.read::<u64>(END - 8), Ok(1 << 32));
+        for at in [END - 4, END, END + 4, usize::MAX - 3] {
+            assert_eq!(shared.read::<u64>(at), Err(ERANGE));
+            assert_eq!(shared.write(at, &u64::MAX), Err(ERANGE));
+        }
+        for at in [END, usize::MAX - 3] {
+            assert_eq!(shared.load_acquire(at), Err(ERANGE));
+            assert_eq!(shared.store_release(at, u32::MAX), Err(ERANGE));
+        }
+        // What was refused was not begun.
+        assert_eq!(shared.load_acquire(END - 4), Ok(1));
+        Ok(())
+    }
+
+    #[test]
+    fn whole_words_only() -> Result {
+        let shared = two_pages()?;
+        for at in [1, 2, 3, END - 3] {
+            assert_eq!(shared.load_acquire(at), Err(ERANGE));
+            assert_eq!(shared.store_release(at, 1), Err(ERANGE));
+            assert_eq!(shared.read::<u32>(at), Err(ERANGE));
+            assert_eq!(shared.write(at, &1u32), Err(ERANGE));
+        }
+        assert!(words(&shared).all(|word| word == Ok(0)));
+        Ok(())
+    }
+}

@@ -85,3 +85,75 @@ impl Addr {
         self.bytes.as_ptr().cast()
     }
 }
+
+#[cfg(dmaplane_test)]
+#[kunit_tests(dmakit_addr)]
+mod tests {
+    use super::*;
+
+    /// A `sockaddr_in6` for port 0x1234, followed by what a `sockaddr_storage` has behind it.
+    fn v6() -> [u8; 128] {
+        let mut bytes = [0; 128];
+        for (to, from) in bytes.iter_mut().zip(1..=128) {
+            *to = from;
+        }
+        let [f0, f1] = (bindings::AF_INET6 as u16).to_ne_bytes();
+        bytes[..4].copy_from_slice(&[f0, f1, 0x12, 0x34]);
+        bytes
+    }
+
+    #[test]
+    fn v4_is_a_sockaddr_in() -> Result {
+        let addr = Addr::v4([10, 77, 0, 1], 0x1234);
+        let bytes = addr.as_bytes();
+        assert_eq!(bytes.len(), 16);
+        assert_eq!(bytes.get(2..8), Some(&[0x12, 0x34, 10, 77, 0, 1][..]));
+        assert!(bytes.iter().skip(8).all(|&byte| byte == 0));
+        assert_eq!(addr.port(), 0x1234);
+        assert!(Addr::from_bytes(bytes)? == addr);
+        Ok(())
+    }
+
+    #[test]
+    fn v6_is_a_sockaddr_in6() -> Result {
+        let bytes = v6();
+        let addr = Addr::from_bytes(&bytes)?;
+        assert_eq!(addr.as_bytes(), &bytes[..28]);
+        assert_eq!(addr.port(), 0x1234);
+        assert!(Addr::from_bytes(addr.as_bytes())? == addr);
+        Ok(())
+    }
+
+    #[test]
+    fn what_follows_is_not_part_of_it() -> Result {
+        let addr = Addr::v4([127, 0, 0, 1], 7471);
+        let mut long = [0xff; 128];
+        long[..16].copy_from_slice(addr.as_bytes());
+        assert!(Addr::from_bytes(&long)? == addr);
+        Ok(())
+    }
+
+    #[test]
+    fn every_length_that_is_too_short() {
+        let (four, six) = (Addr::v4([10, 77, 0, 1], 1), v6());
+        for len in 0..16 {
+            let bytes = four.as_bytes().get(..len).unwrap_or(&[]);
+            assert_eq!(Addr::from_bytes(bytes).err(), Some(EINVAL));
+        }
+        for len in 0..28 {
+            assert_eq!(Addr::from_bytes(&six[..len]).err(), Some(EINVAL));
+        }
+    }
+
+    #[test]
+    fn other_families() {
+        for family in [0u16, 1, 9, 16, 27, 0x0200, 0xffff] {
+            let mut bytes = v6();
+            bytes[..2].copy_from_slice(&family.to_ne_bytes());
+            for len in [2, 16, 28, 128] {
+                let error = Addr::from_bytes(&bytes[..len]).err();
+                assert!(error.is_some_and(|error| error == EAFNOSUPPORT));
+            }
+        }
+    }
+}

@@ -176,3 +176,151 @@ impl WriteChain {
         next
     }
 }
+
+#[cfg(dmaplane_test)]
+#[kunit_tests(dmakit_chain)]
+mod tests {
+    use super::{
+        super::slot::Slots,
+        *, //
+    };
+
+    const FULL: u32 = 1 << 31;
+
+    extern "C" fn done(_: *mut bindings::ib_cq, _: *mut bindings::ib_wc) {}
+
+    fn piece(length: u32) -> Sge {
+        Sge::new(0x1000, length, 7)
+    }
+
+    /// The requests of a chain in order, and the addresses that each reads.
+    fn walk(
+        mut wr: *mut bindings::ib_send_wr,
+        mut each: impl FnMut(usize, &bindings::ib_rdma_wr, &[Sge]),
+    ) -> usize {
+        let mut count = 0;
+        while !wr.is_null() {
+            // SAFETY: linked up, so it begins an `ib_rdma_wr` of the chain, which is not touched.
+            let write = unsafe { &*wr.cast::<bindings::ib_rdma_wr>() };
+            // SAFETY: as above; the list has `num_sge` elements.
+            let list = unsafe {
+                core::slice::from_raw_parts(
+                    write.wr.sg_list.cast::<Sge>(),
+                    write.wr.num_sge as usize,
+                )
+            };
+            each(count, write, list);
+            wr = write.wr.next;
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn room_for_as_many_writes_as_asked_for() -> Result {
+        let mut chain = WriteChain::new(2, 8)?;
+        assert!(chain.is_empty());
+        chain.push(1, 0, &[piece(1)])?;
+        chain.push(1, 0, &[])?;
+        assert_eq!(chain.push(1, 0, &[piece(1)]), Err(ENOSPC));
+        assert_eq!(chain.len(), 2);
+        chain.clear();
+        assert!(chain.is_empty());
+        chain.push(1, 0, &[piece(1)])?;
+        assert_eq!(chain.len(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn room_for_as_many_pieces_as_asked_for() -> Result {
+        let mut chain = WriteChain::new(8, 3)?;
+        chain.push(1, 0, &[piece(1), piece(1)])?;
+        assert_eq!(chain.push(1, 0, &[piece(1), piece(1)]), Err(ENOSPC));
+        chain.gather(piece(1))?;
+        assert_eq!(chain.gather(piece(1)), Err(ENOSPC));
+        assert_eq!(chain.push(1, 0, &[piece(1)]), Err(ENOSPC));
+        assert_eq!(chain.len(), 1);
+        assert_eq!(chain.widest(), 3);
+        Ok(())
+    }
+
+    #[test]
+    fn no_more_than_one_write_can_carry() -> Result {
+        let mut chain = WriteChain::new(8, 8)?;
+        assert_eq!(chain.gather(piece(1)), Err(EINVAL));
+        assert_eq!(chain.push(1, 0, &[piece(FULL), piece(1)]), Err(EINVAL));
+        // Their sum is more than 32 bits.
+        assert_eq!(chain.push(1, 0, &[piece(u32::MAX), piece(1)]), Err(EINVAL));
+        assert!(chain.is_empty());
+        chain.push(1, 0, &[piece(FULL - 1)])?;
+        assert_eq!(chain.gather(piece(2)), Err(EINVAL));
+        assert_eq!(chain.gather(piece(u32::MAX)), Err(EINVAL));
+        chain.gather(piece(1))?;
+        assert_eq!(chain.gather(piece(1)), Err(EINVAL));
+        // What came before is not the next one's.
+        chain.push(1, 0, &[piece(FULL)])?;
+        assert_eq!(chain.len(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn linked_in_order_with_one_signal_at_the_end() -> Result {
+        let slots = Slots::new(1, done, done)?;
+        let slot = slots.get(0)?;
+        let mut chain = WriteChain::new(3, 4)?;
+        chain.push(10, 1000, &[piece(1)])?;
+        chain.push(11, 1001, &[piece(2), piece(3)])?;
+        chain.gather(piece(4))?;
+        chain.push(12, 1002, &[])?;
+        let lengths = [&[1][..], &[2, 3, 4], &[]];
+
+        let mut right = 0;
+        let count = walk(chain.link(slot, Some(0x0102_0304)), |i, write, list| {
+            let last = i == 2;
+            // SAFETY: the request has a completion entry.
+            let cqe = unsafe { write.wr.__bindgen_anon_1.wr_cqe };
+            // SAFETY: any bytes are a number.
+            let imm = unsafe { write.wr.ex.imm_data };
+            let ends_right = if last {
+                cqe == slot.cqe()
+                    && write.wr.send_flags == SIGNALED
+                    && write.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE_WITH_IMM
+                    && imm.to_ne_bytes() == [1, 2, 3, 4]
+            } else {
+                cqe == slot.part()
+                    && write.wr.send_flags == 0
+                    && write.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE
+            };
+            let named = (write.rkey, write.remote_addr) == (10 + i as u32, 1000 + i as u64);
+            let read = list.iter().map(Sge::length).eq(lengths[i].iter().copied());
+            right += usize::from(ends_right && named && read);
+        });
+        assert_eq!(count, 3);
+        assert_eq!(right, 3);
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_is_left_of_the_last_time() -> Result {
+        let slots = Slots::new(1, done, done)?;
+        let slot = slots.get(0)?;
+        let mut chain = WriteChain::new(2, 2)?;
+        assert!(chain.link(slot, Some(1)).is_null());
+        chain.push(1, 0, &[piece(1)])?;
+        assert_eq!(walk(chain.link(slot, Some(1)), |_, _, _| ()), 1);
+        // What was the last is now the first, and carries no immediate value.
+        chain.push(2, 0, &[piece(2)])?;
+        let mut plain = 0;
+        let count = walk(chain.link(slot, None), |i, write, _| {
+            let signaled = write.wr.send_flags == SIGNALED;
+            let opcode = write.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE;
+            plain += usize::from(opcode && signaled == (i == 1));
+        });
+        assert_eq!(count, 2);
+        assert_eq!(plain, 2);
+        chain.clear();
+        assert_eq!(chain.widest(), 0);
+        assert!(chain.link(slot, None).is_null());
+        Ok(())
+    }
+}

@@ -122,3 +122,100 @@ impl Slots {
         Some((u32::try_from(index).ok()?, slot))
     }
 }
+
+#[cfg(dmaplane_test)]
+#[kunit_tests(dmakit_slot)]
+mod tests {
+    use super::*;
+
+    const PROTECTION: u32 = bindings::ib_wc_status_IB_WC_LOC_PROT_ERR;
+    const ACCESS: u32 = bindings::ib_wc_status_IB_WC_REM_ACCESS_ERR;
+
+    extern "C" fn done(_: *mut bindings::ib_cq, _: *mut bindings::ib_wc) {}
+    extern "C" fn part(_: *mut bindings::ib_cq, _: *mut bindings::ib_wc) {}
+
+    fn slots(count: u32) -> Result<Slots> {
+        Slots::new(count, done, part)
+    }
+
+    #[test]
+    fn one_user_at_a_time() -> Result {
+        let slots = slots(2)?;
+        let slot = slots.get(0)?;
+        slot.claim(3)?;
+        assert_eq!(slot.claim(1), Err(EBUSY));
+        // The other one is another's.
+        slots.get(1)?.claim(9)?;
+        assert_eq!(slot.free(), 3);
+        assert_eq!(slot.free(), 0);
+        slot.claim(5)?;
+        assert_eq!(slot.free(), 5);
+        assert_eq!(slots.get(1)?.free(), 9);
+        Ok(())
+    }
+
+    #[test]
+    fn as_many_as_asked_for() -> Result {
+        let slots = slots(3)?;
+        assert!(slots.get(2).is_ok());
+        assert_eq!(slots.get(3).err(), Some(EINVAL));
+        assert_eq!(slots.get(u32::MAX).err(), Some(EINVAL));
+        assert_eq!(super::Slots::new(0, done, part)?.get(0).err(), Some(EINVAL));
+        Ok(())
+    }
+
+    #[test]
+    fn found_by_both_addresses() -> Result {
+        let slots = slots(3)?;
+        for index in 0..3 {
+            let slot = slots.get(index)?;
+            for cqe in [slot.cqe(), slot.part()] {
+                let found = slots.find(cqe);
+                assert!(
+                    found.is_some_and(|(number, it)| number == index && core::ptr::eq(it, slot))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn addresses_of_others_are_not_found() -> Result {
+        let (slots, first) = (slots(3)?, slots(1)?);
+        let first = first.get(0)?;
+        assert!(slots.find(first.cqe()).is_none());
+        assert!(slots.find(core::ptr::null_mut()).is_none());
+        let begin = slots.get(0)?.cqe();
+        assert!(slots.find(begin.wrapping_byte_sub(1)).is_none());
+        assert!(slots
+            .find(begin.wrapping_byte_add(3 * size_of::<Slot>()))
+            .is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn a_cause_is_not_hidden_by_its_consequences() -> Result {
+        let slots = slots(1)?;
+        let slot = slots.get(0)?;
+        // What the parts said, what the last request said, and how the chain ended.
+        for (parts, last, outcome) in [
+            (&[][..], SUCCESS, SUCCESS),
+            (&[], ACCESS, ACCESS),
+            (&[], FLUSH, FLUSH),
+            (&[FLUSH], SUCCESS, FLUSH),
+            (&[FLUSH], ACCESS, ACCESS),
+            (&[FLUSH, PROTECTION], FLUSH, PROTECTION),
+            (&[PROTECTION, FLUSH], FLUSH, PROTECTION),
+            (&[PROTECTION, ACCESS], ACCESS, PROTECTION),
+            (&[PROTECTION], SUCCESS, PROTECTION),
+        ] {
+            slot.claim(1)?;
+            for status in parts {
+                slot.note(*status);
+            }
+            assert_eq!(slot.outcome(last), outcome);
+            slot.free();
+        }
+        Ok(())
+    }
+}
