@@ -22,7 +22,7 @@ kdir=$("$TREE/scripts/kdir.sh")
 
 # The kernel's style for the module, cargo's own for what cargo builds.
 format_module() {
-	find rust src -name '*.rs' -print0 | sort -z |
+	find rust src tests/kunit -name '*.rs' -print0 | sort -z |
 		xargs -0r "$in_root" rustfmt --check --edition 2021 --config-path "$kdir/.rustfmt.toml"
 }
 
@@ -59,7 +59,7 @@ cargo_crate() { # DIR
 		"$in_root" env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --target-dir "$TREE/out/clippy-$(basename "$1")")
 }
 
-check "format of rust/ and src/" format_module
+check "format of rust/, src/ and tests/kunit/" format_module
 check "safety gate" scripts/unsafe-gate.sh
 check "header as C, 32-bit C and C++" header
 check "shellcheck" shell_scripts

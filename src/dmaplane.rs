@@ -26,6 +26,9 @@ mod info;
 mod ioctl;
 pub mod pure;
 mod region;
+#[cfg(dmaplane_test)]
+#[path = "../tests/kunit/mod.rs"]
+mod tests;
 mod wait;
 
 use dmakit::{

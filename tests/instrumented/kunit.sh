@@ -10,6 +10,8 @@
 suites=(
 	dmakit_addr dmakit_chain dmakit_debugfs dmakit_errno dmakit_pages dmakit_periodic
 	dmakit_shared dmakit_slot
+	dmaplane_carve dmaplane_credit dmaplane_fifo dmaplane_handle dmaplane_ring dmaplane_state
+	dmaplane_wire
 )
 kunit=/sys/kernel/debug/kunit
 

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The queue that never allocates, in the kernel's memory.
+
+use kernel::prelude::*;
+
+#[kunit_tests(dmaplane_fifo)]
+mod tests {
+    use super::*;
+    use crate::fifo::Fifo;
+    use kernel::sync::Arc;
+
+    #[test]
+    fn in_order_round_and_round() -> Result {
+        let mut fifo = Fifo::new(3)?;
+        let mut next = 0;
+        for item in 0..20 {
+            assert_eq!(fifo.push(item), Ok(()));
+            // One stays behind, so that the two ends pass the capacity at different times.
+            if item > 0 {
+                assert_eq!(fifo.front(), Some(&next));
+                assert_eq!(fifo.pop(), Some(next));
+                next += 1;
+            }
+            assert_eq!(fifo.len(), 1);
+        }
+        assert_eq!(fifo.pop(), Some(19));
+        assert_eq!(fifo.pop(), None);
+        assert!(fifo.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn full_at_both_ends() -> Result {
+        let mut fifo = Fifo::new(3)?;
+        assert_eq!(fifo.push(2), Ok(()));
+        assert_eq!(fifo.push_front(1), Ok(()));
+        assert!(!fifo.is_full());
+        assert_eq!(fifo.push(3), Ok(()));
+        assert!(fifo.is_full());
+        assert_eq!(fifo.push(4), Err(4));
+        assert_eq!(fifo.push_front(0), Err(0));
+        if let Some(first) = fifo.front_mut() {
+            *first = 7;
+        }
+        assert_eq!(fifo.pop(), Some(7));
+        assert_eq!(fifo.pop(), Some(2));
+        assert_eq!(fifo.pop(), Some(3));
+        assert_eq!(fifo.pop(), None);
+        Ok(())
+    }
+
+    #[test]
+    fn without_room() -> Result {
+        let mut fifo = Fifo::new(0)?;
+        assert_eq!(fifo.push(1), Err(1));
+        assert_eq!(fifo.push_front(1), Err(1));
+        assert_eq!(fifo.pop(), None);
+        assert!(fifo.is_full() && fifo.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn drops_what_it_holds() -> Result {
+        let object = Arc::new(5u32, GFP_KERNEL)?;
+        let mut fifo = Fifo::new(4)?;
+        for _ in 0..4 {
+            assert!(fifo.push(object.clone()).is_ok());
+        }
+        drop(fifo.pop());
+        drop(fifo);
+        assert!(Arc::into_unique_or_drop(object).is_some());
+        Ok(())
+    }
+}
