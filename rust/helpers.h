@@ -12,6 +12,9 @@
 #include "helpers/debugfs.h"
 #include "helpers/fault.h"
 #include "helpers/mm.h"
+#ifdef DMAPLANE_TEST
+#include "helpers/mock.h"
+#endif
 #include "helpers/rdma.h"
 #include "helpers/work.h"
 

@@ -18,6 +18,8 @@ pub mod client;
 pub mod conn;
 pub mod device;
 pub mod event;
+#[cfg(dmaplane_test)]
+pub mod mock;
 pub mod mr;
 pub mod queue;
 mod slot;

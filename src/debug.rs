@@ -19,6 +19,9 @@ use kernel::{
 
 /// The file; it goes when this is dropped.
 pub(crate) struct Debug {
+    // Note: dropped before the directory that it is in.
+    #[cfg(dmaplane_test)]
+    _mock: dmakit::rdma::mock::Control,
     _objects: TextFile<Objects>,
 }
 
@@ -37,8 +40,11 @@ impl Debug {
     /// Makes the file.
     pub(crate) fn new(device: &Arc<Device>) -> Result<Self> {
         let objects = Objects(device.counters().clone());
+        let objects = TextFile::new(c"dmaplane", c"objects", objects)?;
         Ok(Self {
-            _objects: TextFile::new(c"dmaplane", c"objects", objects)?,
+            #[cfg(dmaplane_test)]
+            _mock: dmakit::rdma::mock::Control::new(c"dmaplane")?,
+            _objects: objects,
         })
     }
 }

@@ -37,6 +37,12 @@ impl Sge {
     pub fn length(&self) -> u32 {
         self.0.length
     }
+
+    /// The key and the first address.
+    #[cfg(dmaplane_test)]
+    pub(super) fn place(&self) -> (u32, u64) {
+        (self.0.lkey, self.0.addr)
+    }
 }
 
 /// RDMA writes that are posted together.
@@ -136,6 +142,18 @@ impl WriteChain {
         write.wr.num_sge = i32::try_from(count).map_err(|_| EINVAL)?;
         self.widest = self.widest.max(count);
         Ok(())
+    }
+
+    /// Each write's key and address at the peer, and its local pieces.
+    #[cfg(dmaplane_test)]
+    pub(super) fn writes(&self) -> impl Iterator<Item = (u32, u64, &[Sge])> {
+        let mut begin = 0usize;
+        self.writes.iter().map(move |write| {
+            let end = begin.saturating_add(write.wr.num_sge as usize);
+            let pieces = self.pieces.get(begin..end).unwrap_or(&[]);
+            begin = end;
+            (write.rkey, write.remote_addr, pieces)
+        })
     }
 
     /// Most pieces of one write.

@@ -63,6 +63,12 @@ impl Access {
     pub(super) fn bits(self) -> i32 {
         self.0 as i32
     }
+
+    /// Whether all of `other` is allowed.
+    #[cfg(dmaplane_test)]
+    pub(super) fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
 }
 
 impl BitOr for Access {
@@ -193,7 +199,7 @@ impl Segment {
             return Err(EIO);
         }
         // INVARIANT: just made and mapped.
-        Ok(Self {
+        let segment = Self {
             mr,
             key: SegmentKey {
                 lkey: key.lkey,
@@ -203,12 +209,17 @@ impl Segment {
             },
             state: Atomic::new(IDLE),
             mapping: ManuallyDrop::new(mapping),
-        })
+        };
+        #[cfg(dmaplane_test)]
+        super::mock::learn(domain, segment.key, pages, first)?;
+        Ok(segment)
     }
 }
 
 impl Drop for Segment {
     fn drop(&mut self) {
+        #[cfg(dmaplane_test)]
+        super::mock::forget(&self.mapping.domain, &self.key);
         // SAFETY: ours by the invariant; no registration is in flight, it would hold the region.
         if unsafe { bindings::dk_ib_dereg_mr(self.mr) } != 0 {
             // The device may still write there. Losing the memory, and the device for ever, is
@@ -328,5 +339,11 @@ impl SegmentKey {
     /// The key that a registration sets.
     pub(super) fn key(&self) -> u32 {
         self.rkey
+    }
+
+    /// The key in local work requests.
+    #[cfg(dmaplane_test)]
+    pub(super) fn lkey(&self) -> u32 {
+        self.lkey
     }
 }

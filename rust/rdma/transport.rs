@@ -3,15 +3,14 @@
 //! What carries an endpoint's work to its peer and tells what became of it.
 //!
 //! [`Transport`] is all that a user of connections may rely on. The verbs implement it as
-//! [`conn::Connection`]; which type users get is decided when the module is built, so that it
-//! costs nothing.
+//! [`conn::Connection`](super::conn::Connection), and in a test build the mock fabric as `mock::Connection`; which type users
+//! get is decided when the module is built, so that it costs nothing.
 //!
-//! Ownership, locking and teardown are those of [`conn`].
+//! Ownership, locking and teardown are those of [`conn`](super::conn).
 
 use super::{
     addr::Addr,
     chain::WriteChain,
-    conn,
     device::{
         Device,
         Domain, //
@@ -32,7 +31,12 @@ use kernel::{
 };
 
 /// A connection as its user has it.
-pub type Connection<H> = conn::Connection<H>;
+#[cfg(not(dmaplane_test))]
+pub type Connection<H> = super::conn::Connection<H>;
+
+/// A connection as its user has it.
+#[cfg(dmaplane_test)]
+pub type Connection<H> = super::mock::Connection<H>;
 
 /// A connection that can be made, used and ended, and tells a [`Handler`] of what happens.
 ///

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What keys mean on the mock fabric: the adapter's tables of memory regions.
+//!
+//! Ownership: an entry holds the pages of a segment; it is made and forgotten with the segment, so
+//! that a key dies when the region does.
+//! Locking: the fabric's.
+
+use crate::{
+    bindings,
+    mm::pages::Pages,
+    rdma::mr::{
+        Access,
+        SegmentKey, //
+    }, //
+};
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// A registered segment.
+pub(super) struct Segment {
+    /// The protection domain, as a number.
+    pub(super) domain: usize,
+    pub(super) key: SegmentKey,
+    pub(super) access: Access,
+    pub(super) pages: Arc<Pages>,
+    /// The page where it begins.
+    pub(super) first: usize,
+}
+
+impl Segment {
+    /// The offset in the pages of some bytes at an address; [`None`] if they are not inside.
+    fn offset(&self, addr: u64, length: u32) -> Option<usize> {
+        let offset = addr.checked_sub(self.key.addr())?;
+        let end = offset.checked_add(length.into())?;
+        if end > u64::from(self.key.length()) {
+            return None;
+        }
+        let first = self.first.checked_mul(PAGE_SIZE)?;
+        first.checked_add(usize::try_from(offset).ok()?)
+    }
+
+    fn page(&self, offset: usize) -> Option<*mut bindings::page> {
+        self.pages.as_ptrs().get(offset / PAGE_SIZE).copied()
+    }
+}
+
+/// A piece of a write: some bytes of a local segment to a place of a remote one.
+#[derive(Clone, Copy)]
+pub(super) struct Piece {
+    pub(super) lkey: u32,
+    pub(super) local: u64,
+    pub(super) rkey: u32,
+    pub(super) remote: u64,
+    pub(super) length: u32,
+}
+
+/// Which side of a write has no right to its memory.
+pub(super) enum Refused {
+    Local,
+    Remote,
+}
+
+/// All registered segments.
+pub(super) struct Memory(KVec<Segment>);
+
+impl Memory {
+    pub(super) const fn new() -> Self {
+        Self(KVec::new())
+    }
+
+    pub(super) fn add(&mut self, segment: Segment) -> Result {
+        Ok(self.0.push(segment, GFP_ATOMIC)?)
+    }
+
+    /// What a key may be used for from now on.
+    pub(super) fn allow(&mut self, domain: usize, rkey: u32, access: Access) {
+        for segment in &mut self.0 {
+            if segment.domain == domain && segment.key.rkey() == rkey {
+                segment.access = access;
+            }
+        }
+    }
+
+    /// Takes a segment out; the caller drops it where that may sleep.
+    pub(super) fn remove(&mut self, domain: usize, rkey: u32) -> Option<Segment> {
+        let at = |s: &Segment| s.domain == domain && s.key.rkey() == rkey;
+        let index = self.0.iter().position(at)?;
+        self.0.remove(index).ok()
+    }
+
+    fn find(&self, domain: usize, is: impl Fn(&SegmentKey) -> bool) -> Option<&Segment> {
+        self.0.iter().find(|s| s.domain == domain && is(&s.key))
+    }
+
+    /// Does what an adapter does for a piece of a write from one domain to another.
+    pub(super) fn copy(&self, piece: &Piece, from: usize, to: usize) -> Result<(), Refused> {
+        let source = self.find(from, |key| key.lkey() == piece.lkey);
+        let source = source.ok_or(Refused::Local)?;
+        let read = source.offset(piece.local, piece.length);
+        let mut read = read.ok_or(Refused::Local)?;
+        let target = self.find(to, |key| key.rkey() == piece.rkey);
+        let target = target
+            .filter(|segment| segment.access.has(Access::REMOTE_WRITE))
+            .ok_or(Refused::Remote)?;
+        let write = target.offset(piece.remote, piece.length);
+        let mut write = write.ok_or(Refused::Remote)?;
+
+        let mut left = piece.length as usize;
+        while left > 0 {
+            let room = PAGE_SIZE.saturating_sub((read % PAGE_SIZE).max(write % PAGE_SIZE));
+            let length = left.min(room);
+            let source = source.page(read).ok_or(Refused::Local)?;
+            let target = target.page(write).ok_or(Refused::Remote)?;
+            // SAFETY: `Pages` keeps the pages of both segments, and none of the two ranges
+            // crosses the end of its page.
+            unsafe {
+                bindings::dk_copy_page(target, write % PAGE_SIZE, source, read % PAGE_SIZE, length)
+            };
+            read = read.saturating_add(length);
+            write = write.saturating_add(length);
+            left = left.saturating_sub(length);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One side of a mocked connection: what is posted, and what is to be told.
+//!
+//! Ownership: the fabric owns its ports; a port holds who is told.
+//! Locking: the fabric's.
+//! Teardown: a port is closed, told of all that is left, and taken out of the fabric, by its
+//! connection.
+
+use super::memory::Piece;
+use crate::{
+    bindings,
+    errno::ENOTCONN,
+    rdma::{
+        addr::Addr,
+        queue::{
+            Caps,
+            Completion,
+            Kind, //
+        }, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+pub(super) const SUCCESS: u32 = bindings::ib_wc_status_IB_WC_SUCCESS;
+pub(super) const FLUSH: u32 = bindings::ib_wc_status_IB_WC_WR_FLUSH_ERR;
+
+/// Who is told what happens at a port. In process context, with the turn held and no other lock.
+pub(super) trait Deliver: Send + Sync {
+    fn completion(&self, completion: Completion<'_>);
+    fn disconnected(&self);
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Not connected yet: it can receive.
+    Idle,
+    Open,
+    /// Whatever is posted is flushed.
+    Error,
+    /// Nothing can be posted.
+    Closed,
+}
+
+/// What can happen at a port next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    /// The oldest request on the send queue is carried out.
+    Execute,
+    /// The oldest completion of that side is told.
+    SendDone,
+    RecvDone,
+    /// The end of the connection is told.
+    Event,
+}
+
+impl Act {
+    pub(super) const ALL: [Self; 4] = [Self::Execute, Self::SendDone, Self::RecvDone, Self::Event];
+}
+
+/// Slots by what they are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    Recv,
+    Ctrl,
+    Write,
+}
+
+/// Something on a send queue.
+pub(super) struct Posted {
+    pub(super) what: Use,
+    pub(super) slot: u32,
+    pub(super) imm: Option<u32>,
+    /// Bytes of the request that its completion is of, and the receive's.
+    pub(super) bytes: u32,
+    pub(super) message: KVec<u8>,
+    pub(super) pieces: KVec<Piece>,
+    /// Work requests that it takes.
+    pub(super) requests: u32,
+}
+
+/// A completion.
+pub(super) struct Done {
+    pub(super) what: Use,
+    pub(super) slot: u32,
+    pub(super) status: u32,
+    pub(super) imm: Option<u32>,
+    pub(super) bytes: u32,
+    pub(super) message: KVec<u8>,
+    /// Work requests that it gives back.
+    pub(super) requests: u32,
+    /// It was told before.
+    pub(super) again: bool,
+}
+
+impl Done {
+    pub(super) fn new(what: Use, slot: u32, status: u32, requests: u32) -> Self {
+        Self {
+            what,
+            slot,
+            status,
+            imm: None,
+            bytes: 0,
+            message: KVec::new(),
+            requests,
+            again: false,
+        }
+    }
+
+    /// The same once more.
+    pub(super) fn again(&self) -> Result<Self> {
+        let mut message = KVec::new();
+        message.extend_from_slice(&self.message, GFP_ATOMIC)?;
+        Ok(Self {
+            message,
+            again: true,
+            ..*self
+        })
+    }
+
+    pub(super) fn tell(&self, to: &dyn Deliver) {
+        let slot = self.slot;
+        let kind = match self.what {
+            Use::Ctrl => Kind::Ctrl { slot },
+            Use::Write => Kind::Write { slot },
+            Use::Recv => Kind::Recv {
+                slot,
+                imm: self.imm,
+                bytes: self.bytes,
+                data: &self.message,
+            },
+        };
+        to.completion(Completion {
+            kind,
+            status: self.status,
+        });
+    }
+}
+
+/// One side.
+pub(super) struct Port {
+    pub(super) number: u32,
+    pub(super) to: Arc<dyn Deliver>,
+    local: Addr,
+    remote: Addr,
+    /// The other side, once it was there.
+    pub(super) peer: Option<u32>,
+    /// The protection domain, as a number.
+    pub(super) domain: usize,
+    pub(super) phase: Phase,
+    send_wr: u32,
+    used: u32,
+    recv_busy: KVec<bool>,
+    ctrl_busy: KVec<bool>,
+    write_busy: KVec<bool>,
+    pub(super) recvs: KVec<u32>,
+    pub(super) sends: KVec<Posted>,
+    pub(super) send_done: KVec<Done>,
+    pub(super) recv_done: KVec<Done>,
+    /// The end is to be told; it was told of.
+    pub(super) ending: bool,
+    pub(super) ended: bool,
+    /// For how many steps each act is held back.
+    pub(super) held: [u32; Act::ALL.len()],
+}
+
+impl Port {
+    pub(super) fn new(
+        to: Arc<dyn Deliver>,
+        local: Addr,
+        remote: Addr,
+        domain: usize,
+        caps: &Caps,
+    ) -> Result<Self> {
+        let free = |count: u32| KVec::from_elem(false, count as usize, GFP_KERNEL);
+        Ok(Self {
+            number: 0,
+            to,
+            local,
+            remote,
+            peer: None,
+            domain,
+            phase: Phase::Idle,
+            send_wr: caps.send_wr,
+            used: 0,
+            recv_busy: free(caps.recv_slots)?,
+            ctrl_busy: free(caps.ctrl_slots)?,
+            write_busy: free(caps.write_slots)?,
+            recvs: KVec::new(),
+            sends: KVec::new(),
+            send_done: KVec::new(),
+            recv_done: KVec::new(),
+            ending: false,
+            ended: false,
+            held: [0; Act::ALL.len()],
+        })
+    }
+
+    /// Whether `other` is the other side.
+    pub(super) fn faces(&self, other: &Self) -> bool {
+        same(&self.local, &other.remote) && same(&self.remote, &other.local)
+    }
+
+    /// Whether it takes part: it can receive, and what it sends is carried out.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::Open)
+    }
+
+    /// Whether there is something of this kind to do.
+    pub(super) fn can(&self, act: Act) -> bool {
+        match act {
+            Act::Execute => {
+                self.phase == Phase::Open && self.peer.is_some() && !self.sends.is_empty()
+            }
+            Act::SendDone => !self.send_done.is_empty(),
+            Act::RecvDone => !self.recv_done.is_empty(),
+            Act::Event => self.ending && !self.ended,
+        }
+    }
+
+    fn slots(&mut self, what: Use) -> &mut KVec<bool> {
+        match what {
+            Use::Recv => &mut self.recv_busy,
+            Use::Ctrl => &mut self.ctrl_busy,
+            Use::Write => &mut self.write_busy,
+        }
+    }
+
+    /// Whether a slot could be claimed.
+    fn check(&mut self, what: Use, slot: u32) -> Result {
+        match self.slots(what).get(slot as usize) {
+            Some(false) => Ok(()),
+            Some(true) => Err(EBUSY),
+            None => Err(EINVAL),
+        }
+    }
+
+    fn set(&mut self, what: Use, slot: u32, busy: bool) {
+        if let Some(place) = self.slots(what).get_mut(slot as usize) {
+            *place = busy;
+        }
+    }
+
+    /// A completion is about to be told: its slot is free, its requests make room.
+    pub(super) fn release(&mut self, done: &Done) {
+        if !done.again {
+            self.set(done.what, done.slot, false);
+            self.used = self.used.saturating_sub(done.requests);
+        }
+    }
+
+    pub(super) fn post_recv(&mut self, slot: u32) -> Result {
+        if self.phase == Phase::Closed {
+            return Err(ENOTCONN.into());
+        }
+        self.check(Use::Recv, slot)?;
+        if self.phase == Phase::Error {
+            let done = Done::new(Use::Recv, slot, FLUSH, 0);
+            self.recv_done.push(done, GFP_ATOMIC)?;
+        } else {
+            self.recvs.push(slot, GFP_ATOMIC)?;
+        }
+        self.set(Use::Recv, slot, true);
+        Ok(())
+    }
+
+    pub(super) fn post_send(&mut self, send: Posted) -> Result {
+        if matches!(self.phase, Phase::Idle | Phase::Closed) {
+            return Err(ENOTCONN.into());
+        }
+        let (what, slot) = (send.what, send.slot);
+        self.check(what, slot)?;
+        let used = self.used.checked_add(send.requests).ok_or(EINVAL)?;
+        if used > self.send_wr {
+            return Err(EAGAIN);
+        }
+        if self.phase == Phase::Error {
+            let done = Done::new(what, slot, FLUSH, send.requests);
+            self.send_done.push(done, GFP_ATOMIC)?;
+        } else {
+            self.sends.push(send, GFP_ATOMIC)?;
+        }
+        self.used = used;
+        self.set(what, slot, true);
+        Ok(())
+    }
+
+    /// Goes into error: all that is posted is flushed, and so are the last `unheard` of the
+    /// requests that were carried out, since their acknowledgement never comes.
+    pub(super) fn fail(&mut self, unheard: usize) {
+        if !self.is_up() {
+            return;
+        }
+        self.phase = Phase::Error;
+        for done in self.send_done.iter_mut().rev().take(unheard) {
+            if !done.again && done.status == SUCCESS {
+                done.status = FLUSH;
+            }
+        }
+        for send in self.sends.drain_all() {
+            let done = Done::new(send.what, send.slot, FLUSH, send.requests);
+            keep(&mut self.send_done, done);
+        }
+        for slot in self.recvs.drain_all() {
+            keep(&mut self.recv_done, Done::new(Use::Recv, slot, FLUSH, 0));
+        }
+    }
+}
+
+/// Adds a completion that has to be told.
+pub(super) fn keep(to: &mut KVec<Done>, done: Done) {
+    if to.push(done, GFP_ATOMIC).is_err() {
+        pr_err!("mock: a completion is lost for want of memory\n");
+    }
+}
+
+/// Family, port and address are the same.
+fn same(a: &Addr, b: &Addr) -> bool {
+    fn parts(addr: &Addr) -> (Option<&[u8]>, Option<&[u8]>) {
+        let bytes = addr.as_bytes();
+        // A `sockaddr_in` has the address next to the port, a `sockaddr_in6` the flow between.
+        match bytes.len() == bindings::DK_INET_BYTES as usize {
+            true => (bytes.get(..8), None),
+            false => (bytes.get(..4), bytes.get(8..24)),
+        }
+    }
+    parts(a) == parts(b)
+}
