@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Channels, credits, counters and teardown on the mock fabric: a seed decides
+ * what the program does, in which order completions come, and what goes wrong.
+ * The program keeps a model of what was promised and compares.
+ *
+ * MOCK_SEEDS=N	seeds of each kind, from 1 on; Nx is N times the default
+ * MOCK_SEED=S	only this one, as a failure says it
+ *
+ * A seed decides everything because nothing happens but by this one thread: the
+ * fabric makes a step only when it is asked to, and the program asks for one at
+ * a time.
+ */
+#include "mock_run.h"
+#include "harness.h"
+
+#define SEEDS		60	/* of each kind, by default */
+#define OPERATIONS	160	/* of one run */
+
+/* ---- Ends ------------------------------------------------------------------ */
+
+static void unmap(struct actor *x)
+{
+	munmap(x->out.at, x->out.buffer.length);
+	munmap(x->in.at, x->in.buffer.length);
+	munmap(x->side->ch.ring, x->side->ch.length);
+	close(x->side->fd);
+	x->gone = true;
+}
+
+/* Its process is killed: a child has the file and the mappings, and nobody else. */
+static void kill_process(struct run *r, struct actor *x)
+{
+	pid_t pid = fork();
+
+	if (!pid)
+		for (;;)
+			pause();
+	CHECK(r, pid > 0, "fork");
+	unmap(x);
+	if (pid > 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+}
+
+static void close_endpoint(struct run *r, struct actor *x)
+{
+	if (x->gone || x->closed)
+		return;
+	CHECK(r, !endpoint_close(x->side->fd, x->side->endpoint), "%s", x->name);
+	x->closed = true;
+}
+
+/* Something ends the connection; it may have ended before. */
+static void end_it(struct run *r)
+{
+	struct actor *x = one_of(r);
+
+	if (x->gone || x->closed)
+		return;
+	switch (between(r, 0, 4)) {
+	case 0:
+		close_endpoint(r, x);
+		break;
+	case 1:
+		unmap(x);
+		break;
+	case 2:
+		kill_process(r, x);
+		break;
+	case 3:
+		CHECK(r, !mock("rate error %u", between(r, 20, 300)), "error");
+		break;
+	case 4:
+		CHECK(r, !mock("rate flush %u", between(r, 20, 300)), "flush");
+		break;
+	}
+	watch_both(r);
+}
+
+/* Goes on until nothing happens any more. */
+static void settle(struct run *r)
+{
+	for (int quiet = 0, rounds = 0; quiet < 2 && good(r); rounds++) {
+		bool busy = !mock_value("idle");
+
+		for (struct actor *x = &r->a; x; x = x == &r->a ? &r->b : NULL) {
+			uint32_t before;
+
+			if (x->gone)
+				continue;
+			before = accepted(x);
+			busy |= reap(r, x, UINT32_MAX);
+			enter(r, x);
+			busy |= accepted(x) != before;
+			take_leases(r, x);
+		}
+		step(r, 8);
+		quiet = busy ? 0 : quiet + 1;
+		CHECK(r, rounds < 5000, "it goes on and on");
+	}
+}
+
+/* Every accepted entry has its one completion; what arrived agrees with them. */
+static void compare(struct run *r, struct actor *x)
+{
+	if (!x->gone)
+		CHECK(r, x->completed == accepted(x), "%s: %u, %u", x->name, x->completed,
+		       accepted(x));
+	if (r->kind == HOSTILE || x->gone || x->peer->gone)
+		return;
+	CHECK(r, x->peer->arrived >= x->succeeded, "%s: %u, %u", x->name, x->peer->arrived,
+	       x->succeeded);
+	if (r->kind != ORDERLY)
+		return;
+	CHECK(r, accepted(x) == x->pushed, "%s: %u of %u", x->name, accepted(x), x->pushed);
+	CHECK(r, x->succeeded == x->pushed, "%s: %u of %u", x->name, x->succeeded, x->pushed);
+	CHECK(r, x->peer->arrived == x->pushed, "%s: %u of %u", x->name, x->peer->arrived,
+	       x->pushed);
+	CHECK(r, x->known == x->peer->granted, "%s: %u of %u", x->name, x->known,
+	       x->peer->granted);
+}
+
+/* What QUERY says of a side whose completions were all reaped. */
+static void compare_counts(struct run *r, struct actor *x)
+{
+	struct dmaplane_endpoint_query got, other;
+
+	if (x->gone || x->closed || r->kind == HOSTILE)
+		return;
+	got = look(r, x);
+	CHECK(r, got.sent == x->succeeded, "%s: %llu, %u", x->name, (unsigned long long)got.sent,
+	       x->succeeded);
+	CHECK(r, got.received == x->arrived, "%s: %llu, %u", x->name,
+	       (unsigned long long)got.received, x->arrived);
+	CHECK(r, !got.queued && !got.in_flight, "%s: %u, %u", x->name, got.queued, got.in_flight);
+	if (r->kind == ORDERLY) {
+		other = look(r, x->peer);
+		CHECK(r, got.state == DMAPLANE_STATE_ESTABLISHED, "%s: %u", x->name, got.state);
+		CHECK(r, got.ctrl_sent == other.ctrl_received, "%s: %llu, %llu", x->name,
+		       (unsigned long long)got.ctrl_sent, (unsigned long long)other.ctrl_received);
+	} else if (x->peer->gone || x->peer->closed) {
+		CHECK(r, got.state == DMAPLANE_STATE_ERROR, "%s: %u", x->name, got.state);
+		CHECK(r, got.error, "%s", x->name);
+	}
+}
+
+static void compare_fabric(struct run *r)
+{
+	CHECK(r, !mock_value("rnr"), "a message found no receive");
+	CHECK(r, !mock_value("refused"), "a write may not touch its memory");
+	CHECK(r, r->kind == HOSTILE || !mock_value("overdrawn"), "more posted than credits allow");
+}
+
+/* ---- One seed --------------------------------------------------------------- */
+
+static void begin(struct run *r, enum kind kind, uint64_t seed)
+{
+	struct pair *p = &r->pair;
+	struct dmaplane_fabric fabric;
+	struct dmaplane_fabric_list list = ARG(fabric_list, .count = 1,
+					       .fabrics = (uintptr_t)&fabric);
+
+	*r = (struct run){ .kind = kind, .seed = seed, .random = seed << 8 | kind };
+	r->a = (struct actor){ .name = "a", .side = &p->a, .peer = &r->b, .last = -1 };
+	r->b = (struct actor){ .name = "b", .side = &p->b, .peer = &r->a, .last = -1 };
+	CHECK(r, !mock("seed %llu", (unsigned long long)seed), "seed");
+	CHECK(r, !mock("on"), "on");
+	p->entries = 4 << between(r, 0, 3);
+	for (struct actor *x = &r->a; x; x = x == &r->a ? &r->b : NULL) {
+		x->side->send_depth = between(r, 2, 8);
+		x->side->recv_depth = between(r, 1, p->entries - 1);
+	}
+	CHECK(r, !pair_open(p), "%d %d", p->a.result, p->b.result);
+	CHECK(r, !cmd(p->a.fd, DMAPLANE_IOC_FABRIC_LIST, &list), "fabrics");
+	r->max_segment = fabric.max_segment;
+}
+
+static void prepare(struct run *r, struct actor *x)
+{
+	uint64_t border = r->max_segment, slots = SLOTS * SLOT_BYTES;
+
+	/* One slot lies across the border of two segments. */
+	x->in_base = border - slots / 2 - 2000;
+	CHECK(r, !memory_make(x->side, 4096 * (1 + slots / 4096), 0, &x->out), "%s", x->name);
+	CHECK(r, !memory_make(x->side, border + slots, DMAPLANE_ACCESS_REMOTE_WRITE, &x->in),
+	       "%s", x->name);
+	if (good(r))
+		grant(r, x);
+}
+
+static void operate(struct run *r)
+{
+	uint32_t end = r->kind == ENDING ? between(r, 10, OPERATIONS - 1) : UINT32_MAX;
+
+	for (uint32_t i = 0; i < OPERATIONS && good(r); i++) {
+		struct actor *x = one_of(r);
+
+		if (i == end)
+			end_it(r);
+		switch (between(r, 0, 9)) {
+		case 0 ... 2:
+			submit(r, x);
+			break;
+		case 3 ... 6:
+			step(r, between(r, 1, 12));
+			break;
+		case 7:
+			reap(r, x, between(r, 1, 4));
+			break;
+		case 8:
+			enter(r, x);
+			break;
+		case 9:
+			if (!between(r, 0, 3))
+				grant(r, x);
+			take_leases(r, x);
+			break;
+		}
+	}
+}
+
+/* Runs a seed; what went wrong is in the result. */
+static void run(struct run *r, enum kind kind, uint64_t seed)
+{
+	begin(r, kind, seed);
+	if (good(r)) {
+		prepare(r, &r->a);
+		prepare(r, &r->b);
+		settle(r);
+		CHECK(r, r->a.known && r->b.known, "no leases");
+	}
+	if (good(r)) {
+		CHECK(r, !mock("rate delay %u", between(r, 0, 300)), "delay");
+		if (kind == HOSTILE) {
+			CHECK(r, !mock("rate duplicate %u", between(r, 0, 100)), "duplicate");
+			CHECK(r, !mock("rate lose %u", between(r, 0, 50)), "lose");
+			CHECK(r, !mock("rate error %u", between(r, 0, 5)), "error");
+		}
+		operate(r);
+		settle(r);
+		compare_counts(r, &r->a);
+		compare_counts(r, &r->b);
+		for (struct actor *x = &r->a; x; x = x == &r->a ? &r->b : NULL) {
+			close_endpoint(r, x);
+			reap(r, x, UINT32_MAX);
+		}
+		settle(r);
+		compare(r, &r->a);
+		compare(r, &r->b);
+	}
+	compare_fabric(r);
+	r->trace = mock_value("trace");
+	for (size_t i = 0; i < ARRAY_LEN(happenings); i++)
+		r->happened[i] = mock_value(happenings[i]);
+	for (struct actor *x = &r->a; x; x = x == &r->a ? &r->b : NULL)
+		if (!x->gone && x->side->fd > 0)
+			unmap(x);
+	CHECK(r, WAIT_FOR(!live("contexts") && !live("endpoints") && !live("regions") &&
+			   !live("channels") && !live("buffers")), "something is left");
+	CHECK(r, !mock_value("ports"), "a port is left");
+	CHECK(r, !mock("off"), "off");
+}
+
+static uint64_t from_environment(const char *name, uint64_t otherwise)
+{
+	const char *text = getenv(name);
+	char *end;
+	uint64_t value;
+
+	if (!text || !*text)
+		return otherwise;
+	value = strtoull(text, &end, 10);
+	return *end == 'x' ? value * otherwise : value;
+}
+
+FIXTURE(mock) {
+	struct run run;
+};
+
+FIXTURE_SETUP(mock)
+{
+	ASSERT_EQ(0, mock("off")) {
+		TH_LOG("the module is no test build");
+	}
+}
+
+FIXTURE_TEARDOWN(mock)
+{
+	mock("off");
+}
+
+/* Whether runs of a kind have that happen, sooner or later. */
+static bool happens(enum kind kind, const char *name)
+{
+	if (!strcmp(name, "flushes"))
+		return kind == ENDING;
+	if (!strcmp(name, "errors"))
+		return kind != ORDERLY;
+	if (!strcmp(name, "duplicated") || !strcmp(name, "lost"))
+		return kind == HOSTILE;
+	return true;
+}
+
+static void all_seeds(struct __test_metadata *_metadata, FIXTURE_DATA(mock) *self, enum kind kind)
+{
+	uint64_t only = from_environment("MOCK_SEED", 0);
+	uint64_t last = only ?: from_environment("MOCK_SEEDS", SEEDS);
+	uint64_t happened[ARRAY_LEN(happenings)] = { 0 }, stalls = 0, failed = 0, messages = 0;
+	struct run *r = &self->run;
+	char text[256] = "";
+
+	for (uint64_t seed = only ?: 1; seed <= last && failed < 3; seed++) {
+		run(r, kind, seed);
+		EXPECT_TRUE(good(r)) {
+			TH_LOG("%s: %s: again with MOCK_SEED=%" PRIu64, kinds[kind], r->why, seed);
+			failed++;
+		}
+		for (size_t i = 0; i < ARRAY_LEN(happenings); i++)
+			happened[i] += r->happened[i];
+		stalls += r->a.stalls + r->b.stalls;
+		messages += r->a.arrived + r->b.arrived;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(happenings); i++) {
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), ", %s %" PRIu64,
+			 happenings[i], happened[i]);
+		if (only || last < SEEDS)
+			continue;
+		EXPECT_EQ(happens(kind, happenings[i]), !!happened[i]) {
+			TH_LOG("%s: %s", kinds[kind], happenings[i]);
+		}
+	}
+	TH_LOG("%s: messages %" PRIu64 ", stalls %" PRIu64 "%s", kinds[kind], messages, stalls,
+	       text);
+	EXPECT_TRUE(only || (messages && (stalls || kind == HOSTILE)));
+}
+
+TEST_F_TIMEOUT(mock, orderly, 3600)
+{
+	all_seeds(_metadata, self, ORDERLY);
+}
+
+TEST_F_TIMEOUT(mock, ending, 3600)
+{
+	all_seeds(_metadata, self, ENDING);
+}
+
+TEST_F_TIMEOUT(mock, hostile, 3600)
+{
+	all_seeds(_metadata, self, HOSTILE);
+}
+
+/* The same seed has the same effects, another has others: a failure can be replayed. */
+TEST_F_TIMEOUT(mock, replay, 600)
+{
+	struct run *r = &self->run;
+
+	for (enum kind kind = ORDERLY; kind <= HOSTILE; kind++) {
+		uint64_t trace, digest;
+
+		run(r, kind, 77);
+		ASSERT_TRUE(good(r)) { TH_LOG("%s: %s", kinds[kind], r->why); }
+		trace = r->trace;
+		digest = r->digest;
+		run(r, kind, 77);
+		EXPECT_EQ(trace, r->trace);
+		EXPECT_EQ(digest, r->digest);
+		run(r, kind, 78);
+		EXPECT_NE(trace, r->trace);
+	}
+}
+
+TEST_HARNESS_MAIN
