@@ -94,6 +94,50 @@ nothing_left() {
 	return 1
 }
 
+# ---- The kernel's log and memory ------------------------------------------
+
+log_seen=-1
+read_log() { dd if=/dev/kmsg iflag=nonblock bs=8192 2>/dev/null; }
+mark_log() {
+	log_seen=$(read_log | awk -F'[,;]' '/^[0-9]+,[0-9]+,/ { seen = $2 } END { print seen + 0 }')
+}
+
+# What the kernel said since the mark and should not have said.
+log_complaints() {
+	read_log | awk -F'[,;]' -v seen="$log_seen" '
+		!/^[0-9]+,[0-9]+,/ || $2 + 0 <= seen + 0 { next }
+		$1 >= 8 { next } # not the kernel
+		{
+			text = $0
+			sub(/^[^;]*;/, "", text)
+			bad = 0 # lines to show, this one included
+		}
+		text ~ /WARNING:|BUG:|BUG |Oops|KASAN|UBSAN|refcount_t|ODEBUG/ { bad = 30 }
+		text ~ /possible (recursive|circular)|hung task|blocked for more than/ { bad = 30 }
+		text ~ /stall|lockup|leak|general protection|[Uu]nable to handle/ { bad = 30 }
+		text ~ /invoked oom-killer|Out of memory|page allocation failure/ { bad = 30 }
+		text ~ /Bad page|corruption|scheduling while atomic|sleeping function/ { bad = 30 }
+		text ~ /waiting for .* to become free/ { bad = 1 }
+		text ~ /dmaplane/ && $1 % 8 <= 4 { bad = 1 }
+		text ~ /loading out-of-tree module taints kernel|module verification failed/ { bad = 0 }
+		bad > after { after = bad }
+		after > 0 { print text; after-- }'
+}
+
+# On a kernel that looks for them: memory that somebody has lost. What a module's
+# code allocated before it was unloaded has an address where others have a name.
+forget_leaks() { echo clear >"$kmemleak"; }
+leaks() {
+	# What was just freed is told from what was lost by a second look.
+	echo scan >"$kmemleak"
+	sleep 5
+	echo scan >"$kmemleak"
+	awk 'function show() { if (text ~ /\[dmaplane\]|\] 0x/) printf "%s", text; text = "" }
+		/^unreferenced object/ { show() }
+		{ text = text $0 "\n" }
+		END { show() }' "$kmemleak"
+}
+
 # ---- Networks -------------------------------------------------------------
 
 rdma_modules() { modprobe -a rdma_rxe rdma_cm ib_uverbs rdma_ucm dummy veth; }
