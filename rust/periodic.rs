@@ -166,7 +166,9 @@ mod tests {
     #[test]
     fn not_before_its_time() -> Result {
         let count = Count::new(0)?;
-        drop(Periodic::new(count.clone(), 3_600_000)?);
+        let periodic = Periodic::new(count.clone(), 3_600_000)?;
+        fsleep(Delta::from_millis(50));
+        drop(periodic);
         assert_eq!(count.began.load(Acquire), 0);
         assert!(Arc::into_unique_or_drop(count).is_some());
         Ok(())

@@ -17,7 +17,7 @@ mod tests {
     const TERMS: LeaseTerms = LeaseTerms {
         lease: 7,
         tag: u64::MAX,
-        length: 3 * MIN_SEGMENT - 1,
+        length: 3 * MIN_SEGMENT,
         segment: MIN_SEGMENT,
         total: 3,
     };
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(changed(32, &[0; 8])?, Some(Impossible));
         assert_eq!(changed(40, &[0; 8])?, Some(Impossible));
         assert_eq!(changed(40, &[0xff; 8])?, Some(Impossible));
-        // The first segment, and how many are here.
+        // The first segment, so that the last would begin at the end, and how many are here.
         assert_eq!(changed(48, &[0, 0, 0, 1])?, Some(Impossible));
         assert_eq!(changed(48, &[0xff; 4])?, Some(Impossible));
         assert_eq!(changed(52, &[0xff; 2])?, Some(Malformed));
