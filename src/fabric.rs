@@ -76,6 +76,10 @@ impl Fabric {
             },
             max_segment: u64::from(self.rdma.max_segment_pages()).saturating_mul(PAGE_SIZE as u64),
             active_mtu: self.rdma.active_mtu().unwrap_or(0),
+            flags: match self.rdma.write_imm() {
+                true => uapi::DMAPLANE_FABRIC_WRITE_IMM,
+                false => 0,
+            },
             ..Default::default()
         };
         let room = out.name.len().saturating_sub(1);

@@ -254,6 +254,10 @@ struct dmaplane_handle {
 
 #define DMAPLANE_NAME_MAX	64
 
+/* dmaplane_fabric.flags */
+/* Writes can carry an immediate; without it (iWARP) WRITE_IMM is EOPNOTSUPP. */
+#define DMAPLANE_FABRIC_WRITE_IMM	(1U << 0)
+
 /**
  * struct dmaplane_fabric - one RDMA device that this process may use
  * @fabric:		number of the device, not reused while the module lives
@@ -262,7 +266,7 @@ struct dmaplane_handle {
  * @max_segment:	bytes that one memory key can cover on this device;
  *			larger regions use several
  * @active_mtu:		path MTU of port 1 in bytes, 0 when the port is down
- * @pad:		0
+ * @flags:		DMAPLANE_FABRIC_*
  */
 struct dmaplane_fabric {
 	__u32 fabric;
@@ -270,7 +274,7 @@ struct dmaplane_fabric {
 	__u8 name[DMAPLANE_NAME_MAX];
 	__aligned_u64 max_segment;
 	__u32 active_mtu;
-	__u32 pad;
+	__u32 flags;
 };
 
 /**
@@ -672,8 +676,9 @@ struct dmaplane_ring {
  * complete in order, but one that is wrong in itself completes at once, with: EINVAL (flag, padding), EOPNOTSUPP, ENOENT or EBADF
  * (@endpoint, @region), ENOKEY (@lease), EOVERFLOW (offset + length wraps),
  * ERANGE (beyond the end of the region or lease), EFBIG (above max_transfer),
- * EOPNOTSUPP (the fabric has no immediates), EMSGSIZE (touches more segments of the lease than send_depth, or in one of
- * them more segments of the region than the device can gather), EXDEV (@region is on
+ * EMSGSIZE (touches more segments of the lease than send_depth, or in one of
+ * them more segments of the region than the device can gather), EOPNOTSUPP (nothing
+ * else is wrong, but the fabric lacks DMAPLANE_FABRIC_WRITE_IMM), EXDEV (@region is on
  * another fabric), ENOTCONN (the endpoint is not established), EAGAIN (entries
  * of other channels fill the endpoint's queue). Once sent: ECANCELED (the
  * connection was closed here), ECONNRESET (it ended there), EREMOTEIO (the

@@ -22,6 +22,22 @@ FIXTURE_TEARDOWN(endpoint)
 	pair_close(&self->p);
 }
 
+/* What the RDMA core says of it: "1: CA", or "4: RNIC", which is for iWARP. */
+static bool is_iwarp(const char *name)
+{
+	char path[128], type[16] = "";
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/class/infiniband/%s/node_type", name);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	if (!fgets(type, sizeof(type), file))
+		type[0] = 0;
+	fclose(file);
+	return type[0] == '4';
+}
+
 TEST_F(endpoint, fabrics)
 {
 	struct dmaplane_fabric fabrics[8] = { 0 };
@@ -32,12 +48,14 @@ TEST_F(endpoint, fabrics)
 	ASSERT_EQ(2, list.count);
 	for (uint32_t i = 0; i < list.count; i++) {
 		EXPECT_NE(0, fabrics[i].fabric);
-		EXPECT_EQ(0, strncmp((char *)fabrics[i].name, "rxe", 3));
-		EXPECT_NE(NULL, memchr(fabrics[i].name, 0, DMAPLANE_NAME_MAX));
+		ASSERT_NE(NULL, memchr(fabrics[i].name, 0, DMAPLANE_NAME_MAX));
+		EXPECT_EQ(0, strncmp((char *)fabrics[i].name,
+				     getenv("DMAPLANE_RDMA") ?: "rxe", 3));
+		EXPECT_EQ(is_iwarp((char *)fabrics[i].name) ? 0 : DMAPLANE_FABRIC_WRITE_IMM,
+			  fabrics[i].flags);
 		EXPECT_LE(4096, fabrics[i].max_segment);
 		EXPECT_EQ(4096, fabrics[i].active_mtu);
 		EXPECT_LE(DMAPLANE_NODE_ANY, fabrics[i].node);
-		EXPECT_EQ(0, fabrics[i].pad);
 	}
 	EXPECT_NE(fabrics[0].fabric, fabrics[1].fabric);
 	/* Those beyond the room are counted and not written. */

@@ -51,6 +51,7 @@ fn as_json(info: &Info, fabrics: &[Fabric], stats: &Stats) -> serde_json::Value 
             "node": f.node,
             "max_segment": f.max_segment,
             "active_mtu": f.active_mtu,
+            "write_imm": f.write_imm,
         })).collect::<Vec<_>>(),
         "stats": {
             "buffers": stats.buffers,
@@ -95,7 +96,7 @@ fn for_people(info: &Info, fabrics: &[Fabric], stats: &Stats) -> String {
     } else {
         let mut table = Table::new();
         table.load_preset(NOTHING);
-        table.set_header(["fabric", "name", "node", "MTU", "largest key"]);
+        table.set_header(["fabric", "name", "node", "MTU", "largest key", "immediates"]);
         for f in fabrics {
             table.add_row([
                 f.id.to_string(),
@@ -103,6 +104,7 @@ fn for_people(info: &Info, fabrics: &[Fabric], stats: &Stats) -> String {
                 f.node.map_or("-".to_owned(), |n| n.to_string()),
                 f.active_mtu.map_or("down".to_owned(), |m| m.to_string()),
                 size::show(f.max_segment),
+                if f.write_imm { "yes" } else { "no" }.to_owned(),
             ]);
         }
         table.trim_fmt()
@@ -133,6 +135,7 @@ mod tests {
             name: "rxe0".to_owned(),
             max_segment: 1 << 21,
             active_mtu: None,
+            write_imm: true,
         };
         let stats = Stats {
             buffers: 0,

@@ -241,6 +241,8 @@ pub struct Fabric {
     pub max_segment: u64,
     /// Path MTU of port 1 in bytes; none when the port is down.
     pub active_mtu: Option<u32>,
+    /// Whether writes can carry an immediate (not over iWARP); without it none are sent at all.
+    pub write_imm: bool,
 }
 
 impl Fabric {
@@ -252,6 +254,7 @@ impl Fabric {
             name: String::from_utf8_lossy(name).into_owned(),
             max_segment: raw.max_segment,
             active_mtu: Some(raw.active_mtu).filter(|&mtu| mtu != 0),
+            write_imm: raw.flags & DMAPLANE_FABRIC_WRITE_IMM != 0,
         }
     }
 }
