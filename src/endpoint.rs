@@ -61,7 +61,10 @@ use crate::{
     wait::Patience, //
 };
 use dmakit::{
-    errno::ENOTCONN,
+    errno::{
+        ECONNRESET,
+        ENOTCONN, //
+    },
     rdma::{
         addr::Addr,
         mr,
@@ -279,6 +282,9 @@ impl Endpoint {
 
     /// Makes the endpoint fail: what is queued is completed, what is in flight will be.
     fn fail(&self, error: Error) {
+        // Once the connection has ended, siw refuses work.
+        let ended = error == ENOTCONN;
+        let error = if ended { ECONNRESET.into() } else { error };
         let conn = {
             let mut inner = self.inner.lock();
             let first = inner.fail(error);

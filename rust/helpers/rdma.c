@@ -280,6 +280,12 @@ void dk_rdma_event(struct rdma_cm_id *id, struct rdma_cm_event *event,
 		to->initiator_depth = event->param.conn.initiator_depth;
 		break;
 	case RDMA_CM_EVENT_REJECTED:
+		/* siw tells with another status than the core knows that it was the peer. */
+		if (rdma_protocol_iwarp(id->device, id->port_num)) {
+			to->data = event->param.conn.private_data;
+			to->len = event->param.conn.private_data_len;
+			break;
+		}
 		to->data = rdma_consumer_reject_data(id, event, &to->len);
 		break;
 	default:

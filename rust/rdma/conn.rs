@@ -285,7 +285,17 @@ impl<H: Handler> Transport<H> for Connection<H> {
 
     fn disconnect(&self) -> Result {
         self.queues()?;
-        let _cm = self.inner.cm.lock();
+        if self.inner.must_wait() {
+            return Err(EBUSY);
+        }
+        let _cm = match self.inner.in_handler() {
+            false => self.inner.cm.lock(),
+            true => match self.inner.cm.try_lock() {
+                Some(guard) => guard,
+                // Somebody is disconnecting, and may wait for the handler to do so.
+                None => return Ok(()),
+            },
+        };
         // SAFETY: `id` is valid by the invariant.
         outcome(unsafe { bindings::rdma_disconnect(self.id()) })
     }

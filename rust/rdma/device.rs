@@ -160,6 +160,16 @@ impl Device {
         !self.info.iwarp
     }
 
+    /// Whether the side that connects must be the first to send (over iWARP).
+    pub fn connector_sends_first(&self) -> bool {
+        self.info.iwarp
+    }
+
+    /// Whether to disconnect waits for the answer to a connect or accept under way (over iWARP).
+    pub(super) fn disconnect_waits(&self) -> bool {
+        self.info.iwarp
+    }
+
     /// How many reads and atomics a queue pair can have coming in, and going out.
     pub(super) fn read_depth(&self) -> (u8, u8) {
         let clamp = |n: u32| n.min(16) as u8;

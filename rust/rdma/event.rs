@@ -30,7 +30,10 @@ use core::{
 };
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::ordering::Relaxed,
+        Arc, //
+    }, //
 };
 
 /// Told of all that happens to a connection.
@@ -248,7 +251,10 @@ pub(super) unsafe extern "C" fn cm_event<H: Handler>(
     match event.kind {
         // SAFETY: we are in the handler of `id`.
         CmKind::AddrResolved => unsafe { inner.learn_device() },
-        CmKind::Established => inner.open(),
+        CmKind::Established => {
+            inner.established.store(true, Relaxed);
+            inner.open();
+        }
         _ => (),
     }
     inner.enter();

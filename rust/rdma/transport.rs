@@ -76,6 +76,9 @@ pub trait Transport<H: Handler>: Send + Sync + Sized {
     fn reject(&self, private_data: &[u8]) -> Result;
 
     /// Begins to disconnect: what is posted is flushed, and so is what is posted later.
+    ///
+    /// `EBUSY` if that would have to wait for the peer: over iWARP a connection cannot be ended
+    /// before the answer is there (or the adapter gave up), and [`Handler::cm_event`] tells when.
     fn disconnect(&self) -> Result;
 
     /// Refuses to post, disconnects, and returns when all that was posted has completed and was

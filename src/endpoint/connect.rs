@@ -44,7 +44,11 @@ use dmakit::{
 };
 use kernel::{
     error::{
-        code::EMSGSIZE,
+        code::{
+            EMSGSIZE,
+            ERESTARTSYS,
+            ETIMEDOUT, //
+        },
         Error, //
     },
     prelude::*,
@@ -154,7 +158,8 @@ fn start(
     let domain = context.domain(&*endpoint.fabric()?)?;
     let mut inner = endpoint.inner.lock();
     let conn = inner.ready(from)?;
-    let link = Link::new(
+    let asked = from == State::Resolved;
+    let mut link = Link::new(
         &conn,
         &domain,
         channel.ring().clone(),
@@ -163,6 +168,7 @@ fn start(
         arg.recv_user_data,
         inner.peer_credits,
     )?;
+    link.take_turns(&domain, asked);
     let opened = link.open(&conn);
     inner.link = Some(link);
     if let Err(error) = opened {
@@ -170,7 +176,7 @@ fn start(
         drop(inner);
         return Err(endpoint.give_up(error));
     }
-    inner.asked = from == State::Resolved;
+    inner.asked = asked;
     inner.transition(match from {
         State::Requested => Event::Accept,
         _ => Event::Connect,
@@ -182,12 +188,15 @@ fn start(
         user: private.bytes(),
     };
     let mut bytes = [0; Hello::MAX];
-    let asked = hello
+    let begun = hello
         .encode(&mut bytes)
         .map_err(|_| EMSGSIZE)
         .and_then(|length| ask(&conn, bytes.get(..length).ok_or(EMSGSIZE)?));
-    match asked {
+    match begun {
         Ok(()) => Ok(endpoint),
+        // Over iWARP a TCP connection was tried here and now, and these are its errors.
+        Err(ERESTARTSYS) => Err(endpoint.give_up(EINTR)),
+        Err(ETIMEDOUT) => Err(endpoint.give_up(EHOSTUNREACH.into())),
         Err(error) => Err(endpoint.give_up(error)),
     }
 }

@@ -53,6 +53,8 @@ use kernel::{
 
 /// Reject reasons of the connection manager (`enum ib_cm_rej_reason`).
 const REJECT_CONSUMER_DEFINED: i32 = 28;
+/// Over iWARP it is an error number.
+const REJECT_RESET: i32 = -104;
 
 impl Handler for Endpoint {
     fn cm_event(&self, event: CmEvent<'_>) {
@@ -195,11 +197,10 @@ fn reject_error(event: &CmEvent<'_>) -> Error {
         Ok(RejectReason::Program) => EACCES,
         // Without data it was the connection manager: the peer ended before it answered.
         Err(_) if event.private_data.iter().all(|byte| *byte == 0) => match event.status {
-            REJECT_CONSUMER_DEFINED => ECONNRESET.into(),
+            REJECT_CONSUMER_DEFINED | REJECT_RESET => ECONNRESET.into(),
             _ => ECONNREFUSED.into(),
         },
-        Err(_) if event.status == REJECT_CONSUMER_DEFINED => EPROTONOSUPPORT.into(),
-        Err(_) => ECONNREFUSED.into(),
+        Err(_) => EPROTONOSUPPORT.into(),
     }
 }
 

@@ -89,11 +89,24 @@ impl FreeSlots {
     }
 }
 
+/// Who sends first. Over iWARP that is the side that connects: what the other one sends could
+/// overtake its own answer (RFC 5044, 7.1.2), and adapters take that for an error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It does not matter any more, or never did.
+    Any,
+    /// We do, at once, so that the peer may.
+    Ours,
+    /// The peer.
+    Peers,
+}
+
 /// What a connected endpoint works with.
 pub(super) struct Link {
     pub(super) ring: Arc<CompletionRing>,
     pub(super) recv_user_data: u64,
     pub(super) send_depth: u32,
+    pub(super) turn: Turn,
     pub(super) sender: Sender,
     pub(super) receiver: Receiver,
     pub(super) ctrl: Ctrl,
@@ -155,6 +168,7 @@ impl Link {
             ring,
             recv_user_data,
             send_depth,
+            turn: Turn::Any,
             sender: Sender::new(peer_credits),
             receiver: Receiver::new(recv_depth, recv_depth),
             ctrl: Ctrl::new(),
@@ -196,10 +210,19 @@ impl Link {
         (0..slots).try_for_each(|slot| conn.post_recv(slot))
     }
 
+    /// Sees to it that the side that sends first is the one that asked, if that matters.
+    pub(super) fn take_turns(&mut self, domain: &Domain, asked: bool) {
+        self.turn = match (domain.device().connector_sends_first(), asked) {
+            (false, _) => Turn::Any,
+            (true, true) => Turn::Ours,
+            (true, false) => Turn::Peers,
+        };
+    }
+
     /// Asks the peer's adapter whether it is there, if nothing else in flight does: a write of
     /// nothing, which its program does not see.
     pub(super) fn heartbeat(&mut self, conn: &Connection<Endpoint>) -> Result {
-        if self.beating || self.writes > 0 {
+        if self.beating || self.writes > 0 || self.turn == Turn::Peers {
             return Ok(());
         }
         self.chain.clear();
@@ -265,7 +288,9 @@ impl Link {
         stats: &mut Stats,
     ) -> Result {
         loop {
-            let news = !self.offers.is_empty() || self.receiver.should_advertise();
+            let news = !self.offers.is_empty()
+                || self.receiver.should_advertise()
+                || self.turn == Turn::Ours;
             let may = match news {
                 true if self.ctrl.can_send() => true,
                 _ => self.ctrl.must_ack() && self.ctrl.can_ack(),
@@ -294,6 +319,7 @@ impl Link {
                 self.offers.pop();
             }
             conn.post_ctrl(slot, bytes.get(..length).ok_or(EIO)?)?;
+            self.turn = Turn::Any;
             stats.ctrl_sent = stats.ctrl_sent.saturating_add(1);
         }
     }

@@ -249,7 +249,8 @@ pub(crate) fn listen(
         error => error,
     })?;
     let bound = conn.local_addr();
-    conn.listen(arg.backlog)?;
+    // Ours is counted here, with an answer to whom it refuses; beyond theirs some are silent.
+    conn.listen(MAX_BACKLOG)?;
     {
         let mut inner = listener.shared().inner.lock();
         inner.addr = bound;

@@ -4,6 +4,7 @@
 //! reserved when their receive was posted; those between the kernels are read here.
 
 use super::{
+    link::Turn,
     Endpoint,
     Inner, //
 };
@@ -105,6 +106,9 @@ impl Endpoint {
         if inner.state == State::Connecting && !inner.asked {
             inner.transition(Event::Established);
             self.changed.notify_all();
+        }
+        if let Some(link) = &mut inner.link {
+            link.turn = Turn::Any;
         }
         let result = handle(self, &mut inner).and_then(|()| inner.pump());
         drop(inner);

@@ -7,6 +7,7 @@
 
 use super::{
     lease::PeerLeases,
+    link::Turn,
     Endpoint,
     Inner, //
 };
@@ -242,12 +243,13 @@ impl Inner {
         let (Some(link), Some(fabric)) = (&self.link, &self.fabric) else {
             return Err(ENOTCONN.into());
         };
-        if !fabric.rdma().write_imm() {
-            return Err(EOPNOTSUPP.into());
-        }
+        let supported = |requests| match fabric.rdma().write_imm() {
+            true => Ok(requests),
+            false => Err(EOPNOTSUPP.into()),
+        };
         let Some(region) = &write.region else {
             return match (write.lease, write.local, write.remote) {
-                (0, 0, 0) => Ok(1),
+                (0, 0, 0) => supported(1),
                 _ => Err(EINVAL),
             };
         };
@@ -272,7 +274,7 @@ impl Inner {
                 return Err(EMSGSIZE);
             }
         }
-        Ok(requests.all)
+        supported(requests.all)
     }
 
     /// Sends whatever can be sent now.
@@ -290,6 +292,9 @@ impl Inner {
         else {
             return Ok(());
         };
+        if link.turn == Turn::Peers {
+            return Ok(());
+        }
         link.send_messages(conn, stats)?;
         while link.sender.available() > 0 {
             let Some(pending) = link.queue.front() else {

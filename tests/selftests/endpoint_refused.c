@@ -165,6 +165,44 @@ TEST_F(refused, no_answer)
 	}
 }
 
+static void *close_in_thread(void *arg)
+{
+	struct side *s = arg;
+
+	s->result = endpoint_close(s->fd, s->endpoint);
+	return NULL;
+}
+
+/* The answer comes when the one who asked is closing: neither waits for the other. */
+TEST_F(refused, answered_too_late)
+{
+	struct dmaplane_endpoint_connect arg = ARG(endpoint_connect, .channel = self->a.ch.handle,
+						   .send_depth = 1, .recv_depth = 1,
+						   .timeout_ns = 30 * MS);
+	struct dmaplane_endpoint_request request;
+	struct dmaplane_endpoint_listen listen;
+	pthread_t thread;
+
+	ASSERT_EQ(0, listen_on(self->b.fd, ADDRESS4, 0, 8, &listen));
+	for (int ms = 0; ms <= 100; ms += 50) {
+		ASSERT_EQ(0, resolve(self->a.fd, &listen.addr, &self->a.endpoint));
+		arg.endpoint = self->a.endpoint;
+		EXPECT_EQ(-ETIME, cmd(self->a.fd, DMAPLANE_IOC_ENDPOINT_CONNECT, &arg));
+		ASSERT_EQ(0, pthread_create(&thread, NULL, close_in_thread, &self->a));
+		sleep_ms(ms);
+		/* It may have been withdrawn. */
+		if (!take_request(self->b.fd, listen.handle, 100 * MS, &request)) {
+			self->b.endpoint = request.handle;
+			side_join(&self->b, DMAPLANE_IOC_ENDPOINT_ACCEPT);
+			EXPECT_TRUE(WAIT_FOR(state_of(self->b.fd, self->b.endpoint) ==
+					     DMAPLANE_STATE_ERROR));
+			EXPECT_EQ(0, endpoint_close(self->b.fd, self->b.endpoint));
+		}
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+		EXPECT_EQ(0, self->a.result);
+	}
+}
+
 TEST_F(refused, listener_closed_with_requests)
 {
 	struct dmaplane_endpoint_listen listen;

@@ -63,6 +63,8 @@ pub(in crate::rdma) struct Inner<H: Handler> {
     reap: Opaque<bindings::work_struct>,
     /// The task that runs the handler, as a number.
     running: Atomic<usize>,
+    /// The handler was told that the connection stands.
+    pub(in crate::rdma) established: Atomic<bool>,
     /// The connection was dropped inside the handler.
     pub(super) doomed: Atomic<bool>,
     /// Reads in flight that the peer allows: coming in, going out.
@@ -120,6 +122,7 @@ impl<H: Handler> Inner<H> {
                     unsafe { bindings::dk_init_work(work, Some(Self::reap)) }
                 }),
                 running: Atomic::new(0),
+                established: Atomic::new(false),
                 doomed: Atomic::new(false),
                 depth: SetOnce::new(),
                 _alive: Alive::new(),
@@ -250,6 +253,13 @@ impl<H: Handler> Inner<H> {
     /// Whether the caller is the handler.
     pub(super) fn in_handler(&self) -> bool {
         self.running.load(Relaxed) == Task::current_raw().addr()
+    }
+
+    /// Whether to disconnect would wait for the peer's answer. Its handler must not: who waits is
+    /// woken after it has returned (iwcm.c: `connect_wait`).
+    pub(super) fn must_wait(&self) -> bool {
+        let waits = |device: &Arc<Device>| device.disconnect_waits();
+        !self.established.load(Relaxed) && self.device.as_ref().is_some_and(waits)
     }
 
     /// Disconnects, and waits until all that was posted has completed. Once.
