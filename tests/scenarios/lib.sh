@@ -8,6 +8,13 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=${DMAPLANE_BIN:-$here/../bin}
 objects=/sys/kernel/debug/dmaplane/objects
 
+# Soft-RoCE or, with DMAPLANE_RDMA=siw, Soft-iWARP. Over iWARP no write carries an
+# immediate: what sends data asserts that it is told so, and sends leases instead
+# (see peer.c and tests/selftests/pair.h).
+rdma_type=${DMAPLANE_RDMA:-rxe}
+declare -A drivers=([rxe]=rdma_rxe [siw]=siw)
+rdma_driver=${drivers[$rdma_type]}
+
 # An instrumented kernel is slow.
 kmemleak=/sys/kernel/debug/kmemleak
 slow=1
@@ -140,7 +147,7 @@ leaks() {
 
 # ---- Networks -------------------------------------------------------------
 
-rdma_modules() { modprobe -a rdma_rxe rdma_cm ib_uverbs rdma_ucm dummy veth; }
+rdma_modules() { modprobe -a "$rdma_driver" rdma_cm ib_uverbs rdma_ucm dummy veth; }
 
 # One host for programs that connect to themselves: two RDMA devices, and an
 # address without one (see tests/selftests/pair.h).
@@ -150,21 +157,21 @@ one_host() {
 	ip addr add 10.77.0.1/24 dev host0
 	ip addr add fd77::1/64 dev host0 nodad
 	ip link set host0 up
-	rdma link add rxe0 type rxe netdev host0
+	rdma link add "${rdma_type}0" type "$rdma_type" netdev host0
 	ip link add host1 mtu 4200 type veth peer name host1peer mtu 4200
 	ip addr add 10.78.0.1/24 dev host1
 	ip link set host1peer up
 	ip link set host1 up
 	sysctl -qw net.ipv4.neigh.host1.retrans_time_ms=100
-	rdma link add rxe1 type rxe netdev host1
+	rdma link add "${rdma_type}1" type "$rdma_type" netdev host1
 	ip link add host2 type dummy
 	ip addr add 10.79.0.1/24 dev host2
 	ip link set host2 up
 }
 
 no_host() {
-	rdma link del rxe0
-	rdma link del rxe1
+	rdma link del "${rdma_type}0"
+	rdma link del "${rdma_type}1"
 	ip link del host0
 	ip link del host1
 	ip link del host2
@@ -179,6 +186,8 @@ two_hosts() {
 	for host in a b; do
 		ip -n "$host" link set lo up
 		ip -n "$host" link set "v$host" up
+		# Over iWARP TCP decides when a silent peer is gone: after 6 s instead of 15 minutes.
+		ip netns exec "$host" sysctl -qw net.ipv4.tcp_retries2=4
 	done
 	ip -n a addr add 10.9.0.1/24 dev va
 	ip -n b addr add 10.9.0.2/24 dev vb
@@ -190,14 +199,15 @@ two_hosts() {
 	on a ping -q -c 1 -W 5 fd09::2 >/dev/null
 }
 
-# rdma_link HOST: gives the host its RDMA device.
-rdma_link() { ip netns exec "$1" rdma link add "rxe_$1" type rxe netdev "v$1"; }
+# rdma_link HOST, no_rdma_link HOST: gives the host its RDMA device, takes it away.
+rdma_link() { ip netns exec "$1" rdma link add "${rdma_type}_$1" type "$rdma_type" netdev "v$1"; }
+no_rdma_link() { timeout 60 rdma link del "${rdma_type}_$1"; }
 
 # First the RDMA devices: rxe drops its socket twice if a device's end and its
 # namespace's meet.
 no_hosts() {
 	local host
-	for host in a b; do rdma link del "rxe_$host" 2>/dev/null; done
+	for host in a b; do no_rdma_link "$host" 2>/dev/null; done
 	for host in a b; do ip netns del "$host"; done
 }
 
@@ -208,9 +218,10 @@ on() {
 	ip netns exec "$host" "$@"
 }
 
-# rnr: receiver-not-ready events that the RDMA devices have counted.
+# rnr: receiver-not-ready events that the RDMA devices have counted. (iWARP has none,
+# there the connection ends.)
 rnr() {
-	cat /sys/class/infiniband/*/ports/1/hw_counters/*rnr* |
+	cat /sys/class/infiniband/*/ports/1/hw_counters/*rnr* 2>/dev/null |
 		awk '{ sum += $1 } END { print sum + 0 }'
 }
 no_rnr() {

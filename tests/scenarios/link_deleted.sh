@@ -10,7 +10,7 @@
 plan 15
 two_hosts
 
-delete_link() { timeout 30 rdma link del "rxe_$1"; }
+delete_link() { no_rdma_link "$1"; }
 
 delete_while_flowing() {
 	flows && delete_link "$1" && ended a && ended b
@@ -57,20 +57,20 @@ numbers_are_new() {
 check "a device that comes back has a new number" numbers_are_new
 
 # The driver of the devices goes, or refuses to; it takes the devices along.
-rxe_unloaded() {
+driver_unloaded() {
 	flows || return
-	if timeout 30 rmmod rdma_rxe; then
+	if timeout 30 rmmod "$rdma_driver"; then
 		ended a && ended b
 	else
-		echo "# rmmod rdma_rxe was refused"
+		echo "# rmmod $rdma_driver was refused"
 		delete_link a && delete_link b && ended a && ended b
 	fi
 }
-check "their driver is unloaded while data flows" rxe_unloaded
+check "their driver is unloaded while data flows" driver_unloaded
 check "nothing is left" nothing_left
-modprobe rdma_rxe
-rdma link del rxe_a 2>/dev/null
-rdma link del rxe_b 2>/dev/null
+modprobe "$rdma_driver"
+no_rdma_link a 2>/dev/null
+no_rdma_link b 2>/dev/null
 rdma_link a && rdma_link b
 check "it works with the driver loaded again" works
 

@@ -19,7 +19,7 @@ up_again_and_works() {
 	local host
 	ip -n "$1" link set "v$1" up
 	within 10 carrier a && within 10 carrier b || return
-	for host in a b; do rdma link del "rxe_$host" && rdma_link "$host" || return; done
+	for host in a b; do no_rdma_link "$host" && rdma_link "$host" || return; done
 	works
 }
 carrier() { on "$1" grep -q 1 "/sys/class/net/v$1/carrier"; }

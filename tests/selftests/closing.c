@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The end of connections while data is on its way: every entry is completed
- * exactly once whoever closes, whatever waits is woken, nothing is left.
+ * exactly once whoever closes, whatever waits is woken, nothing is left. Where
+ * writes are refused (see pair.h) it is leases that are on their way.
  */
 #include "pair.h"
 #include "harness.h"
@@ -13,6 +14,7 @@ FIXTURE(closing) {
 	struct pair p;
 	struct memory from, to;
 	uint32_t lease;
+	bool writes;
 };
 
 static void open_all(struct __test_metadata *_metadata, FIXTURE_DATA(closing) *self)
@@ -21,6 +23,7 @@ static void open_all(struct __test_metadata *_metadata, FIXTURE_DATA(closing) *s
 	ASSERT_EQ(0, pair_open(&self->p));
 	ASSERT_EQ(0, memory_make(&self->p.a, MEGABYTE, 0, &self->from));
 	ASSERT_EQ(0, target(&self->p.b, &self->p.a, MEGABYTE, &self->to, &self->lease));
+	self->writes = can_write(&self->p.a);
 }
 
 static void close_all(FIXTURE_DATA(closing) *self)
@@ -56,6 +59,9 @@ static void start(struct __test_metadata *_metadata, FIXTURE_DATA(closing) *self
 		ASSERT_EQ(0, channel_push(&p->a.ch, &sqe));
 	}
 	ASSERT_EQ(ENTRIES, channel_enter(&p->a.ch, ENTRIES, 0, 0));
+	for (uint32_t i = 0, lease; i < ENTRIES && !self->writes; i++) {
+		ASSERT_EQ(0, lease_grant(&p->b, self->to.region, i, &lease));
+	}
 }
 
 /* Each entry once and in order; after the first failed one none succeeds. */
@@ -73,7 +79,7 @@ static int reap_all(struct __test_metadata *_metadata, FIXTURE_DATA(closing) *se
 		if (cqe.res == (int)MEGABYTE)
 			good++;
 		else
-			EXPECT_EQ(error, cqe.res);
+			EXPECT_EQ(self->writes ? error : -EOPNOTSUPP, cqe.res);
 		EXPECT_TRUE(cqe.res < 0 || good == i + 1);
 	}
 	EXPECT_FALSE(channel_reap(&self->p.a.ch, &cqe));
@@ -145,13 +151,14 @@ TEST_F(closing, buffer_destroyed_in_flight)
 	start(_metadata, self);
 	EXPECT_EQ(0, buf_destroy(self->p.a.fd, self->from.buffer.handle));
 	EXPECT_EQ(0, munmap(self->from.at, MEGABYTE));
-	for (uint32_t i = 0; i < ENTRIES; i++) {
+	for (uint32_t i = 0; i < ENTRIES && self->writes; i++) {
 		ASSERT_EQ(0, channel_next(&self->p.b.ch, &cqe));
 		EXPECT_EQ(i, cqe.imm);
 		EXPECT_EQ(0, channel_enter(&self->p.b.ch, 0, 0, 0));
 	}
-	EXPECT_EQ(ENTRIES, reap_all(_metadata, self, 0));
-	EXPECT_EQ(MEGABYTE, first_wrong(self->to.at, MEGABYTE, 3));
+	EXPECT_EQ(self->writes ? ENTRIES : 0, reap_all(_metadata, self, 0));
+	EXPECT_EQ(MEGABYTE, self->writes ? first_wrong(self->to.at, MEGABYTE, 3) :
+					   first_not(self->to.at, MEGABYTE, 0));
 }
 
 struct waiter {
@@ -269,9 +276,11 @@ TEST_F(closing, again_and_again)
 						    0, 1000, i);
 
 		ASSERT_EQ(0, channel_do(&self->p.a.ch, &sqe, &cqe));
-		ASSERT_EQ(1000, cqe.res);
-		ASSERT_EQ(0, channel_next(&self->p.b.ch, &cqe));
-		ASSERT_EQ(i, cqe.imm);
+		ASSERT_EQ(written(&self->p.a, 1000), cqe.res);
+		if (self->writes) {
+			ASSERT_EQ(0, channel_next(&self->p.b.ch, &cqe));
+			ASSERT_EQ(i, cqe.imm);
+		}
 		close_all(self);
 		open_all(_metadata, self);
 	}

@@ -296,6 +296,43 @@ static inline struct dmaplane_sqe write_imm(const struct side *s, uint32_t regio
 	};
 }
 
+/* The RDMA device that an endpoint uses. */
+static inline int fabric_of(const struct side *s, struct dmaplane_fabric *fabric)
+{
+	struct dmaplane_fabric all[16];
+	struct dmaplane_fabric_list list = ARG(fabric_list, .count = 16,
+					       .fabrics = (uintptr_t)all);
+	struct dmaplane_endpoint_query got;
+	int ret = query(s->fd, s->endpoint, &got);
+
+	ret = ret ? ret : cmd(s->fd, DMAPLANE_IOC_FABRIC_LIST, &list);
+	for (uint32_t i = 0; !ret && i < list.count && i < 16; i++) {
+		if (all[i].fabric == got.fabric) {
+			*fabric = all[i];
+			return 0;
+		}
+	}
+	return ret ? ret : -ENODEV;
+}
+
+/*
+ * Whether WRITE_IMM works there. Over iWARP it does not: tests of what follows
+ * from writes then have another form, which asserts that each one is completed
+ * with EOPNOTSUPP and changes nothing else.
+ */
+static inline bool can_write(const struct side *s)
+{
+	struct dmaplane_fabric fabric = { 0 };
+
+	return !fabric_of(s, &fabric) && fabric.flags & DMAPLANE_FABRIC_WRITE_IMM;
+}
+
+/* The result of a good write of @length bytes. */
+static inline int written(const struct side *s, uint32_t length)
+{
+	return can_write(s) ? (int)length : -EOPNOTSUPP;
+}
+
 /* A counter of an RDMA device's port, e.g. "rcvd_rnr_err"; -1: it has none. */
 static inline long hw_counter(const char *device, const char *name)
 {
