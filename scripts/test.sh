@@ -39,7 +39,7 @@ elif ((!stock)); then
 	: "${CYCLES:=2000}"
 fi
 amounts=()
-for name in CYCLES MOCK_SEEDS MOCK_SEED FUZZ_S FUZZ_SEED; do
+for name in CYCLES MOCK_SEEDS MOCK_SEED FUZZ_S FUZZ_SEED FAULT_SEED; do
 	[[ ! ${!name-} ]] || amounts+=("$name=${!name}")
 done
 

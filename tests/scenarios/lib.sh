@@ -110,8 +110,9 @@ mark_log() {
 }
 
 # What the kernel said since the mark and should not have said.
-log_complaints() {
-	read_log | awk -F'[,;]' -v seen="$log_seen" '
+# FAULTS=1: allocations were made to fail, and the kernel may say that.
+log_complaints() { # [FAULTS]
+	read_log | awk -F'[,;]' -v seen="$log_seen" -v faults="${1:-0}" '
 		!/^[0-9]+,[0-9]+,/ || $2 + 0 <= seen + 0 { next }
 		$1 >= 8 { next } # not the kernel
 		{
@@ -127,6 +128,9 @@ log_complaints() {
 		text ~ /waiting for .* to become free/ { bad = 1 }
 		text ~ /dmaplane/ && $1 % 8 <= 4 { bad = 1 }
 		text ~ /loading out-of-tree module taints kernel|module verification failed/ { bad = 0 }
+		faults && text ~ /vmalloc error: |kmemleak: Cannot allocate/ { said = 1 }
+		said { bad = 0 }
+		text ~ /<\/TASK>|kmemleak: Cannot allocate/ { said = 0 } # the end of what was said
 		bad > after { after = bad }
 		after > 0 { print text; after-- }'
 }

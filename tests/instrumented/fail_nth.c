@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Every command that needs no peer, and the system calls of the file: each of their
+ * faults, one by one. See fault.h; fail_nth_cm.c and fail_nth_data.c have the others.
+ */
+#include "fault.h"
+#include "harness.h"
+
+#include <sys/epoll.h>
+
+#define PAGES	40
+
+/* ---- A context of its own for each round ----------------------------------- */
+
+static int open_context(struct world *w)
+{
+	w->fd = open_device();
+	CHECK(w->fd >= 0);
+	w->fds[0] = w->fd;
+	return 0;
+}
+
+static int close_context(struct world *w)
+{
+	w->fds[0] = 0;
+	CHECK_IS(0, close(w->fd));
+	return 0;
+}
+
+/* ---- INFO, STATS, FABRIC_LIST ----------------------------------------------- */
+
+static int info(struct world *w)
+{
+	struct dmaplane_info arg;
+	int ret = get_info(w->fd, &arg);
+
+	return ret ?: arg.abi == DMAPLANE_ABI_VERSION ? 0 : -EDOM;
+}
+
+static int stats(struct world *w)
+{
+	struct dmaplane_stats arg;
+	int ret = get_stats(w->fd, &arg);
+
+	return ret ?: arg.buffers == 0 ? 0 : -EDOM;
+}
+
+static int fabric_list(struct world *w)
+{
+	struct dmaplane_fabric fabrics[8];
+	struct dmaplane_fabric_list arg = ARG(fabric_list, .fabrics = (uintptr_t)fabrics,
+					      .count = ARRAY_LEN(fabrics));
+	int ret = cmd(w->fd, DMAPLANE_IOC_FABRIC_LIST, &arg);
+
+	return ret ?: arg.count == 2 && fabrics[0].name[0] && fabrics[1].name[0] ? 0 : -EDOM;
+}
+
+/* ---- Buffers ----------------------------------------------------------------- */
+
+static int create(struct world *w)
+{
+	return buf_create(w->fd, PAGES * 4096, &w->buffer);
+}
+
+static int create_strict(struct world *w)
+{
+	return buf_create_at(w->fd, 4096, 0, DMAPLANE_BUF_NODE_STRICT, &w->buffer);
+}
+
+static int open_with_buffer(struct world *w)
+{
+	CHECK_IS(0, open_context(w));
+	CHECK_IS(0, create(w));
+	return 0;
+}
+
+static int buffer_works(struct world *w)
+{
+	uint8_t *at = buf_map(w->fd, &w->buffer);
+
+	CHECK(at != MAP_FAILED);
+	CHECK(first_not(at, w->buffer.length, 0) == w->buffer.length);
+	munmap(at, w->buffer.length);
+	return 0;
+}
+
+static int buffer_gone(struct world *w)
+{
+	CHECK_IS(-ENOENT, buf_destroy(w->fd, w->buffer.handle));
+	return 0;
+}
+
+static int ask(struct world *w)
+{
+	struct dmaplane_buf_query arg;
+	uint64_t nodes[MAX_NODES];
+	int ret = buf_query(w->fd, w->buffer.handle, &arg, nodes);
+
+	return ret ?: arg.pages == PAGES && nodes[0] == PAGES ? 0 : -EDOM;
+}
+
+static int destroy(struct world *w)
+{
+	return buf_destroy(w->fd, w->buffer.handle);
+}
+
+/* ---- mmap(2) ------------------------------------------------------------------ */
+
+static long mappings(struct world *w)
+{
+	struct dmaplane_buf_query arg;
+	uint64_t nodes[MAX_NODES];
+	int ret = buf_query(w->fd, w->buffer.handle, &arg, nodes);
+
+	return ret ?: (long)arg.mappings;
+}
+
+static int map(struct world *w)
+{
+	w->at = buf_map(w->fd, &w->buffer);
+	return w->at == MAP_FAILED ? -errno : 0;
+}
+
+static enum outcome map_failed(struct world *w, int error)
+{
+	(void)error;
+	return mappings(w) == 0 ? REPEAT : WRONG;
+}
+
+static int map_works(struct world *w)
+{
+	CHECK_IS(1, mappings(w));
+	CHECK(first_not(w->at, w->buffer.length, 0) == w->buffer.length);
+	fill(w->at, w->buffer.length, 1);
+	return 0;
+}
+
+static int unmap(struct world *w)
+{
+	CHECK_IS(0, munmap(w->at, w->buffer.length));
+	CHECK_IS(0, mappings(w));
+	return close_context(w);
+}
+
+/* ---- Channels ------------------------------------------------------------------- */
+
+static int channel_make(struct world *w)
+{
+	struct dmaplane_channel_create arg = ARG(channel_create, .sq_entries = 256,
+						 .cq_entries = 256);
+	int ret = cmd(w->fd, DMAPLANE_IOC_CHANNEL_CREATE, &arg);
+
+	w->handle = arg.handle;
+	w->buffer = (struct buffer){ arg.handle, arg.mmap_length, arg.mmap_offset };
+	return ret;
+}
+
+static int ring_works(struct world *w)
+{
+	struct dmaplane_ring *ring = buf_map(w->fd, &w->buffer);
+
+	CHECK((void *)ring != MAP_FAILED);
+	CHECK_IS(255, ring->sq_mask);
+	CHECK_IS(0, munmap(ring, w->buffer.length));
+	return 0;
+}
+
+static int open_with_ring(struct world *w)
+{
+	CHECK_IS(0, open_context(w));
+	CHECK_IS(0, channel_make(w));
+	return 0;
+}
+
+static int ring_map_works(struct world *w)
+{
+	struct dmaplane_ring *ring = w->at;
+
+	CHECK_IS(255, ring->cq_mask);
+	CHECK_IS(0, munmap(ring, w->buffer.length));
+	return 0;
+}
+
+static int channel_end(struct world *w)
+{
+	return end(w->fd, DMAPLANE_IOC_CHANNEL_CLOSE, w->handle);
+}
+
+static int channel_gone(struct world *w)
+{
+	CHECK_IS(-ENOENT, channel_end(w));
+	return 0;
+}
+
+/* ---- CHANNEL_ENTER with NOP ------------------------------------------------------ */
+
+#define NOPS 3
+
+static int open_with_entries(struct world *w)
+{
+	CHECK_IS(0, open_context(w));
+	CHECK_IS(0, channel_open(w->fd, 8, 8, &w->ch));
+	for (int i = 0; i < NOPS; i++)
+		CHECK_IS(0, channel_push_nop(&w->ch, i));
+	return 0;
+}
+
+static int enter(struct world *w)
+{
+	int ret = channel_enter(&w->ch, NOPS, NOPS, PATIENCE);
+
+	return ret < 0 ? ret : ret == NOPS ? 0 : -EDOM;
+}
+
+static int nops_done(struct world *w)
+{
+	struct dmaplane_stats stats;
+	struct dmaplane_cqe cqe;
+
+	for (int i = 0; i < NOPS; i++) {
+		CHECK(channel_reap(&w->ch, &cqe));
+		CHECK_IS(i, cqe.user_data);
+		CHECK_IS(0, cqe.res);
+	}
+	CHECK(!channel_reap(&w->ch, &cqe));
+	CHECK_IS(0, get_stats(w->fd, &stats));
+	CHECK_IS(NOPS, stats.submitted);
+	CHECK_IS(NOPS, stats.completed);
+	return 0;
+}
+
+static int close_with_channel(struct world *w)
+{
+	munmap(w->ch.ring, w->ch.length);
+	return close_context(w);
+}
+
+/* If how many were taken could not be written, the ring says it. */
+static enum outcome enter_failed(struct world *w, int error)
+{
+	if (error == -EFAULT && load_acquire(&w->ch.ring->sq_head) == NOPS)
+		return nops_done(w) || close_with_channel(w) ? WRONG : OVER;
+	return load_acquire(&w->ch.ring->sq_head) == 0 ? REPEAT : WRONG;
+}
+
+/* ---- poll(2), epoll_ctl(2) --------------------------------------------------------- */
+
+static int open_with_completion(struct world *w)
+{
+	CHECK_IS(0, open_context(w));
+	CHECK_IS(0, channel_open(w->fd, 8, 8, &w->ch));
+	CHECK_IS(0, channel_push_nop(&w->ch, 1));
+	CHECK_IS(1, channel_enter(&w->ch, 1, 0, 0));
+	return 0;
+}
+
+static int poll_once(struct world *w)
+{
+	int events = poll_now(w->fd);
+
+	return events < 0 ? events : events == POLLIN ? 0 : -EDOM;
+}
+
+static int open_with_epoll(struct world *w)
+{
+	CHECK_IS(0, open_context(w));
+	CHECK_IS(0, channel_open(w->fd, 8, 8, &w->ch));
+	w->other = epoll_create1(EPOLL_CLOEXEC);
+	CHECK(w->other >= 0);
+	return 0;
+}
+
+static int epoll_add(struct world *w)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+
+	return epoll_ctl(w->other, EPOLL_CTL_ADD, w->fd, &event) ? -errno : 0;
+}
+
+/* It is told of what happens later. */
+static int epoll_works(struct world *w)
+{
+	struct epoll_event event;
+
+	CHECK_IS(0, epoll_wait(w->other, &event, 1, 0));
+	CHECK_IS(0, channel_push_nop(&w->ch, 1));
+	CHECK_IS(1, channel_enter(&w->ch, 1, 0, 0));
+	CHECK_IS(1, epoll_wait(w->other, &event, 1, 0));
+	CHECK_IS(EPOLLIN, event.events);
+	return 0;
+}
+
+static int close_with_epoll(struct world *w)
+{
+	close(w->other);
+	return close_with_channel(w);
+}
+
+/* ---- open(2), close(2) -------------------------------------------------------------------- */
+
+static int open_it(struct world *w)
+{
+	w->fd = open_device();
+	return w->fd < 0 ? w->fd : 0;
+}
+
+static int close_it(struct world *w)
+{
+	int fd = w->fd;
+
+	w->fds[0] = 0;
+	return close(fd) ? -errno : 0;
+}
+
+static int nothing_open(struct world *w)
+{
+	(void)w;
+	CHECK(WAIT_FOR(live("contexts") == 0));
+	return 0;
+}
+
+static const struct op ops[] = {
+	{ "INFO", open_context, info, NULL, close_context },
+	{ "STATS", open_context, stats, NULL, close_context },
+	{ "FABRIC_LIST", open_context, fabric_list, NULL, close_context },
+	{ "BUF_CREATE", open_context, create, buffer_works, close_context },
+	{ "BUF_CREATE strict", open_context, create_strict, buffer_works, close_context,
+	  .errors = { ENOSPC } },
+	{ "BUF_QUERY", open_with_buffer, ask, NULL, close_context },
+	{ "BUF_DESTROY", open_with_buffer, destroy, buffer_gone, close_context },
+	{ "mmap of a buffer", open_with_buffer, map, map_works, unmap, map_failed },
+	{ "CHANNEL_CREATE", open_context, channel_make, ring_works, close_context },
+	{ "CHANNEL_CLOSE", open_with_ring, channel_end, channel_gone, close_context },
+	{ "mmap of a channel", open_with_ring, map, ring_map_works, close_context },
+	{ "CHANNEL_ENTER, NOP", open_with_entries, enter, nops_done, close_with_channel,
+	  enter_failed },
+	{ "poll", open_with_completion, poll_once, NULL, close_with_channel },
+	{ "epoll_ctl", open_with_epoll, epoll_add, epoll_works, close_with_epoll },
+	{ "open", NULL, open_it, NULL, close_context },
+	{ "close", open_with_buffer, close_it, nothing_open, .infallible = true },
+};
+
+TEST(objects_and_files)
+{
+	struct world w = { 0 };
+
+	if (!faults_possible())
+		SKIP(return, "this kernel has no fault injection");
+	ASSERT_EQ(0, faults_ready());
+	for (unsigned int i = 0; i < ARRAY_LEN(ops); i++)
+		EXPECT_EQ(0, sweep(&ops[i], &w));
+}
+
+TEST_HARNESS_MAIN

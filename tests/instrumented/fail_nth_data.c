@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Every command on a connection, and every ring entry: each of their faults, one by
+ * one. See fault.h.
+ *
+ * When the adapter takes no work request the connection ends, as the header says;
+ * what was accepted completes all the same. A new one is made then.
+ */
+#include "fault.h"
+#include "harness.h"
+
+/* Leases that a connection may have are 64. */
+#define ROUNDS_PER_PAIR	50
+#define SMALL		8192
+
+static uint64_t segment;	/* bytes that one key covers */
+static unsigned int rounds_left;
+
+static void close_pair(struct world *w)
+{
+	if (w->p.a.fd <= 0)
+		return;
+	munmap(w->from.at, w->from.buffer.length);
+	munmap(w->to.at, w->to.buffer.length);
+	pair_close(&w->p);
+	memset(w->fds, 0, sizeof(w->fds));
+	w->p = (struct pair){ 0 };
+}
+
+static bool broken(struct world *w)
+{
+	return state_of(w->p.a.fd, w->p.a.endpoint) != DMAPLANE_STATE_ESTABLISHED ||
+	       state_of(w->p.b.fd, w->p.b.endpoint) != DMAPLANE_STATE_ESTABLISHED;
+}
+
+/* A connection with memory at both ends, two keys each. */
+static int have_pair(struct world *w)
+{
+	w->serial++;
+	if (w->p.a.fd > 0 && rounds_left-- > 0 && !broken(w))
+		return 0;
+	close_pair(w);
+	CHECK(WAIT_FOR(live("contexts") == 0));
+	CHECK_IS(0, pair_open(&w->p));
+	CHECK_IS(0, memory_make(&w->p.a, segment + SMALL, 0, &w->from));
+	CHECK_IS(0, target(&w->p.b, &w->p.a, segment + SMALL, &w->to, &w->lease));
+	w->fds[0] = w->p.a.fd;
+	w->fds[1] = w->p.b.fd;
+	rounds_left = ROUNDS_PER_PAIR;
+	return 0;
+}
+
+/* The connection ended for want of memory, which it may. */
+static enum outcome ended_or_same(struct world *w, int error)
+{
+	return !broken(w) ? REPEAT : error == -ENOMEM ? OVER : WRONG;
+}
+
+/* ---- REGION_REGISTER, REGION_DEREGISTER ---------------------------------------- */
+
+static int register_it(struct world *w)
+{
+	return region_register(w->p.a.fd, w->p.a.endpoint, w->from.buffer.handle, 0,
+			       segment + SMALL, 0, &w->handle);
+}
+
+/* A write that gathers from both keys. */
+static int registered(struct world *w)
+{
+	struct dmaplane_sqe sqe = write_imm(&w->p.a, w->handle, w->lease, segment - 64, 0, 128,
+					    w->serial);
+	struct dmaplane_cqe cqe;
+
+	CHECK(!broken(w));
+	fill(w->from.at + segment - 64, 128, w->serial);
+	CHECK_IS(0, channel_do(&w->p.a.ch, &sqe, &cqe));
+	CHECK_IS(128, cqe.res);
+	CHECK_IS(0, channel_next(&w->p.b.ch, &cqe));
+	CHECK_IS(128, first_wrong(w->to.at, 128, w->serial));
+	return 0;
+}
+
+static int deregister(struct world *w)
+{
+	return region_deregister(w->p.a.fd, w->handle);
+}
+
+static int pair_and_region(struct world *w)
+{
+	CHECK_IS(0, have_pair(w));
+	CHECK_IS(0, register_it(w));
+	return 0;
+}
+
+static int region_gone(struct world *w)
+{
+	CHECK_IS(-ENOENT, deregister(w));
+	CHECK(!broken(w));
+	return 0;
+}
+
+/* ---- LEASE_GRANT, LEASE_WAIT ------------------------------------------------------ */
+
+static int grant(struct world *w)
+{
+	uint32_t lease;
+
+	return lease_grant(&w->p.b, w->to.region, w->serial, &lease);
+}
+
+static int wait_lease(struct world *w)
+{
+	struct dmaplane_lease_wait got;
+	int ret = lease_wait(&w->p.a, PATIENCE, &got);
+
+	return ret ?: got.tag == w->serial && got.length == segment + SMALL ? 0 : -EDOM;
+}
+
+static int granted(struct world *w)
+{
+	CHECK_IS(0, wait_lease(w));
+	return 0;
+}
+
+/* If its number could not be written, a lease stands all the same. */
+static enum outcome grant_failed(struct world *w, int error)
+{
+	struct dmaplane_lease_wait got;
+
+	if (error == -EFAULT && !lease_wait(&w->p.a, 200 * MS, &got))
+		return got.tag == w->serial ? OVER : WRONG;
+	return ended_or_same(w, error);
+}
+
+static int pair_and_lease(struct world *w)
+{
+	CHECK_IS(0, have_pair(w));
+	CHECK_IS(0, grant(w));
+	return 0;
+}
+
+/* ---- CHANNEL_ENTER with WRITE_IMM --------------------------------------------------- */
+
+static uint32_t length, local, remote;
+
+static int push_write(struct world *w)
+{
+	struct dmaplane_sqe sqe;
+
+	CHECK_IS(0, have_pair(w));
+	sqe = write_imm(&w->p.a, length ? w->from.region : 0, length ? w->lease : 0, local, remote,
+			length, w->serial);
+	CHECK_IS(0, channel_push(&w->p.a.ch, &sqe));
+	return 0;
+}
+
+static int enter(struct world *w)
+{
+	int ret = channel_enter(&w->p.a.ch, 1, 1, PATIENCE);
+
+	return ret < 0 ? ret : ret == 1 ? 0 : -EDOM;
+}
+
+/* Exactly one completion; if it says success the message is there. */
+static int write_done(struct world *w)
+{
+	struct dmaplane_stats stats;
+	struct dmaplane_cqe cqe, more;
+
+	CHECK_IS(0, channel_next(&w->p.a.ch, &cqe));
+	CHECK_IS(w->serial, cqe.user_data);
+	if (cqe.res < 0) {
+		CHECK(w->faulted);
+		CHECK_IS(-ENOMEM, cqe.res);
+		CHECK_IS(DMAPLANE_STATE_ERROR, state_of(w->p.a.fd, w->p.a.endpoint));
+	} else {
+		CHECK_IS(length, cqe.res);
+		CHECK_IS(0, channel_next(&w->p.b.ch, &cqe));
+		CHECK_IS(w->serial, cqe.imm);
+	}
+	CHECK(!channel_reap(&w->p.a.ch, &more));
+	CHECK(!channel_reap(&w->p.b.ch, &more));
+	CHECK_IS(0, get_stats(w->p.a.fd, &stats));
+	CHECK_IS(stats.submitted, stats.completed);
+	return 0;
+}
+
+static enum outcome write_failed(struct world *w, int error)
+{
+	struct dmaplane_ring *ring = w->p.a.ch.ring;
+
+	if (load_acquire(&ring->sq_head) != ring->sq_tail)
+		return REPEAT;
+	/* How many were taken could not be written, but the ring says it. */
+	return error == -EFAULT && !write_done(w) ? OVER : WRONG;
+}
+
+/* ---- CHANNEL_ENTER that posts receives ------------------------------------------------ */
+
+#define NARROW 4
+
+static int send_empty(struct world *w, uint32_t count)
+{
+	struct dmaplane_cqe cqe;
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct dmaplane_sqe sqe = write_imm(&w->p.a, 0, 0, 0, 0, 0, i);
+
+		CHECK_IS(0, channel_do(&w->p.a.ch, &sqe, &cqe));
+		CHECK_IS(0, cqe.res);
+	}
+	return 0;
+}
+
+static int starve(struct world *w)
+{
+	struct dmaplane_cqe cqe;
+
+	w->p = (struct pair){ 0 };
+	CHECK_IS(0, pair_open_narrow(&w->p, NARROW));
+	CHECK_IS(0, send_empty(w, NARROW));
+	CHECK(WAIT_FOR(load_acquire(&w->p.b.ch.ring->flags) & DMAPLANE_RING_NEED_ENTER));
+	for (int i = 0; i < NARROW; i++)
+		CHECK(channel_reap(&w->p.b.ch, &cqe));
+	return 0;
+}
+
+static int come_back(struct world *w)
+{
+	return channel_enter(&w->p.b.ch, 0, 0, 0);
+}
+
+static int fed(struct world *w)
+{
+	struct dmaplane_cqe cqe;
+
+	if (w->faulted && state_of(w->p.b.fd, w->p.b.endpoint) == DMAPLANE_STATE_ERROR) {
+		CHECK(WAIT_FOR(state_of(w->p.a.fd, w->p.a.endpoint) == DMAPLANE_STATE_ERROR));
+		return 0;
+	}
+	CHECK_IS(0, send_empty(w, 1));
+	CHECK_IS(0, channel_next(&w->p.b.ch, &cqe));
+	return 0;
+}
+
+static int close_narrow(struct world *w)
+{
+	pair_close(&w->p);
+	w->p = (struct pair){ 0 };
+	CHECK(WAIT_FOR(live("contexts") == 0));
+	return 0;
+}
+
+static enum outcome come_back_failed(struct world *w, int error)
+{
+	(void)error;
+	/* It may have done its work, and the answer could not be written. */
+	return come_back(w) || fed(w) || close_narrow(w) ? WRONG : OVER;
+}
+
+static const struct op regions[] = {
+	{ "REGION_REGISTER", have_pair, register_it, registered, deregister },
+	{ "REGION_DEREGISTER", pair_and_region, deregister, region_gone },
+}, leases[] = {
+	{ "LEASE_GRANT", have_pair, grant, granted, .failed = grant_failed },
+	{ "LEASE_WAIT", pair_and_lease, wait_lease },
+}, writing = {
+	"CHANNEL_ENTER, WRITE_IMM", push_write, enter, write_done, .failed = write_failed,
+}, replenishing = {
+	"CHANNEL_ENTER that posts receives", starve, come_back, fed, close_narrow,
+	come_back_failed,
+};
+
+FIXTURE(faults) {
+	struct world w;
+};
+
+FIXTURE_SETUP(faults)
+{
+	struct dmaplane_fabric fabric;
+	struct dmaplane_fabric_list arg = ARG(fabric_list, .fabrics = (uintptr_t)&fabric,
+					      .count = 1);
+	int fd;
+
+	if (!faults_possible())
+		SKIP(return, "this kernel has no fault injection");
+	ASSERT_EQ(0, faults_ready());
+	fd = open_device();
+	ASSERT_EQ(0, cmd(fd, DMAPLANE_IOC_FABRIC_LIST, &arg));
+	close(fd);
+	segment = fabric.max_segment;
+}
+
+FIXTURE_TEARDOWN(faults)
+{
+	close_pair(&self->w);
+	EXPECT_TRUE(WAIT_FOR(live("contexts") == 0));
+	EXPECT_EQ(0, live("endpoints"));
+	EXPECT_EQ(0, live("regions"));
+	EXPECT_EQ(0, live("buffer_bytes"));
+}
+
+TEST_F(faults, of_regions)
+{
+	for (unsigned int i = 0; i < ARRAY_LEN(regions); i++)
+		EXPECT_EQ(0, sweep(&regions[i], &self->w));
+}
+
+TEST_F(faults, of_leases)
+{
+	for (unsigned int i = 0; i < ARRAY_LEN(leases); i++)
+		EXPECT_EQ(0, sweep(&leases[i], &self->w));
+}
+
+TEST_F(faults, of_writes)
+{
+	/* An immediate alone; one write; two, for the end of the peer's first key. */
+	EXPECT_EQ(0, sweep(&writing, &self->w));
+	length = 100;
+	EXPECT_EQ(0, sweep(&writing, &self->w));
+	local = segment - 50;
+	remote = segment - 20;
+	EXPECT_EQ(0, sweep(&writing, &self->w));
+}
+
+TEST_F(faults, of_receives)
+{
+	EXPECT_EQ(0, sweep(&replenishing, &self->w));
+}
+
+TEST_HARNESS_MAIN
