@@ -54,7 +54,7 @@ struct event {
 	uint32_t column, number, count;
 };
 
-#define MAX_CROWD 16
+#define MAX_CROWD 20
 
 /*
  * A device's end takes much longer than a process's, so many share one. Those that keep both sides
@@ -64,7 +64,7 @@ static uint32_t crowd(const struct row *row, const struct column *column)
 {
 	if (!column->strike)
 		return 1;
-	return !is_slow() ? 2 : row->pump ? 4 : MAX_CROWD;
+	return !is_slow() ? 2 : row->pump ? 8 : MAX_CROWD;
 }
 
 static void run(struct cell *cell, const struct row *row, const struct event *e)
