@@ -439,7 +439,8 @@ struct dmaplane_endpoint_listen {
  * @private_data: out: what the peer's program sent
  * @pad:	in: must be 0
  *
- * Errors: ETIME, EINTR, ENODEV (the listener's fabric went away).
+ * Errors: ETIME, EINTR, ENODEV (the listener's fabric went away), ECANCELED
+ * (another thread closed the listener meanwhile).
  */
 struct dmaplane_endpoint_request {
 	__u32 size;
@@ -465,8 +466,9 @@ struct dmaplane_endpoint_request {
  *
  * In the network namespace of the caller. Errors: EAFNOSUPPORT, EINVAL (no
  * destination), ENETUNREACH or EHOSTUNREACH (no route, no neighbour),
- * EADDRNOTAVAIL (@src is not local), ENODEV (no RDMA device at that address),
- * ETIME, EINTR.
+ * EADDRNOTAVAIL (@src is not local), EADDRINUSE (the port in @src is taken),
+ * EACCES (it is below 1024, without CAP_NET_BIND_SERVICE), ENODEV (no RDMA device
+ * at that address), ETIME, EINTR.
  */
 struct dmaplane_endpoint_address {
 	__u32 size;
@@ -503,7 +505,7 @@ struct dmaplane_endpoint_address {
  * EACCES (the peer's program refused), EPROTONOSUPPORT (the peer speaks
  * another version of the protocol, or another protocol), EHOSTUNREACH,
  * ECONNRESET, ENODEV (the fabric went away), EBADFD (the channel is poisoned),
- * ETIME, EINTR.
+ * ECANCELED (another thread closed the endpoint meanwhile), ETIME, EINTR.
  */
 struct dmaplane_endpoint_connect {
 	__u32 size;
