@@ -65,7 +65,7 @@ check "header as C, 32-bit C and C++" header
 check "shellcheck" shell_scripts
 check "clippy and warnings, module" lint_module
 DMAPLANE_TEST=y check "clippy and warnings, test build" lint_module
-for dir in tools tests/unit; do
+for dir in tools tests/unit tests/fuzz; do
 	if [[ -e $dir/Cargo.toml ]]; then check "format and clippy, $dir" cargo_crate "$dir"; fi
 done
 if ((${#failed[@]})); then

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Does actions: the commands here, the rest in `rings`, `connect` and `system`.
+
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use crate::abi::{uapi::*, Argument, Cmd};
+use crate::action::Action;
+use crate::call::{Caller, Outcome, Use};
+use crate::choice::{Address, Call, Pick, Terms, Where};
+use crate::memory::{Map, Probe, PAGE};
+use crate::world::{lock, Context, Kind, Object, Shared};
+
+const ENDPOINTS: &[Kind] = &[Kind::Endpoint, Kind::Listener];
+
+/// Does the actions of one thread.
+pub struct Worker {
+    pub caller: Caller,
+    pub own: Arc<Context>,
+    pub probe: Probe,
+    /// Mappings that outlive the action that made them.
+    pub kept: Vec<Map>,
+    pub next_data: u64,
+}
+
+/// Of commands without handles.
+pub fn no_use<T>(_: &T) -> Vec<Use> {
+    Vec::new()
+}
+
+impl Worker {
+    pub fn new(shared: &Arc<Shared>, name: String) -> std::io::Result<Self> {
+        Ok(Self {
+            caller: Caller::new(shared, name),
+            own: Context::open(true)?,
+            probe: Probe::new(),
+            kept: Vec::new(),
+            next_data: 0,
+        })
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.caller.shared
+    }
+
+    pub fn context(&self, which: Where) -> Arc<Context> {
+        match which.shared() {
+            None => self.own.clone(),
+            Some(number) => {
+                let all = &self.shared().contexts;
+                lock(&all[number % all.len()]).clone()
+            }
+        }
+    }
+
+    /// The handle that is meant.
+    pub fn pick(&self, context: &Arc<Context>, pick: Pick, kinds: &[Kind]) -> u32 {
+        let other = self.context(Where(if context.strict { 255 } else { 0 }));
+        context.pick(pick, kinds, &other)
+    }
+
+    /// Takes note of an object that a command made.
+    pub fn add(&self, context: &Context, object: Object) {
+        let mut objects = lock(&context.objects);
+        let known = objects.of(object.handle).is_some();
+        if context.strict && (known || object.handle == 0) {
+            drop(objects);
+            let handle = object.handle;
+            return self
+                .caller
+                .violation(format!("the handle {handle:#x} was given for a new object"));
+        }
+        if !known {
+            objects.live.push(object);
+        }
+    }
+
+    /// If there are enough objects of the kind, ends one instead of making another.
+    pub fn make_room(&self, context: &Context, kind: Kind) -> bool {
+        let (max, cmd) = match kind {
+            Kind::Channel => (8, Cmd::ChannelClose),
+            Kind::Buffer => (40, Cmd::BufDestroy),
+            Kind::Region => (40, Cmd::RegionDeregister),
+            Kind::Listener => (6, Cmd::EndpointClose),
+            Kind::Endpoint => (24, Cmd::EndpointClose),
+        };
+        let oldest = {
+            let objects = lock(&context.objects);
+            let mut all = objects.live.iter().filter(|object| object.kind == kind);
+            if objects.count(kind) < max {
+                return false;
+            }
+            // Not the same one again, if it is busy.
+            let skip = self.caller.log.calls.load(Ordering::Relaxed) as usize % 4;
+            all.nth(skip).map(|object| object.handle)
+        };
+        if let Some(handle) = oldest {
+            self.end_handle(context, &Call::plain(Where(0)), handle, cmd);
+        }
+        true
+    }
+
+    fn end(&self, call: &Call, pick: Pick, cmd: Cmd, kinds: &'static [Kind]) {
+        let context = self.context(call.context);
+        let handle = self.pick(&context, pick, kinds);
+        self.end_handle(&context, call, handle, cmd);
+    }
+
+    /// BUF_DESTROY, REGION_DEREGISTER, ENDPOINT_CLOSE, CHANNEL_CLOSE.
+    pub fn end_handle(&self, context: &Context, call: &Call, handle: u32, cmd: Cmd) {
+        let arg = dmaplane_handle { handle, ..Argument::sized() };
+        let uses: fn(&dmaplane_handle) -> Vec<Use> = match cmd {
+            Cmd::BufDestroy => |a| vec![(a.handle, &[Kind::Buffer])],
+            Cmd::RegionDeregister => |a| vec![(a.handle, &[Kind::Region])],
+            Cmd::EndpointClose => |a| vec![(a.handle, ENDPOINTS)],
+            _ => |a| vec![(a.handle, &[Kind::Channel])],
+        };
+        let Outcome { result, arg } = self.caller.call(context, cmd, call, arg, uses);
+        if result.is_ok() {
+            let mut objects = lock(&context.objects);
+            let gone = objects.of(arg.handle).cloned();
+            objects.remove(arg.handle);
+            drop(objects);
+            // Entries for endpoints of other channels may still be in flight.
+            if let Some(ring) = gone.and_then(|object| object.ring).filter(|_| context.strict) {
+                lock(&context.orphans).push(ring);
+            }
+        }
+    }
+
+    pub fn run(&mut self, action: Action) {
+        use Action as A;
+        match action {
+            A::Info(call) => {
+                let arg = dmaplane_info::sized();
+                let made =
+                    self.caller.call(&self.context(call.context), Cmd::Info, &call, arg, no_use);
+                if made.result.is_ok()
+                    && call.context.shared().is_none()
+                    && made.arg.abi != DMAPLANE_ABI_VERSION
+                {
+                    self.caller.violation(format!("INFO says {:?}", made.arg));
+                }
+            }
+            A::Stats(call) => {
+                let context = self.context(call.context);
+                self.caller.call(&context, Cmd::Stats, &call, dmaplane_stats::sized(), no_use);
+            }
+            A::BufCreate { call, length, node, odd } => {
+                let length = match length {
+                    0..=15 => odd.0,
+                    16..=63 => u64::from(length) * 8 * PAGE as u64 - 5,
+                    _ => u64::from(length % 8 + 1) * PAGE as u64,
+                };
+                self.create_buffer(&call, length, node);
+            }
+            A::BufQuery { call, buffer, room } => self.query_buffer(&call, buffer, room),
+            A::BufDestroy(call, pick) => self.end(&call, pick, Cmd::BufDestroy, &[Kind::Buffer]),
+            A::FabricList { call, room } => {
+                let room = u32::from(room % 8);
+                let mut found = vec![dmaplane_fabric::default(); room as usize];
+                let fabrics = found.as_mut_ptr() as u64;
+                let arg = dmaplane_fabric_list { fabrics, count: room, ..Argument::sized() };
+                // What is written through the pointer must stay in `found`.
+                let call = call.sparing(8, 20);
+                if !call.place().is_contended() {
+                    self.caller.call(
+                        &self.context(call.context),
+                        Cmd::FabricList,
+                        &call,
+                        arg,
+                        no_use,
+                    );
+                }
+            }
+            A::RegionRegister { call, endpoint, buffer, first, length, access } => {
+                let context = self.context(call.context);
+                let arg = dmaplane_region_register {
+                    endpoint: self.pick(&context, endpoint, &[Kind::Endpoint]),
+                    buffer: self.pick(&context, buffer, &[Kind::Buffer]),
+                    offset: u64::from(first.saturating_sub(200)) * PAGE as u64,
+                    length: 1 + u64::from(length) * 32,
+                    access: u32::from(access > 40),
+                    ..Argument::sized()
+                };
+                self.register(&context, &call, arg);
+            }
+            A::RegionDeregister(call, pick) => {
+                self.end(&call, pick, Cmd::RegionDeregister, &[Kind::Region]);
+            }
+            A::LeaseGrant { call, endpoint, region } => {
+                let context = self.context(call.context);
+                let endpoint = self.pick(&context, endpoint, &[Kind::Endpoint]);
+                let region = self.pick(&context, region, &[Kind::Region]);
+                self.grant(&context, &call, endpoint, region);
+            }
+            A::LeaseWait { call, endpoint, wait } => {
+                let context = self.context(call.context);
+                let endpoint = self.pick(&context, endpoint, &[Kind::Endpoint]);
+                self.wait_lease(&context, &call, endpoint, wait.ns());
+            }
+            A::EndpointListen { call, address, backlog } => {
+                let addr = self.local(address);
+                self.listen(&call, addr, 1 + u32::from(backlog % 8));
+            }
+            A::EndpointRequest { call, listener, wait } => {
+                let context = self.context(call.context);
+                let listener = self.pick(&context, listener, &[Kind::Listener]);
+                self.request(&context, &call, listener, wait.ns());
+            }
+            A::EndpointAddress { call, to, from, wait } => {
+                let context = self.context(call.context);
+                let dst = self.anywhere(to);
+                let src = if from.how < 192 { dmaplane_addr::default() } else { self.local(from) };
+                self.resolve(&context, &call, dst, src, wait.ns());
+            }
+            A::EndpointAccept { call, endpoint, channel, terms } => {
+                self.connect_any(Cmd::EndpointAccept, &call, endpoint, channel, terms);
+            }
+            A::EndpointConnect { call, endpoint, channel, terms } => {
+                self.connect_any(Cmd::EndpointConnect, &call, endpoint, channel, terms);
+            }
+            A::EndpointQuery(call, pick) => {
+                let context = self.context(call.context);
+                let endpoint = self.pick(&context, pick, ENDPOINTS);
+                let arg = dmaplane_endpoint_query { endpoint, ..Argument::sized() };
+                self.caller.call(&context, Cmd::EndpointQuery, &call, arg, |a| {
+                    vec![(a.endpoint, ENDPOINTS)]
+                });
+            }
+            A::EndpointClose(call, pick) => self.end(&call, pick, Cmd::EndpointClose, ENDPOINTS),
+            A::ChannelCreate { call, sq, cq } => {
+                let context = self.context(call.context);
+                let entries = |n: u8| if n < 240 { 1 << (n % 8) } else { 1 << (n % 20) };
+                self.create_channel(&context, &call, entries(sq), entries(cq));
+            }
+            A::ChannelEnter { call, channel, submit, complete, wait } => {
+                let context = self.context(call.context);
+                let channel = self.pick(&context, channel, &[Kind::Channel]);
+                let submit = if submit == 255 { u32::MAX } else { u32::from(submit % 64) };
+                let complete = if complete < 192 { 0 } else { u32::from(complete % 4) };
+                self.enter(&context, &call, channel, submit, complete, wait.ns());
+            }
+            A::ChannelClose(call, pick) => {
+                self.end(&call, pick, Cmd::ChannelClose, &[Kind::Channel])
+            }
+            A::Establish { client, server, address, terms, leases } => {
+                self.establish(client, server, address, terms, leases);
+            }
+            A::Push { context, channel, count, entry, enter } => {
+                self.push(context, channel, count, entry, enter)
+            }
+            A::Send { context, channel, count, entry } => {
+                self.push(context, channel, count, entry, true)
+            }
+            A::Reap { context, channel, count } => {
+                let context = self.context(context);
+                let handle = self.pick(&context, channel, &[Kind::Channel]);
+                if let Some(ring) = self.ring(&context, handle) {
+                    self.reap(&context, &ring, u32::from(count));
+                }
+            }
+            A::Vandalise { context, channel, field, value, times } => {
+                self.vandalise(context, channel, field, value, times);
+            }
+            A::Map { context, object, first, pages, mode, ops, keep } => {
+                self.map(context, object, (first, pages), mode, &ops, keep);
+            }
+            A::Poll { context, how, wait } => self.poll(context, how, wait),
+            A::Foreign { context, how, number, value } => {
+                self.foreign(context, how, number, value.0)
+            }
+            A::Fork { context, how } => self.fork(context, how),
+            A::Renew { context, how } => self.renew(context, how),
+            A::Scribble { at, value, times } => self.scribble(at, value.0, times),
+        }
+    }
+
+    fn connect_any(&self, cmd: Cmd, call: &Call, endpoint: Pick, channel: Pick, terms: Terms) {
+        let context = self.context(call.context);
+        let endpoint = self.pick(&context, endpoint, &[Kind::Endpoint]);
+        let channel = self.pick(&context, channel, &[Kind::Channel]);
+        let _ = self.connect(&context, call, cmd, (endpoint, channel), terms);
+    }
+
+    fn local(&self, address: Address) -> dmaplane_addr {
+        crate::connect::local(address)
+    }
+
+    fn anywhere(&self, address: Address) -> dmaplane_addr {
+        crate::connect::anywhere(self.shared(), address)
+    }
+}

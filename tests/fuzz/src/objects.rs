@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Buffers, channels, regions, leases: makes them, and looks whether they are as they must be.
+
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use crate::abi::{uapi::*, Argument, Cmd};
+use crate::call::{Outcome, Use};
+use crate::choice::{Call, Pick};
+use crate::exec::{no_use, Worker};
+use crate::memory::{Map, PAGE};
+use crate::world::{lock, Context, Kind, Object, Ring};
+
+impl Worker {
+    pub fn create_buffer(&self, call: &Call, length: u64, node: u8) {
+        let context = self.context(call.context);
+        if self.make_room(&context, Kind::Buffer) {
+            return;
+        }
+        let node = if node < 200 { DMAPLANE_NODE_ANY } else { i32::from(node % 3) };
+        let arg = dmaplane_buf_create { length, node, ..Argument::sized() };
+        self.make_buffer(&context, call, arg);
+    }
+
+    /// BUF_CREATE; what is in new memory is looked at.
+    pub fn make_buffer(
+        &self,
+        context: &Context,
+        call: &Call,
+        arg: dmaplane_buf_create,
+    ) -> Option<u32> {
+        let Outcome { result, arg } = self.caller.call(context, Cmd::BufCreate, call, arg, no_use);
+        result.ok()?;
+        let object = Object {
+            length: arg.length.next_multiple_of(PAGE as u64),
+            mmap_offset: arg.mmap_offset,
+            ..Object::new(Kind::Buffer, arg.handle)
+        };
+        self.add(context, object);
+        if context.strict {
+            let len = (arg.length as usize).next_multiple_of(PAGE).min(8 * PAGE);
+            let prot = libc::PROT_READ | libc::PROT_WRITE;
+            match Map::new(context.fd(), arg.mmap_offset, len, prot, libc::MAP_SHARED) {
+                Ok(map) => {
+                    let dirty =
+                        (0..len / 8).find(|at| map.long(at * 8).load(Ordering::Relaxed) != 0);
+                    if let Some(at) = dirty {
+                        self.caller
+                            .violation(format!("a new buffer is not zero at byte {}", at * 8));
+                    }
+                    // Whoever gets the memory next must not see it.
+                    (0..len / 8).for_each(|at| map.long(at * 8).store(!0, Ordering::Relaxed));
+                }
+                Err(libc::ENOMEM) => {}
+                Err(e) => self.caller.violation(format!("a new buffer cannot be mapped: {e}")),
+            }
+        }
+        Some(arg.handle)
+    }
+
+    pub fn query_buffer(&self, call: &Call, buffer: Pick, room: u8) {
+        let context = self.context(call.context);
+        let mut nodes = vec![0u64; 1024];
+        let arg = dmaplane_buf_query {
+            handle: self.pick(&context, buffer, &[Kind::Buffer]),
+            nr_nodes: if room < 32 { 0 } else { nodes.len() as u32 },
+            node_pages: if room % 16 == 15 { 8 } else { nodes.as_mut_ptr() as u64 },
+            ..Argument::sized()
+        };
+        // What is written through the pointer must stay in `nodes`.
+        let call = call.sparing(12, 24);
+        if call.place().is_contended() {
+            return;
+        }
+        let uses: fn(&dmaplane_buf_query) -> Vec<Use> = |a| vec![(a.handle, &[Kind::Buffer])];
+        let Outcome { result, arg } = self.caller.call(&context, Cmd::BufQuery, &call, arg, uses);
+        if result.is_ok() && context.strict {
+            let sum: u64 = nodes.iter().sum();
+            let length = lock(&context.objects).of(arg.handle).map(|object| object.length);
+            if sum != arg.pages || Some(arg.length) != length || arg.length != sum * PAGE as u64 {
+                self.caller.violation(format!("{arg:?}: {sum} pages counted, length {length:?}"));
+            }
+        }
+    }
+
+    pub fn create_channel(&self, context: &Context, call: &Call, sq: u32, cq: u32) -> Option<u32> {
+        if self.make_room(context, Kind::Channel) {
+            return None;
+        }
+        let arg = dmaplane_channel_create { sq_entries: sq, cq_entries: cq, ..Argument::sized() };
+        let Outcome { result, arg } =
+            self.caller.call(context, Cmd::ChannelCreate, call, arg, no_use);
+        result.ok()?;
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        // What others wrote into the argument is no size.
+        let sound = arg.mmap_length < 8 << 20 && arg.mmap_length >= PAGE as u64;
+        let len = if sound { arg.mmap_length as usize } else { PAGE };
+        let map = Map::new(context.fd(), arg.mmap_offset, len, prot, libc::MAP_SHARED);
+        let ring = match map {
+            Ok(map) => {
+                let entries = |at| map.word(at).load(Ordering::Relaxed).wrapping_add(1);
+                let (sq_entries, cq_entries) = (entries(4), entries(8));
+                let fits = |first: u32, count: u32, each: u64| {
+                    u64::from(first) + u64::from(count) * each <= map.len() as u64
+                };
+                let sizes =
+                    fits(arg.sqes_offset, sq_entries, 64) && fits(arg.cqes_offset, cq_entries, 32);
+                if context.strict
+                    && !(sizes && sq_entries == arg.sq_entries && cq_entries == arg.cq_entries)
+                {
+                    self.caller
+                        .violation(format!("{arg:?} has {sq_entries} and {cq_entries} entries"));
+                }
+                sizes.then(|| {
+                    Arc::new(Ring {
+                        sq_entries,
+                        cq_entries,
+                        sqes: arg.sqes_offset as usize,
+                        cqes: arg.cqes_offset as usize,
+                        vandalised: (!context.strict).into(),
+                        model: Default::default(),
+                        map,
+                    })
+                })
+            }
+            Err(e) => {
+                if context.strict && e != libc::ENOMEM {
+                    self.caller.violation(format!("a new channel cannot be mapped: {e}"));
+                }
+                None
+            }
+        };
+        let object =
+            Object { ring, mmap_offset: arg.mmap_offset, ..Object::new(Kind::Channel, arg.handle) };
+        self.add(context, object);
+        Some(arg.handle)
+    }
+
+    pub fn register(
+        &self,
+        context: &Context,
+        call: &Call,
+        arg: dmaplane_region_register,
+    ) -> Option<u32> {
+        if self.make_room(context, Kind::Region) {
+            return None;
+        }
+        let uses: fn(&dmaplane_region_register) -> Vec<Use> =
+            |a| vec![(a.endpoint, &[Kind::Endpoint]), (a.buffer, &[Kind::Buffer])];
+        let Outcome { result, arg } =
+            self.caller.call(context, Cmd::RegionRegister, call, arg, uses);
+        result.ok()?;
+        self.add(context, Object { length: arg.length, ..Object::new(Kind::Region, arg.handle) });
+        Some(arg.handle)
+    }
+
+    pub fn grant(&self, context: &Context, call: &Call, endpoint: u32, region: u32) {
+        let arg = dmaplane_lease_grant { endpoint, region, tag: 7, ..Argument::sized() };
+        let uses: fn(&dmaplane_lease_grant) -> Vec<Use> =
+            |a| vec![(a.endpoint, &[Kind::Endpoint]), (a.region, &[Kind::Region])];
+        self.caller.call(context, Cmd::LeaseGrant, call, arg, uses);
+    }
+
+    pub fn wait_lease(&self, context: &Context, call: &Call, endpoint: u32, timeout_ns: u64) {
+        let arg = dmaplane_lease_wait { endpoint, timeout_ns, ..Argument::sized() };
+        let uses: fn(&dmaplane_lease_wait) -> Vec<Use> = |a| vec![(a.endpoint, &[Kind::Endpoint])];
+        let Outcome { result, arg } = self.caller.call(context, Cmd::LeaseWait, call, arg, uses);
+        if result.is_ok() {
+            let mut objects = lock(&context.objects);
+            if let Some(object) = objects.live.iter_mut().find(|o| o.handle == arg.endpoint) {
+                object.leases.push((arg.lease, arg.length));
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Rings: entries that may mean something, memory that means nothing, and, where
+//! only we write, that each entry taken is completed once.
+
+use std::sync::atomic::{fence, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::abi::{name, uapi::*, Argument, Cmd, Plain};
+use crate::action::Entry;
+use crate::call::{Outcome, Use};
+use crate::choice::{Call, Pick, Value, Where};
+use crate::exec::Worker;
+use crate::world::{lock, Context, Kind, Ring};
+
+/// `recv_user_data` of all endpoints; entries have other numbers.
+pub const RECEIVED: u64 = 1 << 63;
+
+/// Where the indices of a ring are: see struct dmaplane_ring.
+const SQ_HEAD: usize = std::mem::offset_of!(dmaplane_ring, sq_head);
+const SQ_TAIL: usize = std::mem::offset_of!(dmaplane_ring, sq_tail);
+const CQ_HEAD: usize = std::mem::offset_of!(dmaplane_ring, cq_head);
+const CQ_TAIL: usize = std::mem::offset_of!(dmaplane_ring, cq_tail);
+const FLAGS: usize = std::mem::offset_of!(dmaplane_ring, flags);
+
+impl Worker {
+    pub fn ring(&self, context: &Context, handle: u32) -> Option<Arc<Ring>> {
+        lock(&context.objects).of(handle)?.ring.clone()
+    }
+
+    /// Whether it is known what must be in the ring.
+    fn is_clean(&self, ring: &Ring) -> bool {
+        !ring.vandalised.load(Ordering::Relaxed)
+    }
+
+    fn entry(&mut self, context: &Arc<Context>, entry: &Entry, number: u8) -> dmaplane_sqe {
+        self.next_data += 1;
+        let user_data = self.next_data;
+        if entry.opcode >= 200 {
+            let opcode = if entry.opcode < 240 { DMAPLANE_OP_NOP as u8 } else { entry.opcode };
+            return dmaplane_sqe { opcode, user_data, ..Default::default() };
+        }
+        let endpoint = self.pick(context, entry.endpoint, &[Kind::Endpoint]);
+        let region = self.pick(context, entry.region, &[Kind::Region]);
+        let objects = lock(&context.objects);
+        let leases = objects.of(endpoint).map_or(&[][..], |object| &object.leases);
+        let (lease, room) = match leases.len() {
+            0 => (u32::from(entry.lease), 4096),
+            len => leases[usize::from(entry.lease) % len],
+        };
+        let from = objects.of(region).map_or(4096, |object| object.length);
+        let within = |size: u64, how: u8| match how {
+            0..=199 => size * u64::from(how) / 400,
+            200..=239 => size.wrapping_sub(u64::from(how % 8)),
+            _ => u64::MAX - u64::from(how),
+        };
+        let length = match entry.length {
+            0..=31 => 0,
+            32..=199 => within(room.min(from), entry.length) as u32,
+            200..=249 => u32::from(entry.length) * u32::from(number),
+            more => u32::MAX - u32::from(more),
+        };
+        dmaplane_sqe {
+            opcode: DMAPLANE_OP_WRITE_IMM as u8,
+            endpoint,
+            user_data,
+            region: if length == 0 && entry.region.index % 2 == 0 { 0 } else { region },
+            lease: if length == 0 && entry.region.index % 2 == 0 { 0 } else { lease },
+            local_offset: if length == 0 { 0 } else { within(from, entry.local) },
+            remote_offset: if length == 0 { 0 } else { within(room, entry.remote) },
+            length,
+            imm: entry.imm,
+            ..Default::default()
+        }
+    }
+
+    /// Fills entries, publishes them, enters.
+    pub fn push(&mut self, context: Where, channel: Pick, count: u8, entry: Entry, enter: bool) {
+        let plain = Call::plain(context);
+        let context = self.context(context);
+        let handle = self.pick(&context, channel, &[Kind::Channel]);
+        let Some(ring) = self.ring(&context, handle) else {
+            return;
+        };
+        let clean = self.is_clean(&ring);
+        let count = u32::from(count % 24) + 1;
+        let mut pushed = 0;
+        for number in 0..count {
+            let sqe = self.entry(&context, &entry, number as u8);
+            let mut model = lock(&ring.model);
+            let head =
+                if clean { model.taken } else { ring.map.word(SQ_HEAD).load(Ordering::Acquire) };
+            let tail =
+                if clean { model.tail } else { ring.map.word(SQ_TAIL).load(Ordering::Relaxed) };
+            if clean && tail.wrapping_sub(head) >= ring.sq_entries {
+                break;
+            }
+            let mut bytes = sqe.bytes();
+            // Not its user_data, by which it is known.
+            entry.twist.sparing(8, 16).apply(&mut bytes, 0);
+            let at =
+                ring.sqes + (tail & (ring.sq_entries - 1)) as usize * size_of::<dmaplane_sqe>();
+            ring.map.write(at, &bytes);
+            if clean {
+                model.published.push_back(sqe.user_data);
+            }
+            model.tail = tail.wrapping_add(1);
+            ring.map.word(SQ_TAIL).store(tail.wrapping_add(1), Ordering::Release);
+            pushed += 1;
+        }
+        if enter {
+            self.enter(&context, &plain, handle, pushed, 0, 0);
+            self.reap(&context, &ring, u32::MAX);
+        }
+    }
+
+    pub fn enter(
+        &self,
+        context: &Context,
+        call: &Call,
+        channel: u32,
+        to_submit: u32,
+        min_complete: u32,
+        timeout_ns: u64,
+    ) {
+        let arg = dmaplane_channel_enter {
+            channel,
+            to_submit,
+            min_complete,
+            timeout_ns,
+            ..Argument::sized()
+        };
+        let uses: fn(&dmaplane_channel_enter) -> Vec<Use> = |a| vec![(a.channel, &[Kind::Channel])];
+        let Outcome { result, arg } = self.caller.call(context, Cmd::ChannelEnter, call, arg, uses);
+        if !context.strict {
+            return;
+        }
+        let submitted = if result.is_ok() { arg.submitted } else { 0 };
+        context.submitted.fetch_add(u64::from(submitted), Ordering::Relaxed);
+        let Some(ring) = self.ring(context, arg.channel).filter(|ring| self.is_clean(ring)) else {
+            return;
+        };
+        let mut model = lock(&ring.model);
+        if submitted as usize > model.published.len() || submitted > arg.to_submit {
+            self.caller.violation(format!(
+                "{arg:?} took more than the {} there were",
+                model.published.len()
+            ));
+            return;
+        }
+        let taken: Vec<u64> = model.published.drain(..submitted as usize).collect();
+        model.pending.extend(taken);
+        model.taken = model.taken.wrapping_add(submitted);
+        let head = ring.map.word(SQ_HEAD).load(Ordering::Acquire);
+        if head != model.taken {
+            self.caller.violation(format!(
+                "sq_head is {head} and not {} after ENTER {arg:?}",
+                model.taken
+            ));
+        }
+        if result.is_ok() && submitted == 0 && arg.available < arg.min_complete {
+            self.caller.violation(format!("ENTER succeeded too early: {arg:?}"));
+        }
+        if result == Err(libc::EBADFD) {
+            self.caller.violation("a channel that nobody wrote wrong things to is poisoned".into());
+        }
+    }
+
+    /// Takes completions; where it is known which there can be, looks whether they are right.
+    pub fn reap(&self, context: &Context, ring: &Ring, count: u32) {
+        let clean = self.is_clean(ring) && context.strict;
+        let tail = ring.map.word(CQ_TAIL).load(Ordering::Acquire);
+        let mut model = lock(&ring.model);
+        let head =
+            if clean { model.reaped } else { ring.map.word(CQ_HEAD).load(Ordering::Relaxed) };
+        let ready = tail.wrapping_sub(head);
+        if clean && ready > ring.cq_entries {
+            self.caller.violation(format!("cq_tail {tail} is too far from cq_head {head}"));
+            return;
+        }
+        let end = head.wrapping_add(ready.min(count).min(ring.cq_entries));
+        let mut at = head;
+        while at != end {
+            let mut bytes = [0; size_of::<dmaplane_cqe>()];
+            let offset = ring.cqes + (at & (ring.cq_entries - 1)) as usize * bytes.len();
+            ring.map.read(offset, &mut bytes);
+            let cqe = dmaplane_cqe::from_bytes(&bytes);
+            at = at.wrapping_add(1);
+            if !clean {
+                continue;
+            }
+            self.caller.log.say(format!("    {cqe:?}"));
+            let right = match u32::from(cqe.opcode) {
+                // Also what an entry was that said RECV itself.
+                DMAPLANE_OP_RECV if cqe.user_data == RECEIVED => cqe.res >= 0,
+                _ => model.pending.remove(&cqe.user_data),
+            };
+            let pads = cqe.pad0 == 0 && cqe.pad1 == 0;
+            let reason = cqe.res >= 0 || ENTRY_ERRNOS.contains(&-cqe.res);
+            if !(right && pads && reason) {
+                self.caller.violation(format!(
+                    "a completion is wrong, was there before, or is of no entry: {cqe:?} {}",
+                    if reason { String::new() } else { name(-cqe.res) }
+                ));
+                return;
+            }
+        }
+        model.reaped = end;
+        ring.map.word(CQ_HEAD).store(end, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Anything into the memory of a ring.
+    pub fn vandalise(&self, context: Where, channel: Pick, field: u8, value: Value, times: u8) {
+        let context = self.context(context);
+        let handle = self.pick(&context, channel, &[Kind::Channel]);
+        let Some(ring) = self.ring(&context, handle) else {
+            return;
+        };
+        // Most of a thread's own ones are left alone, since they can be checked.
+        if context.strict && field < 192 {
+            return;
+        }
+        ring.vandalised.store(true, Ordering::Relaxed);
+        let word = |at: usize| ring.map.word(at.min(ring.map.len() - 4) & !3);
+        let small = (value.0 % 8) as u32;
+        for _ in 0..=times % 64 {
+            match field % 12 {
+                // Plausible ones, too: then something happens.
+                0 | 1 => drop(word(SQ_TAIL).fetch_add(small, Ordering::Release)),
+                2 => drop(word(CQ_HEAD).fetch_add(small, Ordering::Release)),
+                3 => word(CQ_HEAD).store(word(CQ_TAIL).load(Ordering::Acquire), Ordering::Release),
+                4 => word(SQ_TAIL).store(value.0 as u32, Ordering::Release),
+                5 => word(CQ_HEAD).store(value.0 as u32, Ordering::Release),
+                6 => word(SQ_HEAD).store(value.0 as u32, Ordering::Release),
+                7 => word(CQ_TAIL).store(value.0 as u32, Ordering::Release),
+                8 => word(FLAGS).store(value.0 as u32, Ordering::Release),
+                9 => {
+                    word(4 * (1 + usize::from(times % 2))).store(value.0 as u32, Ordering::Release)
+                }
+                // In the middle of an entry.
+                10 => word(ring.sqes + usize::from(times) * 4)
+                    .store(value.0 as u32, Ordering::Relaxed),
+                _ => {
+                    word(value.0 as usize % ring.map.len()).store(value.0 as u32, Ordering::Relaxed)
+                }
+            }
+        }
+    }
+
+    /// Ends all that a context of ours has, and looks whether the sums are right.
+    pub fn drain(&self, context: &Context) {
+        let plain = Call::plain(Where(0));
+        let of = |kinds: &[Kind]| -> Vec<u32> {
+            let objects = lock(&context.objects);
+            objects.live.iter().filter(|o| kinds.contains(&o.kind)).map(|o| o.handle).collect()
+        };
+        for handle in of(&[Kind::Endpoint, Kind::Listener]) {
+            self.end_handle(context, &plain, handle, Cmd::EndpointClose);
+        }
+        let open = of(&[Kind::Channel]).into_iter().filter_map(|handle| self.ring(context, handle));
+        for ring in open.chain(lock(&context.orphans).drain(..)) {
+            self.reap(context, &ring, u32::MAX);
+            let pending = lock(&ring.model).pending.len();
+            if self.is_clean(&ring) && pending > 0 {
+                self.caller.violation(format!("{pending} entries were never completed"));
+            }
+        }
+        let submitted = context.submitted.load(Ordering::Relaxed);
+        let end = Instant::now() + Duration::from_secs(5) * self.shared().slow;
+        loop {
+            let none: fn(&dmaplane_stats) -> Vec<Use> = |_| Vec::new();
+            let stats = self.caller.plain(context, Cmd::Stats, dmaplane_stats::sized(), none);
+            let Ok(stats) = stats else {
+                return self.caller.violation(format!("STATS is {stats:?}"));
+            };
+            if stats.submitted != submitted || stats.completed != submitted {
+                return self
+                    .caller
+                    .violation(format!("{submitted} entries were taken, but {stats:?}"));
+            }
+            // The heartbeat may hold one for a moment.
+            if stats.endpoints == 0 {
+                return;
+            }
+            if Instant::now() > end {
+                return self.caller.violation(format!("endpoints are left: {stats:?}"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// What the header lets an entry complete with.
+const ENTRY_ERRNOS: &[i32] = &[
+    libc::EINVAL,
+    libc::EOPNOTSUPP,
+    libc::ENOENT,
+    libc::EBADF,
+    libc::ENOKEY,
+    libc::EOVERFLOW,
+    libc::ERANGE,
+    libc::EFBIG,
+    libc::EMSGSIZE,
+    libc::EXDEV,
+    libc::ENOTCONN,
+    libc::EAGAIN,
+    libc::ECANCELED,
+    libc::ECONNRESET,
+    libc::EREMOTEIO,
+    libc::EPROTO,
+    libc::ENODEV,
+    libc::EIO,
+];
