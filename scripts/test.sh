@@ -70,7 +70,7 @@ kselftest() {
 }
 
 build() {
-	local kernel module harness
+	local kernel module harness fuzz
 	kernel=$(cat "$("$TREE/scripts/guest.sh")/kernel")
 	module=$("$TREE/scripts/module.sh")
 	[[ $(modinfo_field "$module" vermagic) == "$kernel "* ]] ||
@@ -85,6 +85,13 @@ build() {
 	cp "$module" "$out/overlay/usr/lib/modules/$kernel/updates/"
 	cp -r tests/scenarios "$out/bin" "$out/overlay/usr/lib/dmaplane/"
 	cp tests/instrumented/*.sh "$out/overlay/usr/lib/dmaplane/scenarios/" 2>/dev/null || :
+	# What tests leave for whoever wants to know more: coverage, inputs.
+	rm -rf "$out/share"
+	mkdir -p "$out/share"
+	if ((instrumented)) && want fuzz; then
+		fuzz=$("$TREE/scripts/fuzz.sh") || die "the fuzzer does not build"
+		cp "$fuzz" "$out/overlay/usr/lib/dmaplane/bin/fuzz"
+	fi
 }
 
 # modinfo_field FILE NAME: of a module, without kmod.
@@ -205,7 +212,7 @@ if ((!${#wanted[@]})); then
 	part unit cargo_tests unit tests/unit
 	part tools cargo_tests tools tools
 fi
-for name in "${alone[@]}"; do machine_part "${name%.sh}" 1800 -- DMAPLANE_LIMIT=1700 "$name"; done
+for name in "${alone[@]}"; do machine_part "${name%.sh}" 1800 --share "$out/share" -- DMAPLANE_LIMIT=1700 "$name"; done
 machine_part scenarios 600 -- "$fabric" "${scenarios[@]}"
 machine_part programs 600 -- "$fabric" "${programs[@]}"
 if ((!stock && !${#wanted[@]})); then
