@@ -14,7 +14,7 @@
 #include "mock_run.h"
 #include "harness.h"
 
-#define SEEDS		60	/* of each kind, by default */
+#define SEEDS		40	/* of each kind, by default */
 #define OPERATIONS	160	/* of one run */
 
 /* ---- Ends ------------------------------------------------------------------ */
@@ -70,7 +70,7 @@ static void end_it(struct run *r)
 		kill_process(r, x);
 		break;
 	case 3:
-		CHECK(r, !mock("rate error %u", between(r, 20, 300)), "error");
+		CHECK(r, !mock("rate error %u", between(r, 100, 600)), "error");
 		break;
 	case 4:
 		CHECK(r, !mock("rate flush %u", between(r, 20, 300)), "flush");
