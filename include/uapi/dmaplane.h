@@ -498,6 +498,10 @@ struct dmaplane_endpoint_address {
  * After a failure the endpoint stays in its state if the peer was not asked
  * yet (bad arguments, EBUSY), and is in state ERROR otherwise.
  *
+ * Over iWARP the TCP connection is made first, for as long as TCP tries or until
+ * a signal arrives; @timeout_ns begins then. An endpoint whose peer has not
+ * answered yet is closed when it answers, or the adapter gives up.
+ *
  * Errors: EINVAL (a depth out of range), EMSGSIZE (private_data.len), EISCONN
  * (wrong state; in state ERROR, what dmaplane_endpoint_query.error says instead),
  * EBUSY (the completion ring has no room for recv_depth),

@@ -8,6 +8,12 @@
 //! Locking: the CM's own mutex orders the handler. `addressing` is outside of it and orders finding
 //! addresses; `cm` and `setup` are inside of it and order connecting and ending, and making the
 //! queues and ending them.
+//! Over iWARP connecting makes the TCP connection before it returns, with the handler's mutex held,
+//! and until the peer answered (siw: 10 s at most) neither disconnecting nor destroying the id
+//! returns (iwcm.c: `connect_wait`). siw overlooks what arrives while it finishes accepting
+//! (siw_cm_llp_data_ready(), `SIW_EPSTATE_RDMA_MODE`) until the peer sends more, if only a
+//! heartbeat; and a refusal that arrives in one piece with the end of the TCP connection, so that
+//! it is just a reset.
 //! Teardown: disconnect, drain, destroy the queues, destroy the id (which waits for the
 //! handler), free. A connection dropped inside a callback of its own is left to the reaper, which
 //! unloading waits for.

@@ -222,19 +222,21 @@ static long leases(long messages)
 	return messages < 0 || messages > LEASES ? LEASES : messages;
 }
 
-/* One lease each way, if it is time for one. */
+/* Grants all leases, or if there is no end one, and waits for one. */
 static void exchange_leases(void)
 {
 	struct dmaplane_lease_wait got;
 	uint32_t lease;
 	int ret;
 
-	if (count.granted < leases(opt.send)) {
+	while (count.granted < leases(opt.send)) {
 		ret = lease_grant(&side, to.region, count.granted, &lease);
 		if (!ret)
 			count.granted++;
 		else if (ret != -ENOTCONN)
 			fail("LEASE_GRANT", ret);
+		if (ret || flows_for_ever())
+			break;
 	}
 	if (opt.slow || flows_for_ever())
 		sleep_ms(opt.slow ?: PACE);

@@ -1,0 +1,146 @@
+#!/bin/bash
+#
+# A bad cable between two hosts: it loses, delays, reorders, doubles and spoils
+# packets, each and all of it, in both directions, and is out for a while. The
+# peers see none of it: each message arrives once, in order and as it was sent,
+# each entry is completed once (peer.h); or, when the cable is out for too long,
+# the connection is reset, and each entry is still completed once. That the cable
+# really was bad is for the counters of the queueing discipline, of Soft-RoCE or
+# of TCP to say.
+
+# shellcheck disable=SC2317,SC2119 # functions are called by "check"
+# shellcheck source=tests/scenarios/lib.sh
+. "$(dirname "$0")/lib.sh"
+plan 21
+modprobe sch_netem
+two_hosts
+
+# cable WHAT…: how bad it is from now on, in both directions; none: good again.
+cable() {
+	local host
+	for host in a b; do
+		on "$host" tc qdisc del dev "v$host" root 2>/dev/null
+		(($# == 0)) || on "$host" tc qdisc add dev "v$host" root netem limit 4000 "$@" || return
+	done
+}
+
+# dropped: packets that both queueing disciplines lost.
+dropped() {
+	for host in a b; do on "$host" tc -s qdisc show dev "v$host" root; done |
+		sed -n 's/.*(dropped \([0-9]*\),.*/\1/p' | awk '{ sum += $1 } END { print sum + 0 }'
+}
+
+# noticed KIND: how often a receiver has noticed such a thing, at both hosts.
+declare -A counters=(
+	[rxe disorder]="out_of_seq_request rcvd_seq_err" [siw disorder]="TcpExtTCPOFOQueue"
+	[rxe double]="duplicate_request" [siw double]="TcpExtTCPDSACKOldSent TcpExtTCPDSACKOfoSent"
+	[rxe repeat]="completer_retry_err rcvd_seq_err" [siw repeat]="TcpRetransSegs"
+)
+noticed() {
+	local host name
+	for name in ${counters[$rdma_type $1]}; do
+		for host in a b; do
+			if [[ $rdma_type == siw ]]; then
+				on "$host" cat /proc/net/snmp /proc/net/netstat | tcp_counter "$name"
+			else
+				cat "/sys/class/infiniband/rxe_$host/ports/1/hw_counters/$name"
+			fi
+		done
+	done | awk '{ sum += $1 } END { print sum + 0 }'
+}
+# In these files a line with names comes before one with values.
+tcp_counter() {
+	awk -v wanted="$1" '{
+		sub(/:/, "", $1)
+		if ($1 == last) { for (i = 2; i <= NF; i++) if ($1 name[i] == wanted) print $i; last = "" }
+		else { for (i = 2; i <= NF; i++) name[i] = $i; last = $1 }
+	}'
+}
+
+transfer() { a_options=() b_options=(); both "$@" && ended a && ended b; }
+
+# Small messages, so that each packet counts, and those of several packets.
+large=yes
+bad() { # KIND WHAT…
+	local kind=$1 before
+	shift
+	cable "$@" || return
+	before=$(noticed "$kind")
+	transfer 10.9.0.2 --send 100 --receive 100 --size 1000 || return
+	[[ ! $large ]] || transfer 10.9.0.2 --send 40 --receive 40 --size 20000 || return
+	lost=$(dropped)
+	seen=$(($(noticed "$kind") - before))
+	echo "# $*: lost $lost packets, $kind noticed $seen times"
+}
+seen=0 lost=0
+really() { (($1 > 0)); }
+
+check "3 % lost" bad repeat loss 3%
+check "and packets were lost" really "$lost"
+check "which was noticed" really "$seen"
+# Soft-RoCE begins a message anew when a packet of it overtakes another, and gives
+# up when that has happened five times: where nearly all do, several are too many.
+large=
+check "delay, and not the same for all" bad disorder delay 1ms 1ms
+large=yes
+check "so that some overtook others" really "$seen"
+check "some at once, the others later" bad disorder delay 2ms reorder 5%
+check "so that some overtook others" really "$seen"
+check "5 % doubled" bad double duplicate 5%
+check "which was noticed" really "$seen"
+check "1 % spoiled" bad repeat corrupt 1%
+check "and sent once more" really "$seen"
+check "all of that" bad repeat delay 1ms loss 1% duplicate 2% reorder 2% corrupt 0.5%
+check "and packets were lost" really "$lost"
+check "which was noticed" really "$seen"
+
+# What the connection manager sends is lost like anything else. It repeats, for
+# longer than a peer waits; then that it failed is an answer, too.
+connections() {
+	local good=0
+	cable loss 8%
+	for _ in 1 2 3 4 5 6; do
+		both 10.9.0.2 --send 5 --receive 5 --size 100 --may-end || return
+		ends_within 60 "${peer_pid[a]}" && ends_within 60 "${peer_pid[b]}" && good=$((good + 1)) && continue
+		sed 's/^/# /' "$peer_dir/a" "$peer_dir/b"
+		# Whoever waits for a peer that gave up is ended; nobody hangs in the kernel.
+		kill -KILL "${peer_pid[b]}" 2>/dev/null
+		ends_within 20 "${peer_pid[b]}" 2>/dev/null
+		! grep -h '^failed' "$peer_dir/a" "$peer_dir/b" |
+			grep -qv 'ONNECT\|ADDRESS\|ACCEPT\|exchanging leases\|connecting\|LEASE_WAIT' || return
+	done
+	lost=$(dropped)
+	echo "# $good of 6 came about, $lost packets were lost"
+	((good > 0))
+}
+check "connections are made while 8 % are lost" connections
+check "and packets were lost" really "$lost"
+
+# out: data flows, and then the cable is out.
+out() { cable && flows --may-end && cable loss 100%; }
+short() {
+	out || return
+	sleep 0.5
+	lost=$(dropped)
+	cable
+	sleep 2
+	# Either of them was reset, or both go on.
+	if gone "${peer_pid[a]}" || gone "${peer_pid[b]}"; then
+		ended a && ended b
+	else
+		echo "# both go on"
+		kill_peer a && ended b
+	fi
+}
+check "out for a moment" short
+check "and packets were lost" really "$lost"
+long() {
+	out && within 60 gone "${peer_pid[a]}" && within 60 gone "${peer_pid[b]}" && cable &&
+		ended a && ended b && said "$peer_dir/a" reset && said "$peer_dir/b" reset
+}
+check "out for ever" long
+check "nothing is left" nothing_left
+check "works when it is good again" works
+
+no_hosts
+done_testing
