@@ -1,7 +1,7 @@
 #!/bin/bash
 #
-# All tests: the unit tests of tests/unit and tools, then the programs and
-# scenarios of tests/selftests and tests/scenarios in virtual machines. The last
+# All tests: the unit tests of tests/unit, tools and tests/fuzz, then the programs
+# and scenarios of tests/selftests and tests/scenarios in virtual machines. The last
 # line is "dmaplane: N passed, N failed, N skipped"; the exit status is 0 only
 # if something passed and nothing failed.
 #
@@ -33,8 +33,10 @@ if [[ ${DMAPLANE_KERNEL:-stock} == debug ]]; then
 fi
 instrumented=0
 [[ ! ${DMAPLANE_TEST-} ]] && ((stock)) || instrumented=1
+limit=1800 # for what runs in a machine of its own
 if [[ ${SOAK-} ]]; then
 	: "${CYCLES:=10000}" "${MOCK_SEEDS:=10x}" "${FUZZ_S:=1800}"
+	limit=9000
 elif ((!stock)); then
 	: "${CYCLES:=2000}"
 fi
@@ -204,15 +206,18 @@ part() { # NAME COMMAND…
 	parts+=("$1")
 	commands+=("$(printf '%q ' "${@:2}")")
 }
-machine_part() { # NAME LIMIT ITEM-LIMIT OPTION… -- [VAR=VALUE…] TEST…
+machine_part() { # NAME LIMIT OPTION… -- [VAR=VALUE…] TEST…
 	[[ ${*: -1} == -- || ${*: -1} == *=* ]] || part "$1" machine "$1" "${@:2}"
 }
 fabric=DMAPLANE_RDMA=${DMAPLANE_RDMA:-rxe}
 if ((!${#wanted[@]})); then
 	part unit cargo_tests unit tests/unit
 	part tools cargo_tests tools tools
+	part fuzz-unit cargo_tests fuzz-unit tests/fuzz
 fi
-for name in "${alone[@]}"; do machine_part "${name%.sh}" 1800 --share "$out/share" -- DMAPLANE_LIMIT=1700 "$name"; done
+for name in "${alone[@]}"; do
+	machine_part "${name%.sh}" "$limit" --share "$out/share" -- "DMAPLANE_LIMIT=$((limit - 100))" "$name"
+done
 machine_part scenarios 600 -- "$fabric" "${scenarios[@]}"
 machine_part programs 600 -- "$fabric" "${programs[@]}"
 if ((!stock && !${#wanted[@]})); then
@@ -231,7 +236,7 @@ trap 'kill -- $(jobs -p | sed "s/^/-/") 2>/dev/null || :' EXIT
 for command in "${commands[@]}"; do
 	while (($(jobs -rp | wc -l) >= at_once)); do wait -n || :; done
 	eval "$command &"
-	# The two of cargo want all processors for themselves.
+	# Those of cargo want all processors for themselves.
 	[[ $command != cargo_tests* ]] || wait
 done
 wait
