@@ -31,9 +31,9 @@ if [[ ${DMAPLANE_KERNEL:-stock} == debug ]]; then
 	stock=0
 	out+=-debug
 fi
-instrumented=0
-[[ ! ${DMAPLANE_TEST-} ]] && ((stock)) || instrumented=1
-limit=1800 # for what runs in a machine of its own
+with_instrumented=0
+[[ ! ${DMAPLANE_TEST-} ]] && ((stock)) || with_instrumented=1
+limit=1800 # of the long ones
 if [[ ${SOAK-} ]]; then
 	: "${CYCLES:=10000}" "${MOCK_SEEDS:=10x}" "${FUZZ_S:=1800}"
 	limit=9000
@@ -90,7 +90,7 @@ build() {
 	# What tests leave for whoever wants to know more: coverage, inputs.
 	rm -rf "$out/share"
 	mkdir -p "$out/share"
-	if ((instrumented)) && want fuzz; then
+	if ((with_instrumented)) && want fuzz; then
 		fuzz=$("$TREE/scripts/fuzz.sh") || die "the fuzzer does not build"
 		cp "$fuzz" "$out/overlay/usr/lib/dmaplane/bin/fuzz"
 	fi
@@ -192,12 +192,11 @@ scenarios_of() {
 mapfile -t programs < <(programs_of tests/selftests | grep -v '^numa')
 mapfile -t numa < <(programs_of tests/selftests | grep '^numa')
 mapfile -t scenarios < <(scenarios_of tests/scenarios | grep -v '^matrix')
-# In machines of their own, for they are long.
-mapfile -t alone < <(
-	scenarios_of tests/scenarios | grep '^matrix' || :
-	((!instrumented)) || { programs_of tests/instrumented && scenarios_of tests/instrumented; }
-)
-((${#programs[@]} + ${#numa[@]} + ${#scenarios[@]} + ${#alone[@]} > 0)) ||
+mapfile -t matrix < <(scenarios_of tests/scenarios | grep '^matrix')
+special() { ((!with_instrumented)) || { programs_of tests/instrumented && scenarios_of tests/instrumented; }; }
+mapfile -t instrumented < <(special | grep -v '^fail_')
+mapfile -t faults < <(special | grep '^fail_')
+((${#programs[@]} + ${#numa[@]} + ${#scenarios[@]} + ${#matrix[@]} + ${#instrumented[@]} + ${#faults[@]} > 0)) ||
 	die "there is no test of that name: ${wanted[*]}"
 
 # The parts, the longest first. A name that was asked for runs on one fabric.
@@ -215,9 +214,10 @@ if ((!${#wanted[@]})); then
 	part tools cargo_tests tools tools
 	part fuzz-unit cargo_tests fuzz-unit tests/fuzz
 fi
-for name in "${alone[@]}"; do
-	machine_part "${name%.sh}" "$limit" --share "$out/share" -- "DMAPLANE_LIMIT=$((limit - 100))" "$name"
-done
+item=DMAPLANE_LIMIT=$((limit - 100))
+machine_part matrix "$limit" -- "$item" "${matrix[@]}"
+machine_part instrumented "$limit" --share "$out/share" -- "$item" "${instrumented[@]}"
+machine_part faults "$limit" -- "$item" "${faults[@]}"
 machine_part scenarios 600 -- "$fabric" "${scenarios[@]}"
 machine_part programs 600 -- "$fabric" "${programs[@]}"
 if ((!stock && !${#wanted[@]})); then

@@ -230,7 +230,8 @@ for ((try = 1; try <= tries; try++)); do
 	boot
 	[[ $result == early ]] || break
 	[[ ! -s $run/qemu ]] || { cat "$run/qemu" >&2; }
-	say "$name died before init (try $try of $tries)"
+	tr -d '\r' <"$run/console" >"$log.try$try"
+	say "$name died before init (try $try of $tries): $log.try$try"
 done
 case $result in
 124)
