@@ -8,12 +8,13 @@
 //! context table and endpoints. No user copy happens under it: the rings are kernel memory.
 //! Teardown: closing is refused while an endpoint delivers to the ring.
 
+mod pollers;
 mod ring;
 mod submit;
 
 pub(crate) use self::{
+    pollers::Pollers,
     ring::CompletionRing,
-    ring::Pollers,
     submit::Ticket, //
 };
 

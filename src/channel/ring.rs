@@ -10,6 +10,7 @@
 //! Locking: `state` is a leaf spinlock, taken with anything else held.
 //! Teardown: the memory goes with the last mapping, endpoint, entry and handle.
 
+use super::pollers::Pollers;
 use crate::{
     counters::{
         Counters,
@@ -24,8 +25,7 @@ use crate::{
 };
 use core::mem::{
     offset_of,
-    size_of,
-    MaybeUninit, //
+    size_of, //
 };
 use dmakit::{
     errno::EBADFD,
@@ -40,22 +40,14 @@ use dmakit::{
     uapi, //
 };
 use kernel::{
-    fs::File,
     new_condvar,
-    new_mutex,
     new_spinlock,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
         barrier::smp_mb,
-        poll::{
-            PollCondVar,
-            PollTable, //
-        },
         Arc,
         CondVar,
-        Mutex,
-        SetOnce,
         SpinLock, //
     }, //
 };
@@ -108,52 +100,6 @@ pub(crate) struct CompletionRing {
     #[pin]
     changed: CondVar,
     pollers: Arc<Pollers>,
-}
-
-/// Who polls the context's file. It is the context's and not the ring's: a sleeping `poll(2)` keeps
-/// the file, and with it the context, but not a channel, and it sees channels made later.
-#[pin_data]
-pub(crate) struct Pollers {
-    /// Room for `condvar`: `poll` cannot say that there is no memory.
-    #[pin]
-    room: Mutex<Option<KBox<MaybeUninit<PollCondVar>>>>,
-    /// Made for the first of them: its end waits for a grace period, which those who never poll
-    /// need not.
-    condvar: SetOnce<Pin<KBox<PollCondVar>>>,
-}
-
-impl Pollers {
-    /// Nobody yet.
-    pub(crate) fn new() -> Result<Arc<Self>> {
-        let room = KBox::new_uninit(GFP_KERNEL_ACCOUNT)?;
-        Arc::pin_init(
-            pin_init!(Self {
-                room <- new_mutex!(Some(room)),
-                condvar: SetOnce::new(),
-            }),
-            GFP_KERNEL_ACCOUNT,
-        )
-    }
-
-    /// Registers a poller for changes of any channel. To be called before their state is looked at.
-    pub(crate) fn register(&self, file: &File, table: &PollTable<'_>) {
-        if self.condvar.as_ref().is_none() {
-            let mut room = self.room.lock();
-            if let Some(room) = room.take() {
-                let Ok(condvar) = room.write_pin_init(kernel::new_poll_condvar!());
-                self.condvar.populate(condvar);
-            }
-        }
-        if let Some(condvar) = self.condvar.as_ref() {
-            table.register_wait(file, condvar);
-        }
-    }
-
-    fn notify(&self) {
-        if let Some(condvar) = self.condvar.as_ref() {
-            condvar.notify_all();
-        }
-    }
 }
 
 struct State {
