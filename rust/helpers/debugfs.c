@@ -28,5 +28,5 @@ struct dentry *dk_debugfs_text(const char *dir, const char *file, struct dk_text
 void dk_debugfs_remove(struct dentry *dir)
 {
 	debugfs_remove(dir);
-	dk_fault_debugfs_end();
+	dk_fault_debugfs_end(dir);
 }

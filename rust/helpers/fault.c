@@ -16,12 +16,19 @@ bool dk_fault(void)
 
 void dk_fault_debugfs(struct dentry *dir)
 {
-	fault_create_debugfs_attr("fail_verbs", dir, &dk_fault_attr);
+	/* The first directory is the module's; its own tests make others. */
+	if (!dk_fault_attr.dname)
+		fault_create_debugfs_attr("fail_verbs", dir, &dk_fault_attr);
 }
 
-/* After the directory is gone: what others leak, as they never go. */
-void dk_fault_debugfs_end(void)
+/*
+ * After the directory is gone: what others leak, as they never go. The name's
+ * entry holds its directory's, so that the address is not another's by now.
+ */
+void dk_fault_debugfs_end(const struct dentry *dir)
 {
+	if (!dk_fault_attr.dname || dk_fault_attr.dname->d_parent != dir)
+		return;
 	dput(dk_fault_attr.dname);
 	dk_fault_attr.dname = NULL;
 }

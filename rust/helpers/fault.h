@@ -17,7 +17,7 @@
 /* Whether the caller is to fail now. */
 bool dk_fault(void);
 void dk_fault_debugfs(struct dentry *dir);
-void dk_fault_debugfs_end(void);
+void dk_fault_debugfs_end(const struct dentry *dir);
 
 #else
 
@@ -30,7 +30,7 @@ static inline void dk_fault_debugfs(struct dentry *dir)
 {
 }
 
-static inline void dk_fault_debugfs_end(void)
+static inline void dk_fault_debugfs_end(const struct dentry *dir)
 {
 }
 
