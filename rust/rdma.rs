@@ -25,10 +25,7 @@ pub mod queue;
 mod slot;
 pub mod transport;
 
-use crate::{
-    bindings,
-    errno::ENOBUFS, //
-};
+use crate::errno::ENOBUFS;
 use core::ffi::c_int;
 use kernel::{
     error::{
@@ -51,9 +48,4 @@ pub fn plain(error: Error) -> Error {
         error if error == ENOBUFS => ENOMEM,
         error => error,
     }
-}
-
-/// `EOPNOTSUPP`, which the kernel crate does not name.
-fn unsupported() -> Error {
-    Error::from_errno(-(bindings::EOPNOTSUPP as i32))
 }

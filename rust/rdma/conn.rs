@@ -127,11 +127,6 @@ impl<H: Handler> Connection<H> {
         Ok(queues)
     }
 
-    /// Who is told what happens.
-    pub fn handler(&self) -> &Arc<H> {
-        &self.inner.handler
-    }
-
     /// Excludes others who bind, listen or resolve. Not inside the handler (`EBUSY`), for which
     /// they may wait.
     fn addressing(&self) -> Result<MutexGuard<'_, ()>> {
@@ -167,12 +162,14 @@ impl<H: Handler> Connection<H> {
     }
 
     /// The peer's address.
-    pub fn peer_addr(&self) -> Option<Addr> {
+    #[cfg(dmaplane_test)]
+    pub(super) fn peer_addr(&self) -> Option<Addr> {
         // SAFETY: `id` is valid by the invariant.
         unsafe { addr(self.id(), true) }
     }
 
-    /// Calls `f` with the handler's mutex held, unless the connection was shut down.
+    /// Calls `f` with the handler's mutex held, unless the connection was shut down. Once, for who
+    /// holds `cm` may be waiting for the handler of an answer to it.
     fn begin(&self, f: impl FnOnce(*mut bindings::rdma_cm_id) -> Result) -> Result {
         let id = self.id();
         let inside = self.inner.in_handler();
@@ -192,16 +189,6 @@ impl<H: Handler> Connection<H> {
             unsafe { bindings::rdma_unlock_handler(id) };
         }
         result
-    }
-
-    /// Whether work can be posted.
-    pub fn is_open(&self) -> bool {
-        self.queues().is_ok_and(Queues::is_open)
-    }
-
-    /// Work requests that fit the send queue now.
-    pub fn send_room(&self) -> u32 {
-        self.queues().map_or(0, Queues::room)
     }
 }
 

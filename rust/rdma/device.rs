@@ -63,7 +63,7 @@ impl Device {
         // SAFETY: `raw` is valid by the caller's promise.
         unsafe { bindings::dk_rdma_device_info(raw, &mut info) };
         if !info.fast_reg || info.max_fast_reg == 0 {
-            return Err(super::unsupported());
+            return Err(crate::errno::EOPNOTSUPP.into());
         }
         // INVARIANT: valid, and stays so until the gate is closed and nobody is inside.
         Arc::pin_init(

@@ -167,12 +167,6 @@ impl Incoming<'_> {
         self.data
     }
 
-    /// The address that the peer connects to.
-    pub fn local_addr(&self) -> Option<Addr> {
-        // SAFETY: the id is valid while `self` exists.
-        unsafe { conn::addr(self.id, false) }
-    }
-
     /// The peer's address.
     pub fn peer_addr(&self) -> Option<Addr> {
         // SAFETY: the id is valid while `self` exists.

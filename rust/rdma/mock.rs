@@ -6,14 +6,14 @@
 //! and registers memory by them. While it is switched on (see [`control`]), what is posted on the
 //! queue pairs made then is not given to the adapter: it waits in the [`fabric`] until a test asks
 //! for a step. Each [`step`] makes one thing happen, and a seed decides which, and what goes wrong;
-//! what the fabric keeps to and what not is told there. Queue pairs made while it is switched off are
-//! what they are without it.
+//! what the fabric keeps to and what not is told there. Queue pairs made while it is switched off
+//! are what they are without it.
 //!
 //! The heartbeat of idle connections is refused with `EAGAIN`, as a full send queue would, since a
 //! timer asks for it and not the test.
 //!
-//! Ownership: a mocked connection owns a real one, and a port in the fabric, which hold a [`Relay`],
-//! which holds the handler.
+//! Ownership: a mocked connection owns a real one, and a port in the fabric, which hold a
+//! [`Relay`], which holds the handler.
 //! Locking: told in [`fabric`]. The real connection is never called with the turn.
 //! Teardown: the port is drained and taken out, then the real connection ends.
 

@@ -266,15 +266,6 @@ impl<H: Handler> Queues<H> {
         }
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        self.send.lock().phase == Phase::Open
-    }
-
-    /// Work requests that can be posted now.
-    pub(super) fn room(&self) -> u32 {
-        self.send_wr.saturating_sub(self.send.lock().used)
-    }
-
     /// Refuses whatever is posted from now on. Nobody is posting when this returns.
     pub(super) fn close(&self) {
         self.send.lock().phase = Phase::Closed;

@@ -3,8 +3,9 @@
 //! What carries an endpoint's work to its peer and tells what became of it.
 //!
 //! [`Transport`] is all that a user of connections may rely on. The verbs implement it as
-//! [`conn::Connection`](super::conn::Connection), and in a test build the mock fabric as `mock::Connection`; which type users
-//! get is decided when the module is built, so that it costs nothing.
+//! [`conn::Connection`](super::conn::Connection), and in a test build the mock fabric as
+//! `mock::Connection`; which type users get is decided when the module is built, so that it costs
+//! nothing.
 //!
 //! Ownership, locking and teardown are those of [`conn`](super::conn).
 
@@ -66,10 +67,11 @@ pub trait Transport<H: Handler>: Send + Sync + Sized {
     /// limits, `EBUSY` if there are queues, `ENOTCONN` after [`Self::shutdown`].
     fn create_qp(&self, domain: &Arc<Domain>, caps: &Caps) -> Result;
 
-    /// Begins to connect, once there are a route and queues. At most 56 bytes go along.
+    /// Begins to connect, once there are a route and queues; once per connection. At most 56 bytes go
+    /// along.
     fn connect(&self, private_data: &[u8]) -> Result;
 
-    /// Accepts a request that was adopted and has queues. At most 196 bytes go along.
+    /// Accepts a request that was adopted and has queues, once. At most 196 bytes go along.
     fn accept(&self, private_data: &[u8]) -> Result;
 
     /// Refuses a request that was adopted. At most 148 bytes go along.

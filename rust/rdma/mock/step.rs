@@ -5,7 +5,8 @@
 //! What it keeps to, as a reliable connection does: requests are carried out in the order they
 //! were posted, completions of a queue come in that order, data is in place before its immediate
 //! value is told, a queue in error flushes. What it does by chance: in which order the queues of
-//! all ports make progress, how long one is held back, and the faults of [`Rates`](super::fabric::Rates).
+//! all ports make progress, how long one is held back, and the faults of
+//! [`Rates`](super::fabric::Rates).
 //!
 //! Ownership, locking and teardown are told in [`fabric`](super::fabric).
 

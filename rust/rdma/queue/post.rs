@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     bindings,
-    errno::ENOTCONN,
+    errno::{
+        ENOTCONN,
+        EOPNOTSUPP, //
+    },
     rdma::{
         chain::WriteChain,
         event::Handler,
@@ -135,7 +138,7 @@ impl<H: Handler> Queues<H> {
     ) -> Result {
         let slot = self.writes.get(number)?;
         if imm.is_some() && !self.domain.device().write_imm() {
-            return Err(crate::rdma::unsupported());
+            return Err(EOPNOTSUPP.into());
         }
         if chain.widest() > self.max_sge as usize {
             return Err(EINVAL);
