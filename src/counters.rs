@@ -70,14 +70,13 @@ impl Counters {
 
     /// How many of a kind are alive.
     pub(crate) fn live(&self, kind: Live) -> u64 {
-        self.all_live().nth(kind as usize).unwrap_or(0)
+        let count = self.all_live().nth(kind as usize);
+        count.map_or(0, |count| u64::try_from(count).unwrap_or(0))
     }
 
-    /// How many are alive, in the order of [`LIVE_NAMES`].
-    pub(crate) fn all_live(&self) -> impl Iterator<Item = u64> + '_ {
-        self.live
-            .iter()
-            .map(|count| u64::try_from(count.load(Relaxed)).unwrap_or(0))
+    /// How many are alive, in the order of [`LIVE_NAMES`]; below zero would be a fault of ours.
+    pub(crate) fn all_live(&self) -> impl Iterator<Item = i64> + '_ {
+        self.live.iter().map(|count| count.load(Relaxed))
     }
 
     /// How often something happened.
