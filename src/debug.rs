@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! `/sys/kernel/debug/dmaplane/objects`: what is alive, for root: a line "name count" for each kind
-//! of object, over all contexts.
+//! of object, over all contexts. In a test build also the controls of the mock fabric.
 
 use crate::{
     counters::{

@@ -22,6 +22,7 @@
 //! Teardown: [`Endpoint::end`] fails what is queued, drains the queue pair (everything in flight is
 //! completed through [`events`]), gives back what was reserved, and drops the connection.
 
+mod address;
 pub(crate) mod connect;
 mod events;
 pub(crate) mod lease;
@@ -379,34 +380,4 @@ impl Inner {
             }
         }
     }
-}
-
-/// An address from user space; `None` if there is none.
-fn address_from_user(addr: &uapi::dmaplane_addr) -> Result<Option<Addr>> {
-    let len = usize::try_from(addr.len)?;
-    let bytes = addr.data.get(..len).ok_or(dmakit::errno::EAFNOSUPPORT)?;
-    let rest = addr.data.get(len..).unwrap_or(&[]);
-    if rest.iter().any(|byte| *byte != 0) {
-        return Err(EINVAL);
-    }
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    let parsed = Addr::from_bytes(bytes).map_err(|_| dmakit::errno::EAFNOSUPPORT)?;
-    match parsed.as_bytes().len() == len {
-        true => Ok(Some(parsed)),
-        false => Err(dmakit::errno::EAFNOSUPPORT.into()),
-    }
-}
-
-/// An address for user space.
-fn address_to_user(addr: Option<Addr>) -> uapi::dmaplane_addr {
-    let mut out = uapi::dmaplane_addr::default();
-    if let Some(addr) = addr {
-        for (to, from) in out.data.iter_mut().zip(addr.as_bytes()) {
-            *to = *from;
-        }
-        out.len = addr.as_bytes().len().min(out.data.len()) as u32;
-    }
-    out
 }

@@ -508,6 +508,7 @@ struct dmaplane_endpoint_address {
  * ECONNREFUSED (nobody listens there, or the listener's backlog is full),
  * EACCES (the peer's program refused), EPROTONOSUPPORT (the peer speaks
  * another version of the protocol, or another protocol), EHOSTUNREACH,
+ * ENETUNREACH, EADDRINUSE, EADDRNOTAVAIL (over iWARP, what TCP says of our end),
  * ECONNRESET, ENODEV (the fabric went away), EBADFD (the channel is poisoned),
  * ECANCELED (another thread closed the endpoint meanwhile), ETIME, EINTR.
  */

@@ -7,7 +7,7 @@
 //! are posted before the peer can learn of them.
 
 use super::{
-    address_from_user,
+    address,
     link::Link,
     Endpoint,
     Inner,
@@ -32,6 +32,7 @@ use crate::{
 };
 use dmakit::{
     errno::{
+        EADDRNOTAVAIL,
         EHOSTUNREACH,
         EISCONN,
         ETIME, //
@@ -71,8 +72,8 @@ pub(crate) fn address(
     if arg.flags != 0 {
         return Err(EINVAL);
     }
-    let dst = address_from_user(&arg.dst)?.ok_or(EINVAL)?;
-    let src = address_from_user(&arg.src)?;
+    let dst = address::from_user(&arg.dst)?.ok_or(EINVAL)?;
+    let src = address::from_user(&arg.src)?;
     let mut patience = Patience::new(arg.timeout_ns);
 
     let owned = Endpoint::new(context.device(), context.counters(), State::Resolving)?;
@@ -157,6 +158,10 @@ fn start(
 
     let domain = context.domain(&*endpoint.fabric()?)?;
     let mut inner = endpoint.inner.lock();
+    // It may have been withdrawn since it was looked up.
+    if endpoint.handle() != arg.endpoint {
+        return Err(ENOENT);
+    }
     let conn = inner.ready(from)?;
     let asked = from == State::Resolved;
     let mut link = Link::new(
@@ -197,6 +202,7 @@ fn start(
         // Over iWARP a TCP connection was tried here and now, and these are its errors.
         Err(ERESTARTSYS) => Err(endpoint.give_up(EINTR)),
         Err(ETIMEDOUT) => Err(endpoint.give_up(EHOSTUNREACH.into())),
+        Err(EACCES) => Err(endpoint.give_up(EADDRNOTAVAIL.into())),
         Err(error) => Err(endpoint.give_up(error)),
     }
 }

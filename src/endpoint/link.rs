@@ -31,13 +31,16 @@ use crate::{
         wire, //
     }, //
 };
-use dmakit::rdma::{
-    chain::WriteChain,
-    device::Domain,
-    queue::Caps,
-    transport::{
-        Connection,
-        Transport, //
+use dmakit::{
+    errno::ECONNRESET,
+    rdma::{
+        chain::WriteChain,
+        device::Domain,
+        queue::Caps,
+        transport::{
+            Connection,
+            Transport, //
+        }, //
     }, //
 };
 use kernel::{
@@ -59,6 +62,9 @@ const MAX_SGE: u32 = 9;
 
 /// Heartbeats in flight; their slot comes after those of entries.
 const HEARTBEATS: u32 = 1;
+
+/// Heartbeats that may be due before the peer's first message, if that has to come before ours.
+const SILENCE: u32 = 30;
 
 /// Leases that one side may grant on a connection.
 pub(super) const MAX_LEASES: u32 = 64;
@@ -107,6 +113,8 @@ pub(super) struct Link {
     pub(super) recv_user_data: u64,
     pub(super) send_depth: u32,
     pub(super) turn: Turn,
+    /// Heartbeats that were due when it was the peer's turn.
+    silent: u32,
     pub(super) sender: Sender,
     pub(super) receiver: Receiver,
     pub(super) ctrl: Ctrl,
@@ -169,6 +177,7 @@ impl Link {
             recv_user_data,
             send_depth,
             turn: Turn::Any,
+            silent: 0,
             sender: Sender::new(peer_credits),
             receiver: Receiver::new(recv_depth, recv_depth),
             ctrl: Ctrl::new(),
@@ -222,7 +231,15 @@ impl Link {
     /// Asks the peer's adapter whether it is there, if nothing else in flight does: a write of
     /// nothing, which its program does not see.
     pub(super) fn heartbeat(&mut self, conn: &Connection<Endpoint>) -> Result {
-        if self.beating || self.writes > 0 || self.turn == Turn::Peers {
+        if self.turn == Turn::Peers {
+            // Nothing may be sent that would show whether it is there, so its time is limited.
+            self.silent = self.silent.saturating_add(1);
+            return match self.silent > SILENCE {
+                true => Err(ECONNRESET.into()),
+                false => Ok(()),
+            };
+        }
+        if self.beating || self.writes > 0 {
             return Ok(());
         }
         self.chain.clear();

@@ -8,8 +8,7 @@
 //! Locking: `inner` is a leaf but for the endpoints made under it.
 
 use super::{
-    address_from_user,
-    address_to_user,
+    address,
     Ending,
     Endpoint,
     Owned,
@@ -66,6 +65,7 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
+        atomic::Relaxed,
         Arc,
         CondVar,
         Mutex, //
@@ -126,9 +126,15 @@ impl Listener {
             None => inner.requests.push_front(request).err(),
             Some(_) => Some(request),
         };
+        let stopped = inner.error.is_some();
         drop(inner);
         self.changed.notify_all();
-        drop(lost);
+        let Some(lost) = lost else { return };
+        let conn = lost.shared().inner.lock().conn.clone();
+        if let Some(conn) = conn.filter(|_| !stopped) {
+            // Others took its place meanwhile. No program refused it, as its end would say.
+            let _ = conn.reject(&RejectReason::Backlog.encode());
+        }
     }
 
     /// The address it is bound to, and why it stopped, if it did.
@@ -224,7 +230,7 @@ pub(crate) fn listen(
     if arg.flags != 0 || !(1..=MAX_BACKLOG).contains(&arg.backlog) {
         return Err(EINVAL);
     }
-    let addr = address_from_user(&arg.addr)?.ok_or(EINVAL)?;
+    let addr = address::from_user(&arg.addr)?.ok_or(EINVAL)?;
     let requests = Fifo::new(usize::try_from(arg.backlog)?)?;
     let counters = context.counters();
     let listener = Owned(Arc::pin_init(
@@ -260,7 +266,7 @@ pub(crate) fn listen(
             return Err(error);
         }
     }
-    arg.addr = address_to_user(bound);
+    arg.addr = address::to_user(bound);
     arg.handle = context.insert(Object::Listener(listener))?;
     Ok(Created(arg.handle))
 }
@@ -270,9 +276,24 @@ pub(crate) struct Taken(Arc<Listener>, u32);
 
 impl Outcome for Taken {
     fn undo(self, context: &Context) {
-        if let Ok(Object::Endpoint(request)) = context.remove::<Endpoint>(self.1) {
+        let Ok(Object::Endpoint(request)) = context.remove::<Endpoint>(self.1) else {
+            return;
+        };
+        // Another thread may have guessed the handle. What it began to use has a queue pair, which
+        // a device's removal looks for in the table only, so that it ends here.
+        if request.shared().withdraw() {
             self.0.put_back(request);
         }
+    }
+}
+
+impl Endpoint {
+    /// Takes the handle of a request back: nobody can accept by it any more. Says whether nobody
+    /// did.
+    fn withdraw(&self) -> bool {
+        let inner = self.inner.lock();
+        self.handle.store(0, Relaxed);
+        inner.state == State::Requested && inner.link.is_none()
     }
 }
 
@@ -296,7 +317,7 @@ pub(crate) fn request(
     {
         let inner = owned.shared().inner.lock();
         arg.fabric = inner.fabric.as_ref().map_or(0, |fabric| fabric.number());
-        arg.peer = address_to_user(inner.peer);
+        arg.peer = address::to_user(inner.peer);
         arg.private_data = inner.peer_private.to_user();
     }
     arg.handle = Endpoint::publish(owned, context).map_err(|(error, owned)| {

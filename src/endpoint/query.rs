@@ -3,7 +3,7 @@
 //! `ENDPOINT_QUERY` and `ENDPOINT_CLOSE`, of endpoints and listeners.
 
 use super::{
-    address_to_user,
+    address,
     listen::Listener,
     Ending,
     Endpoint, //
@@ -44,7 +44,7 @@ pub(crate) fn query(context: &Context, arg: &mut uapi::dmaplane_endpoint_query) 
                 None => State::Listening.number(),
             };
             out.error = errno(error);
-            out.peer = address_to_user(addr);
+            out.peer = address::to_user(addr);
         }
         Err(error) => return Err(error),
     }
@@ -76,7 +76,7 @@ impl Endpoint {
         out.error = errno(inner.error);
         out.fabric = inner.fabric.as_ref().map_or(0, |fabric| fabric.number());
         out.wc_status = inner.wc_status;
-        out.peer = address_to_user(inner.peer);
+        out.peer = address::to_user(inner.peer);
         out.stalls = inner.stats.stalls;
         out.stall_ns = inner.stats.stall_ns;
         out.sent = inner.stats.sent;
