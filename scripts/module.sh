@@ -46,7 +46,7 @@ else
 fi
 
 out=$TREE/out/$kernel
-if [[ ${DMAPLANE_TEST-} ]]; then
+if [[ ${DMAPLANE_TEST-} == y ]]; then
 	out+=-test
 	flags+=(DMAPLANE_TEST=y)
 fi
