@@ -8,7 +8,7 @@
 #
 # A place is where the compiler put a call of __sanitizer_cov_trace_pc, as a rule once a
 # basic block; in code made from generics and inlined functions a line has many. The module
-# must be the one that ran: out/*-dmaplane-debug*/dmaplane.ko.
+# must be the one that ran: out/*-dmaplane-debug-test/dmaplane.ko.
 
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -19,7 +19,7 @@ export DMAPLANE_ROOT DMAPLANE_KERNEL=debug
 DMAPLANE_ROOT=$("$TREE/scripts/buildroot.sh")
 symbolizer=$("$TREE/scripts/debug-kernel.sh")/llvm/llvm-symbolizer
 cd "$TREE"
-modules=(out/*-dmaplane-debug*/dmaplane.ko)
+modules=(out/*-dmaplane-debug-test/dmaplane.ko)
 module=${modules[0]}
 [[ -e $module ]] || die "there is no $module" "DMAPLANE_KERNEL=debug scripts/module.sh builds it"
 

@@ -98,6 +98,8 @@ function result(d, good, name, reason, e) {
 	if (match(line, /# *SKIP */)) {
 		reason = substr(line, RSTART + RLENGTH)
 		record(d, reason == "" ? "failed" : "skipped", "all: " (reason == "" ? "no reason" : reason), "")
+	} else if (plan[d] == 0) {
+		record(d, "failed", "nothing was planned", "")
 	}
 	next
 }

@@ -11,10 +11,10 @@
 # said is kept in out/test: PART.log, for a machine KTAP and its kernel's console,
 # PART.console.log.
 #
-# With DMAPLANE_KERNEL=debug all of it runs on the instrumented kernel, on siw as
-# well as on rxe, and with it what only that kernel can show: tests/instrumented.
-# With names, DMAPLANE_RDMA=siw chooses the fabric; DMAPLANE_TEST=y allows those of
-# tests/instrumented on the stock kernel.
+# With DMAPLANE_KERNEL=debug all of it runs on the instrumented kernel, the programs
+# and scenarios on siw as well as on rxe, and with it what only that kernel can show:
+# tests/instrumented. With names, DMAPLANE_RDMA=siw chooses the fabric of programs and
+# scenarios; DMAPLANE_TEST=y allows those of tests/instrumented on the stock kernel.
 #
 # How much of what has no end of its own, with the default on the instrumented
 # kernel: CYCLES (2000) of the kill and unplug matrix, MOCK_SEEDS (the program's)
@@ -32,7 +32,7 @@ if [[ ${DMAPLANE_KERNEL:-stock} == debug ]]; then
 	out+=-debug
 fi
 with_instrumented=0
-[[ ! ${DMAPLANE_TEST-} ]] && ((stock)) || with_instrumented=1
+[[ ${DMAPLANE_TEST-} != y ]] && ((stock)) || with_instrumented=1
 limit=1800 # of the long ones
 if [[ ${SOAK-} ]]; then
 	: "${CYCLES:=10000}" "${MOCK_SEEDS:=10x}" "${FUZZ_S:=1800}"
@@ -41,7 +41,7 @@ elif ((!stock)); then
 	: "${CYCLES:=2000}"
 fi
 amounts=()
-for name in CYCLES MOCK_SEEDS MOCK_SEED FUZZ_S FUZZ_SEED FAULT_SEED; do
+for name in CYCLES MATRIX_SEED MOCK_SEEDS MOCK_SEED FUZZ_S FUZZ_SEED FAULT_SEED; do
 	[[ ! ${!name-} ]] || amounts+=("$name=${!name}")
 done
 
@@ -86,7 +86,7 @@ build() {
 	mkdir -p "$out/overlay/usr/lib/"{dmaplane,"modules/$kernel/updates"}
 	cp "$module" "$out/overlay/usr/lib/modules/$kernel/updates/"
 	cp -r tests/scenarios "$out/bin" "$out/overlay/usr/lib/dmaplane/"
-	cp tests/instrumented/*.sh "$out/overlay/usr/lib/dmaplane/scenarios/" 2>/dev/null || :
+	cp tests/instrumented/*.sh "$out/overlay/usr/lib/dmaplane/scenarios/"
 	# What tests leave for whoever wants to know more: coverage, inputs.
 	rm -rf "$out/share"
 	mkdir -p "$out/share"
@@ -191,13 +191,16 @@ scenarios_of() {
 }
 mapfile -t programs < <(programs_of tests/selftests | grep -v '^numa')
 mapfile -t numa < <(programs_of tests/selftests | grep '^numa')
-mapfile -t scenarios < <(scenarios_of tests/scenarios | grep -v '^matrix')
+mapfile -t scenarios < <(scenarios_of tests/scenarios | grep -v '^matrix\|^loss')
+mapfile -t loss < <(scenarios_of tests/scenarios | grep '^loss')
 mapfile -t matrix < <(scenarios_of tests/scenarios | grep '^matrix')
 special() { ((!with_instrumented)) || { programs_of tests/instrumented && scenarios_of tests/instrumented; }; }
 mapfile -t instrumented < <(special | grep -v '^fail_')
 mapfile -t faults < <(special | grep '^fail_')
-((${#programs[@]} + ${#numa[@]} + ${#scenarios[@]} + ${#matrix[@]} + ${#instrumented[@]} + ${#faults[@]} > 0)) ||
-	die "there is no test of that name: ${wanted[*]}"
+for name in "${wanted[@]}"; do
+	[[ " ${programs[*]} ${numa[*]} ${scenarios[*]} ${loss[*]} ${matrix[*]} ${instrumented[*]} ${faults[*]} " == *" $name"[.\ ]* ]] ||
+		die "there is no test $name"
+done
 
 # The parts, the longest first. A name that was asked for runs on one fabric.
 parts=() commands=()
@@ -208,7 +211,8 @@ part() { # NAME COMMAND…
 machine_part() { # NAME LIMIT OPTION… -- [VAR=VALUE…] TEST…
 	[[ ${*: -1} == -- || ${*: -1} == *=* ]] || part "$1" machine "$1" "${@:2}"
 }
-fabric=DMAPLANE_RDMA=${DMAPLANE_RDMA:-rxe}
+fabric=DMAPLANE_RDMA=rxe
+((!${#wanted[@]})) || fabric=DMAPLANE_RDMA=${DMAPLANE_RDMA:-rxe}
 if ((!${#wanted[@]})); then
 	part unit cargo_tests unit tests/unit
 	part tools cargo_tests tools tools
@@ -219,9 +223,11 @@ machine_part matrix "$limit" -- "$item" "${matrix[@]}"
 machine_part instrumented "$limit" --share "$out/share" -- "$item" "${instrumented[@]}"
 machine_part faults "$limit" -- "$item" "${faults[@]}"
 machine_part scenarios 600 -- "$fabric" "${scenarios[@]}"
+machine_part loss 600 -- "$fabric" DMAPLANE_LIMIT=500 "${loss[@]}"
 machine_part programs 600 -- "$fabric" "${programs[@]}"
 if ((!stock && !${#wanted[@]})); then
 	machine_part scenarios-siw 600 -- DMAPLANE_RDMA=siw "${scenarios[@]}"
+	machine_part loss-siw 600 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=500 "${loss[@]}"
 	machine_part programs-siw 600 -- DMAPLANE_RDMA=siw "${programs[@]}"
 fi
 machine_part numa 120 --numa 4 -- "${numa[@]}"

@@ -65,7 +65,7 @@ if [[ ${DMAPLANE_KERNEL:-stock} == debug ]]; then
 	machine=q35 # the other one's interrupt routing, in AML, takes 25 s under lockdep
 	# The slab allocator's own caches keep stale addresses, which hide leaks from
 	# kmemleak; with its debugging on it has none.
-	append+=' kasan_multi_shot slab_debug=F tsc=reliable kunit.enable=1'
+	append+=' kasan_multi_shot slab_debug=F tsc=reliable watchdog_thresh=60 workqueue.watchdog_thresh=120 kunit.enable=1'
 	mem=$((2 * $(numfmt --from=iec "${mem^^}") >> 20))M
 fi
 timeout=$((timeout * slower))

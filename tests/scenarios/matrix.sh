@@ -6,22 +6,26 @@
 # and its memory are looked at, and the module is unloaded and loaded.
 #
 # CYCLES in the environment says how many cycles in all (200; 2000 on an
-# instrumented kernel), SEED, which choices they make.
+# instrumented kernel), MATRIX_SEED, which choices they make. Soft-RoCE only.
 
 # shellcheck disable=SC2317,SC2119 # functions are called by "check"
 # shellcheck source=tests/scenarios/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 mapfile -t rows < <("$bin/matrix" --names)
-columns=${rows[-1]}
+columns=${rows[-1]-}
 unset 'rows[-1]'
+if ((${#rows[@]} == 0)) || [[ $columns != [1-9]* ]]; then
+	echo "Bail out! the program names no cells"
+	exit 1
+fi
 cycles=${CYCLES:-$((slow > 1 ? 2000 : 200))}
-seed=${SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
+seed=${MATRIX_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 
 after=2
 [[ ! -e $kmemleak ]] || after=3
 plan $((${#rows[@]} * (columns + after)))
-echo "# SEED=$seed CYCLES=$cycles"
+echo "# MATRIX_SEED=$seed CYCLES=$cycles"
 # Two hosts, a being this machine itself: an RDMA device shows its thousands of
 # attributes in each network namespace, and instrumented that takes seconds.
 # Everything else is done by the program.

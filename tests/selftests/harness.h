@@ -6,6 +6,6 @@
 #include "kselftest_harness.h"
 
 #undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT 100
+#define TEST_TIMEOUT_DEFAULT 300
 
 #endif /* DMAPLANE_TEST_HARNESS_H */

@@ -73,7 +73,8 @@ static bool ends_with(struct cycle *y, pid_t *pid, int wanted)
 	uint64_t begin = now_ns();
 	int status = reap(*pid);
 
-	*pid = 0;
+	if (status != -1)
+		*pid = 0;
 	if (now_ns() - begin > y->slowest)
 		y->slowest = now_ns() - begin;
 	return status == wanted || fail(y, "a process ended with %x, not %x", status, wanted);
