@@ -93,8 +93,8 @@ live() { sed -n "s/^$1 //p" "$objects"; }
 
 # Nothing lives but the RDMA devices, and those that are there.
 nothing_lives() {
-	[[ -s $objects ]] && ! grep -v '^fabrics ' "$objects" | grep -qv ' 0$' &&
-		[[ $(live fabrics) == "$(find /sys/class/infiniband -mindepth 1 2>/dev/null | wc -l)" ]]
+	[[ -e $objects ]] && ! grep -v '^fabrics ' "$objects" | grep -qv ' 0$' &&
+		[[ $(live fabrics) == "$(compgen -G "/sys/class/infiniband/*" | wc -l)" ]]
 }
 
 # nothing_left: as above, soon.

@@ -103,6 +103,10 @@ fn fuzz(
     };
     if replay.is_empty() {
         worker.tour();
+        shared.touring.fetch_sub(1, Ordering::Relaxed);
+        while shared.touring.load(Ordering::Relaxed) > 0 && Instant::now() < end {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
     }
     let mut recent: VecDeque<Vec<u8>> = VecDeque::new();
     let mut done = 0u64;
@@ -177,6 +181,9 @@ fn run(args: &Args) -> Result<bool> {
     let begin = Instant::now();
     let end = begin + Duration::from_secs(args.seconds);
     let replay = Arc::new(replay);
+    if replay.is_empty() {
+        shared.touring.store(args.threads as u32, Ordering::Relaxed);
+    }
     let threads: Vec<_> = (0..args.threads)
         .map(|number| {
             let (shared, replay, steps) = (shared.clone(), replay.clone(), args.steps);

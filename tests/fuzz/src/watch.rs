@@ -84,7 +84,7 @@ pub fn progress(shared: &Shared, begin: Instant) {
 
 /// Watches until `done`.
 pub fn until(shared: &Shared, begin: Instant, rng: &mut impl Rng, done: impl Fn() -> bool) {
-    let patient = Duration::from_millis(200);
+    let patient = Duration::from_millis(200) * shared.slow;
     let stuck = Duration::from_secs(20) * shared.slow;
     let mut shown = Instant::now();
     while !done() {
@@ -97,7 +97,10 @@ pub fn until(shared: &Shared, begin: Instant, rng: &mut impl Rng, done: impl Fn(
                 show_stuck(shared, &logs);
             }
             // Who waits for ever is to be interrupted; others are, now and then.
-            if busy > patient || !busy.is_zero() && rng.random_ratio(1, 64) {
+            if shared.touring.load(Ordering::Relaxed) > 0 {
+                continue;
+            }
+            if busy > patient || !busy.is_zero() && rng.random_ratio(1, 64 * shared.slow) {
                 signal(log);
             }
         }

@@ -214,6 +214,8 @@ pub struct Shared {
     pub logs: Mutex<Vec<Weak<Log>>>,
     pub violations: Mutex<Vec<String>>,
     pub stop: AtomicBool,
+    /// Threads that have not begun yet: what each does first is not to be disturbed.
+    pub touring: AtomicU32,
     pub corpus: Corpus,
     pub coverage: Option<Coverage>,
     pub successes: Vec<AtomicU32>,
@@ -241,6 +243,7 @@ impl Shared {
             logs: Mutex::default(),
             violations: Mutex::default(),
             stop: AtomicBool::new(false),
+            touring: AtomicU32::new(0),
             corpus,
             coverage,
             successes: zeroes(),
