@@ -4,7 +4,7 @@
 //!
 //! Ownership: the handle holds the [`Channel`]; the channel, mappings, endpoints and entries in
 //! flight hold its [`CompletionRing`], which holds nothing that holds it.
-//! Locking: `sq` serialises submission and is held while entries are issued, so it is outside the
+//! Locking: `sq` serialises submission and is held while entries are issued, so it is outside of the
 //! context table and endpoints. No user copy happens under it: the rings are kernel memory.
 //! Teardown: closing is refused while an endpoint delivers to the ring.
 

@@ -4,8 +4,9 @@
 //!
 //! Ownership: the file holds the [`Context`], the registry in [`Device`] holds it until `release`.
 //! The table holds each object with a handle; objects hold those that they need, never the context.
-//! Locking: `objects` protects the table only. It is taken inside a channel's submission lock and
-//! outside an endpoint's, and no user copy happens under it.
+//! Locking: `objects` protects the table only. It is taken with anything held, `mmap_lock` as well,
+//! and outside of nothing but completion rings: an endpoint's lock is held around calls of the RDMA
+//! core, whose locks others hold around user copies.
 //! Teardown: [`teardown`] ends the objects in order when the file is released.
 
 mod teardown;
@@ -249,7 +250,7 @@ impl Context {
     pub(crate) fn replenish(&self, ring: &Arc<CompletionRing>) {
         ring.unstarve();
         let mut slot = 0usize;
-        while let Some((found, endpoint)) = self.next::<Endpoint>(slot, |_| true) {
+        while let Some((found, endpoint)) = self.next::<Endpoint>(slot) {
             endpoint.replenish(ring);
             slot = found.saturating_add(1);
         }
@@ -258,25 +259,32 @@ impl Context {
     /// Asks idle peers whether they are there.
     pub(crate) fn heartbeat(&self) {
         let mut slot = 0usize;
-        while let Some((found, endpoint)) = self.next::<Endpoint>(slot, |_| true) {
+        while let Some((found, endpoint)) = self.next::<Endpoint>(slot) {
             endpoint.heartbeat();
             slot = found.saturating_add(1);
         }
     }
 
     fn find<K: Kind>(&self, wanted: impl Fn(&K) -> bool) -> Option<Arc<K>> {
-        Some(self.next(0, wanted)?.1)
+        let mut slot = 0usize;
+        while let Some((found, object)) = self.next::<K>(slot) {
+            if wanted(&object) {
+                return Some(object);
+            }
+            slot = found.saturating_add(1);
+        }
+        None
     }
 
-    /// The first object of a kind from `slot` on that `wanted` holds for, and its slot. The table
-    /// is not locked when this returns.
-    fn next<K: Kind>(&self, slot: usize, wanted: impl Fn(&K) -> bool) -> Option<(usize, Arc<K>)> {
+    /// The first object of a kind from `slot` on, and its slot. The table is not locked when this
+    /// returns.
+    fn next<K: Kind>(&self, slot: usize) -> Option<(usize, Arc<K>)> {
         let objects = self.objects.lock();
         let mut slot = slot;
         while let Some((found, object)) = objects.next(slot) {
             match K::of(object) {
-                Some(object) if wanted(object) => return Some((found, object.clone())),
-                _ => slot = found.saturating_add(1),
+                Some(object) => return Some((found, object.clone())),
+                None => slot = found.saturating_add(1),
             }
         }
         None
@@ -325,7 +333,7 @@ impl CharDevice for Context {
         let mut events = Events::default();
         self.pollers.register(file, table);
         let mut slot = 0usize;
-        while let Some((found, channel)) = self.next::<Channel>(slot, |_| true) {
+        while let Some((found, channel)) = self.next::<Channel>(slot) {
             let ring = channel.ring();
             let status = ring.status();
             events.readable |= status.available;

@@ -17,7 +17,7 @@
 //! connection, whose callbacks need it, holds the endpoint; [`Endpoint::end`] breaks that cycle,
 //! and dropping the [`Owned`] calls it.
 //! Locking: `inner` protects everything; work is posted under it, so entries keep their order. It is
-//! taken inside the context table and outside completion rings. Calls of the connection manager
+//! taken outside of the context table and of completion rings. Calls of the connection manager
 //! that wait for its callbacks are made without it.
 //! Teardown: [`Endpoint::end`] fails what is queued, drains the queue pair (everything in flight is
 //! completed through [`events`]), gives back what was reserved, and drops the connection.
