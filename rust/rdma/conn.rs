@@ -13,7 +13,9 @@
 //! returns (iwcm.c: `connect_wait`). siw overlooks what arrives while it finishes accepting
 //! (siw_cm_llp_data_ready(), `SIW_EPSTATE_RDMA_MODE`) until the peer sends more, if only a
 //! heartbeat; and a refusal that arrives in one piece with the end of the TCP connection, so that
-//! it is just a reset.
+//! it is just a reset. A TCP connection that ends before siw accepted it takes the listener with it,
+//! freed while in use (siw_cm_llp_state_change(): the child has the listener's `sk_user_data` still):
+//! whoever can reach its port can do that, and so can a signal inside of connecting.
 //! Teardown: disconnect, drain, destroy the queues, destroy the id (which waits for the
 //! handler), free. A connection dropped inside a callback of its own is left to the reaper, which
 //! unloading waits for.

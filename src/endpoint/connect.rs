@@ -187,6 +187,10 @@ fn start(
         _ => Event::Connect,
     });
     drop(inner);
+    // Who is to stop would stop inside, where Soft-iWARP is not good at it.
+    if kernel::current!().signal_pending() {
+        return Err(endpoint.give_up(EINTR));
+    }
 
     let hello = Hello {
         credits: arg.recv_depth,
