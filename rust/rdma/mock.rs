@@ -10,7 +10,7 @@
 //! are what they are without it.
 //!
 //! The heartbeat of idle connections is refused with `EAGAIN`, as a full send queue would, since a
-//! timer asks for it and not the test.
+//! timer asks for it and not the test. How long users wait for progress can be set ([`patience`]).
 //!
 //! Ownership: a mocked connection owns a real one, and a port in the fabric, which hold a
 //! [`Relay`], which holds the handler.
@@ -104,6 +104,14 @@ pub(super) fn forget(domain: &Domain, key: &SegmentKey) {
         drop(fabric::with(|fabric| {
             fabric.memory.remove(number(domain), key.rkey())
         }));
+    }
+}
+
+/// Heartbeats that whoever uses connections should wait for progress, if a test says how many.
+pub fn patience() -> Option<u32> {
+    match fabric::is_on() {
+        true => fabric::with(|fabric| fabric.patience),
+        false => None,
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `seed N`           | everything begins anew, without faults; not while there are any |
 //! | `rate FAULT N`     | how many of a thousand chances of a fault it takes              |
 //! | `step N`           | up to that many steps, before the write returns                 |
+//! | `patience N`       | heartbeats that users wait for progress, until the next `seed`  |
 //!
 //! Ownership: [`Control`] owns the file. It is there once, as the module is.
 //! Locking: none of its own.
@@ -96,6 +97,10 @@ fn obey(text: &[u8]) -> Result {
             fabric::with(|fabric| fabric.reseed(seed))?;
         }
         [Some("step"), Some(limit), None, _] => fabric::step(number(limit)?),
+        [Some("patience"), Some(ticks), None, _] => {
+            let ticks = number(ticks)?;
+            fabric::with(|fabric| fabric.patience = Some(ticks));
+        }
         [Some("rate"), Some(fault), Some(rate), None] => {
             let rate = number(rate)?;
             fabric::with(|fabric| {

@@ -109,6 +109,8 @@ pub(super) struct Fabric {
     pub(super) counts: Counts,
     pub(super) ports: KVec<Port>,
     pub(super) memory: Memory,
+    /// Heartbeats that users wait for progress, if not as many as they would.
+    pub(super) patience: Option<u32>,
     /// Ports made since the seed was set.
     made: u32,
 }
@@ -229,6 +231,7 @@ impl Fabric {
             counts: Counts::NONE,
             ports: KVec::new(),
             memory: Memory::new(),
+            patience: None,
             made: 0,
         }
     }
@@ -243,6 +246,7 @@ impl Fabric {
         self.trace = Trace::new();
         self.rates = Rates::NONE;
         self.counts = Counts::NONE;
+        self.patience = None;
         self.made = 0;
         Ok(())
     }
