@@ -256,11 +256,11 @@ impl Context {
         }
     }
 
-    /// Asks idle peers whether they are there.
-    pub(crate) fn heartbeat(&self) {
+    /// Looks after the connections.
+    pub(crate) fn tick(&self) {
         let mut slot = 0usize;
         while let Some((found, endpoint)) = self.next::<Endpoint>(slot) {
-            endpoint.heartbeat();
+            endpoint.tick();
             slot = found.saturating_add(1);
         }
     }

@@ -42,7 +42,7 @@ struct Fabrics {
 
 impl Tick for Device {
     fn tick(&self) {
-        self.for_each_context(Context::heartbeat);
+        self.for_each_context(Context::tick);
     }
 }
 

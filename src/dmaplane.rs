@@ -49,7 +49,7 @@ module! {
     license: "GPL",
 }
 
-/// How often idle connections are asked whether the peer is there.
+/// How often connections are looked after.
 const HEARTBEAT_MS: u32 = 1000;
 
 /// The module. Fields are dropped in this order: no new opens, then no more RDMA devices.

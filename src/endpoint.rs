@@ -10,6 +10,7 @@
 //! | `link`    | credits, slots and queues of a connected endpoint                  |
 //! | `send`    | entries, from submission to completion                             |
 //! | `receive` | messages received, credits granted                                 |
+//! | `progress`| heartbeats, and the end of connections that stand still            |
 //! | `lease`   | what the peer may write to, and we at the peer                     |
 //! | `query`   | `QUERY` and `CLOSE`                                                |
 //!
@@ -28,6 +29,7 @@ mod events;
 pub(crate) mod lease;
 mod link;
 pub(crate) mod listen;
+mod progress;
 pub(crate) mod query;
 mod receive;
 pub(crate) mod send;
@@ -324,7 +326,7 @@ impl Ending for Endpoint {
         }
         conn.shutdown();
         let mut inner = self.inner.lock();
-        inner.fail_queued();
+        inner.abandon();
         // Whoever finds no connection may rely on the ring being detached.
         drop(inner.link.take());
         let own = inner.conn.take();
@@ -361,6 +363,10 @@ impl Inner {
         self.transition(Event::Failed);
         let first = self.error.is_none();
         self.error.get_or_insert(error);
+        if let (true, Some(link)) = (first, &mut self.link) {
+            // What is in flight has as long again to be flushed.
+            link.waited = 0;
+        }
         // What the peer was not told of yet it will not be told, and the regions are free again.
         while self
             .link

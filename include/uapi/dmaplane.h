@@ -688,10 +688,12 @@ struct dmaplane_ring {
  * else is wrong, but the fabric lacks DMAPLANE_FABRIC_WRITE_IMM), EXDEV (@region is on
  * another fabric), ENOTCONN (the endpoint is not established), EAGAIN (entries
  * of other channels fill the endpoint's queue). Once sent: ECANCELED (the
- * connection was closed here), ECONNRESET (it ended there), EREMOTEIO (the
- * peer's adapter refused; see wc_status. The connection ends with that, and if
- * word of its end is faster, ECONNRESET is the answer), EPROTO (the peer broke
- * the protocol), ENODEV (the fabric went away), EIO (any other).
+ * connection was closed here), ECONNRESET (it ended there, or nothing that
+ * was sent was done for half a minute, or longer where entries are of many
+ * megabytes), EREMOTEIO (the peer's adapter refused; see wc_status. The connection
+ * ends with that, and if word of its end is faster, ECONNRESET is the answer),
+ * EPROTO (the peer broke the protocol), ENODEV (the fabric went away), EIO (any
+ * other).
  */
 struct dmaplane_sqe {
 	__u8 opcode;

@@ -150,6 +150,9 @@ impl Endpoint {
         let mut inner = self.inner.lock();
         if let Some(link) = &mut inner.link {
             free(link);
+            if completion.is_ok() {
+                link.waited = 0;
+            }
         }
         inner.note_status(completion);
         let result = match completion.is_ok() {

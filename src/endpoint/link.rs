@@ -32,7 +32,6 @@ use crate::{
     }, //
 };
 use dmakit::{
-    errno::ECONNRESET,
     rdma::{
         chain::WriteChain,
         device::Domain,
@@ -63,9 +62,6 @@ const MAX_SGE: u32 = 9;
 /// Heartbeats in flight; their slot comes after those of entries.
 const HEARTBEATS: u32 = 1;
 
-/// Heartbeats that may be due before the peer's first message, if that has to come before ours.
-const SILENCE: u32 = 30;
-
 /// Leases that one side may grant on a connection.
 pub(super) const MAX_LEASES: u32 = 64;
 
@@ -93,6 +89,10 @@ impl FreeSlots {
         // There is room for all slots, and none is given back twice.
         let _ = self.0.push_within_capacity(slot);
     }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// Who sends first. Over iWARP that is the side that connects: what the other one sends could
@@ -114,7 +114,7 @@ pub(super) struct Link {
     pub(super) send_depth: u32,
     pub(super) turn: Turn,
     /// Heartbeats that were due when it was the peer's turn.
-    silent: u32,
+    pub(super) silent: u32,
     pub(super) sender: Sender,
     pub(super) receiver: Receiver,
     pub(super) ctrl: Ctrl,
@@ -122,11 +122,15 @@ pub(super) struct Link {
     /// Entries that wait for credits or depth.
     pub(super) queue: Fifo<Pending>,
     pub(super) in_flight: KVec<Option<InFlight>>,
+    /// Entries posted so far.
+    pub(super) posted: u64,
     pub(super) free: FreeSlots,
     /// Work requests in flight.
     pub(super) writes: u32,
     /// A heartbeat is in flight.
     pub(super) beating: bool,
+    /// Heartbeats that were due since something is in flight and nothing of it was done.
+    pub(super) waited: u32,
     pub(super) chain: WriteChain,
     /// Pieces that a work request gathers at most.
     pub(super) max_sge: u32,
@@ -183,9 +187,11 @@ impl Link {
             ctrl: Ctrl::new(),
             queue,
             in_flight,
+            posted: 0,
             free,
             writes: 0,
             beating: false,
+            waited: 0,
             chain,
             max_sge,
             stalled: None,
@@ -228,25 +234,12 @@ impl Link {
         };
     }
 
-    /// Asks the peer's adapter whether it is there, if nothing else in flight does: a write of
-    /// nothing, which its program does not see.
-    pub(super) fn heartbeat(&mut self, conn: &Connection<Endpoint>) -> Result {
-        if self.turn == Turn::Peers {
-            // Nothing may be sent that would show whether it is there, so its time is limited.
-            self.silent = self.silent.saturating_add(1);
-            return match self.silent > SILENCE {
-                true => Err(ECONNRESET.into()),
-                false => Ok(()),
-            };
-        }
-        if self.beating || self.writes > 0 {
-            return Ok(());
-        }
-        self.chain.clear();
-        self.chain.push(0, 0, &[])?;
-        conn.post_write(self.send_depth, &mut self.chain, None)?;
-        self.beating = true;
-        Ok(())
+    /// Whether there is something on the send queue.
+    pub(super) fn is_busy(&self) -> bool {
+        self.writes > 0
+            || self.beating
+            || self.messages.len() < CTRL_SLOTS as usize
+            || self.registrations.len() < REGISTRATIONS as usize
     }
 
     /// Entries posted and not completed.

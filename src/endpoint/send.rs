@@ -85,10 +85,20 @@ impl Pending {
 
 /// An entry that was posted.
 pub(super) struct InFlight {
+    /// How many were posted before it.
+    pub(super) order: u64,
     ticket: Ticket,
-    length: u32,
+    pub(super) length: u32,
     requests: u32,
     region: Option<RegionUse>,
+}
+
+impl InFlight {
+    pub(super) fn fail(self, error: Error) {
+        // Whoever sees the completion may deregister the region.
+        drop(self.region);
+        self.ticket.fail(error, 0);
+    }
 }
 
 /// How many work requests a transfer takes, one for each segment of the lease that it touches, and
@@ -176,20 +186,6 @@ impl Endpoint {
         }
     }
 
-    /// Sees to it that a peer that vanished is noticed although nothing is sent to it.
-    pub(crate) fn heartbeat(&self) {
-        let mut inner = self.inner.lock();
-        let result = match inner.established() {
-            Ok((conn, link)) => link.heartbeat(conn),
-            Err(_) => return,
-        };
-        drop(inner);
-        match result {
-            Ok(()) | Err(EAGAIN) => {}
-            Err(error) => self.fail(error),
-        }
-    }
-
     /// A work request of an entry is done, and with it the entry.
     pub(super) fn write_done(&self, slot: u32, completion: &Completion<'_>) {
         let mut inner = self.inner.lock();
@@ -207,6 +203,7 @@ impl Endpoint {
         // Whoever sees the completion may deregister the region.
         drop(entry.region);
         if completion.is_ok() {
+            link.waited = 0;
             stats.sent = stats.sent.saturating_add(1);
             stats.sent_bytes = stats.sent_bytes.saturating_add(u64::from(entry.length));
             entry.ticket.succeed(entry.length);
@@ -323,8 +320,11 @@ impl Inner {
                 return Err(EIO);
             };
             link.writes = link.writes.saturating_add(requests);
+            let order = link.posted;
+            link.posted = order.wrapping_add(1);
             if let Some(place) = link.in_flight.get_mut(slot as usize) {
                 *place = Some(InFlight {
+                    order,
                     ticket,
                     length: write.length,
                     requests,

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A connection on which nothing moves ends by itself, whatever the adapter does:
+ * on the mock fabric, where nothing is carried out before it is asked for, and
+ * any completion can be lost. One that moves, however slowly, does not end.
+ */
+#include "mock_run.h"
+#include "harness.h"
+
+#define ENTRIES_SENT	12		/* more than there are credits, and none too large */
+#define LENGTH		(16U << 20)	/* of the memory on both sides */
+#define SEND_DEPTH	32
+
+FIXTURE(standstill) {
+	struct pair p;
+	struct memory from, to;
+	uint32_t lease;
+};
+
+FIXTURE_SETUP(standstill)
+{
+	struct dmaplane_lease_wait got;
+	uint32_t granted;
+
+	self->p = (struct pair){ .a.send_depth = SEND_DEPTH };
+	ASSERT_EQ(0, mock("off")) {
+		TH_LOG("the module is no test build");
+	}
+	ASSERT_EQ(0, mock("seed 1"));
+	ASSERT_EQ(0, mock("on"));
+	ASSERT_EQ(0, pair_open(&self->p));
+	ASSERT_EQ(0, memory_make(&self->p.a, LENGTH, 0, &self->from));
+	ASSERT_EQ(0, memory_make(&self->p.b, LENGTH, DMAPLANE_ACCESS_REMOTE_WRITE, &self->to));
+	ASSERT_EQ(0, lease_grant(&self->p.b, self->to.region, 0, &granted));
+	ASSERT_EQ(0, mock("step 1000"));
+	ASSERT_EQ(0, lease_wait(&self->p.a, 0, &got));
+	self->lease = got.lease;
+}
+
+FIXTURE_TEARDOWN(standstill)
+{
+	munmap(self->from.at, LENGTH);
+	munmap(self->to.at, LENGTH);
+	pair_close(&self->p);
+	EXPECT_TRUE(WAIT_FOR(live("contexts") == 0));
+	EXPECT_EQ(0, live("buffers"));
+	EXPECT_EQ(0, live("regions"));
+	EXPECT_EQ(0, live("endpoints"));
+	EXPECT_EQ(0, live("channels"));
+	EXPECT_EQ(0, mock_value("ports"));
+	EXPECT_EQ(0, mock("off"));
+}
+
+static void send_some(struct __test_metadata *_metadata, FIXTURE_DATA(standstill) *self)
+{
+	struct pair *p = &self->p;
+	struct dmaplane_endpoint_query got;
+
+	for (uint32_t i = 0; i < ENTRIES_SENT; i++) {
+		struct dmaplane_sqe sqe = write_imm(&p->a, self->from.region, self->lease, 0, 0,
+						    100, i);
+
+		ASSERT_EQ(0, channel_push(&p->a.ch, &sqe));
+	}
+	ASSERT_EQ(ENTRIES_SENT, channel_enter(&p->a.ch, ENTRIES_SENT, 0, 0));
+	ASSERT_EQ(0, query(p->a.fd, p->a.endpoint, &got));
+	ASSERT_GT(got.in_flight, 0);
+	ASSERT_GT(got.queued, 0);
+}
+
+static void has_failed(struct __test_metadata *_metadata, const struct side *s)
+{
+	struct dmaplane_endpoint_query got;
+
+	ASSERT_TRUE(WAIT_FOR(state_of(s->fd, s->endpoint) == DMAPLANE_STATE_ERROR));
+	ASSERT_EQ(0, query(s->fd, s->endpoint, &got));
+	EXPECT_EQ(ECONNRESET, got.error);
+}
+
+/* One completion for each entry, in their order, and no more. */
+static void all_failed(struct __test_metadata *_metadata, FIXTURE_DATA(standstill) *self)
+{
+	struct side *a = &self->p.a;
+	struct dmaplane_stats stats = ARG(stats);
+	struct dmaplane_cqe cqe;
+
+	for (uint32_t i = 0; i < ENTRIES_SENT; i++) {
+		ASSERT_EQ(0, channel_next(&a->ch, &cqe));
+		EXPECT_EQ(i, cqe.user_data);
+		EXPECT_EQ(-ECONNRESET, cqe.res);
+	}
+	/* Nothing holds the region any more, with the endpoint or without it. */
+	EXPECT_EQ(0, region_deregister(a->fd, self->from.region));
+	endpoint_close(a->fd, a->endpoint);
+	EXPECT_FALSE(channel_reap(&a->ch, &cqe));
+	ASSERT_EQ(0, cmd(a->fd, DMAPLANE_IOC_STATS, &stats));
+	EXPECT_EQ(ENTRIES_SENT, stats.completed);
+}
+
+/* What was posted is not carried out: the end flushes it. */
+TEST_F(standstill, nothing_is_carried_out)
+{
+	ASSERT_EQ(0, mock("patience 1"));
+	send_some(_metadata, self);
+	has_failed(_metadata, &self->p.a);
+	ASSERT_EQ(0, mock("step 1000"));
+	all_failed(_metadata, self);
+	has_failed(_metadata, &self->p.b);
+	EXPECT_EQ(0, channel_available(&self->p.b.ch));
+}
+
+/* All was carried out, and no completion is ever told, not even of the end. */
+TEST_F(standstill, completions_are_lost)
+{
+	ASSERT_EQ(0, mock("rate lose 1000"));
+	ASSERT_EQ(0, mock("patience 1"));
+	send_some(_metadata, self);
+	ASSERT_EQ(0, mock("step 1000"));
+	ASSERT_GT(mock_value("lost"), 0);
+	has_failed(_metadata, &self->p.a);
+	ASSERT_EQ(0, mock("step 1000"));
+	has_failed(_metadata, &self->p.b);
+	/* Whoever waits for all of them waits in vain no more. */
+	EXPECT_EQ(0, channel_enter(&self->p.a.ch, 0, ENTRIES_SENT, PATIENCE));
+	all_failed(_metadata, self);
+}
+
+/* As above, and the program does not wait for what is lost. */
+TEST_F(standstill, completions_are_lost_and_the_end_comes_first)
+{
+	struct side *a = &self->p.a;
+
+	ASSERT_EQ(0, mock("rate lose 1000"));
+	ASSERT_EQ(0, mock("patience 1"));
+	send_some(_metadata, self);
+	ASSERT_EQ(0, mock("step 1000"));
+	has_failed(_metadata, a);
+	ASSERT_EQ(0, mock("patience 1000"));
+	EXPECT_EQ(0, endpoint_close(a->fd, a->endpoint));
+	EXPECT_EQ(ENTRIES_SENT, channel_available(&a->ch));
+	all_failed(_metadata, self);
+	ASSERT_EQ(0, mock("step 1000"));
+	has_failed(_metadata, &self->p.b);
+}
+
+/* A message between the kernels stands still as well as an entry. */
+TEST_F(standstill, nobody_is_told_of_a_lease)
+{
+	struct side *b = &self->p.b;
+	uint32_t lease;
+
+	ASSERT_EQ(0, mock("patience 1"));
+	ASSERT_EQ(0, lease_grant(b, self->to.region, 0, &lease));
+	has_failed(_metadata, b);
+	ASSERT_EQ(0, mock("step 1000"));
+	has_failed(_metadata, &self->p.a);
+	EXPECT_EQ(0, region_deregister(b->fd, self->to.region));
+}
+
+/* It does nothing for long, and then a little at a time, always with more to do. */
+TEST_F(standstill, the_slow_live)
+{
+	struct side *a = &self->p.a, *b = &self->p.b;
+	uint64_t until;
+	uint32_t sent = 0, done = 0, arrived = 0;
+	struct dmaplane_cqe cqe;
+
+	ASSERT_EQ(0, mock("patience 2"));
+	sleep_ms(3500);
+	for (until = now_ns() + 5 * SEC; now_ns() < until || done < sent;) {
+		if (now_ns() < until && sent < done + 6) {
+			struct dmaplane_sqe sqe = write_imm(a, self->from.region, self->lease, 0,
+							    0, 100, sent);
+
+			ASSERT_EQ(1, channel_submit(&a->ch, &sqe));
+			sent++;
+		}
+		ASSERT_EQ(0, mock("step 1"));
+		ASSERT_EQ(DMAPLANE_STATE_ESTABLISHED, state_of(a->fd, a->endpoint));
+		ASSERT_EQ(DMAPLANE_STATE_ESTABLISHED, state_of(b->fd, b->endpoint));
+		for (; channel_reap(&a->ch, &cqe); done++)
+			ASSERT_EQ(100, cqe.res);
+		for (; channel_reap(&b->ch, &cqe); arrived++)
+			ASSERT_EQ(100, cqe.res);
+		ASSERT_EQ(0, channel_enter(&b->ch, 0, 0, 0));
+		sleep_ms(20);
+	}
+	ASSERT_EQ(0, mock("step 1000"));
+	for (; channel_reap(&b->ch, &cqe); arrived++)
+		ASSERT_EQ(100, cqe.res);
+	EXPECT_LT(10, done);
+	EXPECT_EQ(done, arrived);
+}
+
+/* How far a long entry is cannot be seen, so it has more time. */
+TEST_F(standstill, the_long_live)
+{
+	struct side *a = &self->p.a;
+	struct dmaplane_sqe sqe = write_imm(a, self->from.region, self->lease, 0, 0, LENGTH, 7);
+	struct dmaplane_cqe cqe;
+
+	ASSERT_EQ(0, mock("patience 1"));
+	ASSERT_EQ(1, channel_submit(&a->ch, &sqe));
+	sleep_ms(4500);
+	EXPECT_EQ(DMAPLANE_STATE_ESTABLISHED, state_of(a->fd, a->endpoint));
+	ASSERT_EQ(0, mock("step 1000"));
+	ASSERT_EQ(0, channel_next(&a->ch, &cqe));
+	EXPECT_EQ(LENGTH, cqe.res);
+}
+
+TEST_HARNESS_MAIN
