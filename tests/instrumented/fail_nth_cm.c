@@ -46,6 +46,8 @@ static int open_with_listener(struct world *w)
 {
 	CHECK_IS(0, open_context(w));
 	CHECK_IS(0, listen_here(w));
+	w->seen[0].fd = w->fd;
+	w->seen[0].handle = w->handle;
 	return 0;
 }
 
@@ -143,7 +145,7 @@ static const struct op requesting = {
 static pthread_t serving;
 static bool serve_no_more;
 
-/* Accepts whatever comes; ends the one before, then. */
+/* Accepts whatever comes, and ends what the peer has ended. */
 static void *serve(void *arg)
 {
 	struct world *w = arg;
@@ -151,7 +153,11 @@ static void *serve(void *arg)
 	uint32_t last = 0;
 
 	while (!__atomic_load_n(&serve_no_more, __ATOMIC_ACQUIRE)) {
-		if (take_request(w->p.b.fd, w->p.listener, 100 * MS, &request))
+		if (last && state_of(w->p.b.fd, last) != DMAPLANE_STATE_ESTABLISHED) {
+			endpoint_close(w->p.b.fd, last);
+			last = 0;
+		}
+		if (take_request(w->p.b.fd, w->p.listener, last ? MS : 100 * MS, &request))
 			continue;
 		if (last)
 			endpoint_close(w->p.b.fd, last);
@@ -163,10 +169,12 @@ static void *serve(void *arg)
 	return NULL;
 }
 
+/* With nothing but the listener at the other side. */
 static int find_server(struct world *w)
 {
+	CHECK(WAIT_FOR(live("endpoints") == 1));
 	CHECK_IS(0, resolve(w->p.a.fd, &w->addr, &w->p.a.endpoint));
-	return 0;
+	return settle(w, 2);
 }
 
 static int connect_it(struct world *w)
@@ -204,6 +212,7 @@ static int join_both(struct world *w)
 	CHECK_IS(0, start_and_take(w));
 	CHECK_IS(0, accept_it(w));
 	CHECK_IS(0, connecting_ended(w));
+	CHECK_IS(0, settle(w, 3));
 	w->fd = w->p.a.fd;
 	w->handle = w->p.a.endpoint;
 	return 0;
@@ -338,14 +347,12 @@ TEST_F(faults, of_addresses)
 
 TEST_F(faults, of_requests)
 {
-	self->w.shared = true;
 	EXPECT_EQ(0, sweep(&requesting, &self->w));
 }
 
 /* Some 140 connections each. */
 TEST_F_TIMEOUT(faults, of_the_accepting_side, LONG)
 {
-	self->w.shared = true;
 	ASSERT_EQ(0, open_both(&self->w));
 	ASSERT_EQ(0, spare(RXE_LOSES_RECEIVES));
 	EXPECT_EQ(0, sweep(&accepting, &self->w));
@@ -354,7 +361,6 @@ TEST_F_TIMEOUT(faults, of_the_accepting_side, LONG)
 
 TEST_F_TIMEOUT(faults, of_the_connecting_side, LONG)
 {
-	self->w.shared = true;
 	ASSERT_EQ(0, open_both(&self->w));
 	serve_no_more = false;
 	ASSERT_EQ(0, pthread_create(&serving, NULL, serve, &self->w));
@@ -366,7 +372,6 @@ TEST_F_TIMEOUT(faults, of_the_connecting_side, LONG)
 
 TEST_F(faults, of_the_end)
 {
-	self->w.shared = true;
 	ASSERT_EQ(0, open_both(&self->w));
 	for (unsigned int i = 0; i < ARRAY_LEN(ending); i++)
 		EXPECT_EQ(0, sweep(&ending[i], &self->w));

@@ -23,7 +23,6 @@ static void close_pair(struct world *w)
 	munmap(w->from.at, w->from.buffer.length);
 	munmap(w->to.at, w->to.buffer.length);
 	pair_close(&w->p);
-	memset(w->fds, 0, sizeof(w->fds));
 	w->p = (struct pair){ 0 };
 }
 
@@ -37,16 +36,16 @@ static bool broken(struct world *w)
 static int have_pair(struct world *w)
 {
 	w->serial++;
-	if (w->p.a.fd > 0 && rounds_left-- > 0 && !broken(w))
-		return 0;
-	close_pair(w);
-	CHECK(WAIT_FOR(live("contexts") == 0));
-	CHECK_IS(0, pair_open(&w->p));
-	CHECK_IS(0, memory_make(&w->p.a, segment + SMALL, 0, &w->from));
-	CHECK_IS(0, target(&w->p.b, &w->p.a, segment + SMALL, &w->to, &w->lease));
+	if (w->p.a.fd <= 0 || !rounds_left-- || broken(w)) {
+		close_pair(w);
+		CHECK(WAIT_FOR(live("contexts") == 0));
+		CHECK_IS(0, pair_open(&w->p));
+		CHECK_IS(0, memory_make(&w->p.a, segment + SMALL, 0, &w->from));
+		CHECK_IS(0, target(&w->p.b, &w->p.a, segment + SMALL, &w->to, &w->lease));
+		rounds_left = ROUNDS_PER_PAIR;
+	}
 	w->fds[0] = w->p.a.fd;
 	w->fds[1] = w->p.b.fd;
-	rounds_left = ROUNDS_PER_PAIR;
 	return 0;
 }
 

@@ -15,6 +15,8 @@
 
 #include "pair.h"
 
+#include <dirent.h>
+
 #define DEBUGFS		"/sys/kernel/debug/"
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
 
@@ -146,8 +148,12 @@ struct world {
 	struct dmaplane_addr addr;
 	void *at;
 	int fd, other;
-	int fds[3];		/* contexts in which a failure changes nothing */
-	bool shared;		/* others make and end objects meanwhile */
+	/* Where a failure changes nothing; preparing says it, in each round. */
+	int fds[3];		/* contexts */
+	struct {
+		int fd;
+		uint32_t handle;
+	} seen[3];		/* endpoints and listeners */
 	bool faulted;		/* the call met a fault and succeeded */
 	unsigned long serial;
 };
@@ -171,23 +177,43 @@ struct op {
 	bool infallible;			/* it may meet no fault */
 };
 
+/* What a call that failed must have left as it was. */
 struct snapshot {
-	long live[6];
+	char objects[256];	/* all that OBJECTS says */
+	long files;		/* descriptors of this process */
 	struct dmaplane_stats stats[3];
+	int found[3];		/* or -errno, of these: */
+	struct dmaplane_endpoint_query endpoints[3];
 };
+
+static inline int count_files(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int count = 0;
+
+	while (dir && readdir(dir))
+		count++;
+	if (dir)
+		closedir(dir);
+	return count;
+}
 
 static inline int take_snapshot(struct world *w, struct snapshot *s)
 {
-	static const char *const kinds[] = {
-		"contexts", "buffers", "buffer_bytes", "regions", "endpoints", "channels",
-	};
+	int fd = open(OBJECTS, O_RDONLY | O_CLOEXEC);
 
 	memset(s, 0, sizeof(*s));
-	for (unsigned int i = 0; i < ARRAY_LEN(kinds); i++)
-		s->live[i] = w->shared ? 0 : live(kinds[i]);
+	CHECK(fd >= 0);
+	CHECK(read(fd, s->objects, sizeof(s->objects) - 1) > 0);
+	close(fd);
+	s->files = count_files();
+	CHECK(s->files > 0);
 	for (unsigned int i = 0; i < ARRAY_LEN(w->fds); i++)
 		if (w->fds[i] > 0)
 			CHECK_IS(0, get_stats(w->fds[i], &s->stats[i]));
+	for (unsigned int i = 0; i < ARRAY_LEN(w->seen); i++)
+		if (w->seen[i].fd > 0)
+			s->found[i] = query(w->seen[i].fd, w->seen[i].handle, &s->endpoints[i]);
 	return 0;
 }
 
@@ -203,13 +229,19 @@ static inline void show_change(struct world *w, const struct snapshot *before)
 	struct snapshot now;
 
 	take_snapshot(w, &now);
-	for (unsigned int i = 0; i < ARRAY_LEN(now.live); i++)
-		if (now.live[i] != before->live[i])
-			COMMENT("live objects, kind %u: %ld, were %ld\n", i, now.live[i],
-				before->live[i]);
+	if (strcmp(now.objects, before->objects))
+		COMMENT("live objects, before and now:\n%s%s", before->objects, now.objects);
+	if (now.files != before->files)
+		COMMENT("%ld open files, were %ld\n", now.files, before->files);
 	for (unsigned int i = 0; i < ARRAY_LEN(w->fds); i++)
 		if (memcmp(&now.stats[i], &before->stats[i], sizeof(now.stats[i])))
 			COMMENT("STATS of context %u changed\n", i);
+	for (unsigned int i = 0; i < ARRAY_LEN(w->seen); i++)
+		if (now.found[i] != before->found[i] ||
+		    memcmp(&now.endpoints[i], &before->endpoints[i], sizeof(now.endpoints[i])))
+			COMMENT("endpoint %u: QUERY %d, state %u, were %d and %u, or a counter\n", i,
+				now.found[i], now.endpoints[i].state, before->found[i],
+				before->endpoints[i].state);
 }
 
 /* The step with its n-th fault; says whether it got that far. */
@@ -284,6 +316,8 @@ static inline int round_with_fault(const struct op *op, struct world *w, unsigne
 	struct snapshot before;
 
 	w->faulted = false;
+	memset(w->fds, 0, sizeof(w->fds));
+	memset(w->seen, 0, sizeof(w->seen));
 	if (op->prepare)
 		CHECK_IS(0, op->prepare(w));
 	CHECK_IS(0, take_snapshot(w, &before));

@@ -14,6 +14,7 @@ static inline int open_both(struct world *w)
 {
 	struct dmaplane_endpoint_listen listen;
 
+	CHECK(WAIT_FOR(live("contexts") == 0));
 	w->p = (struct pair){ 0 };
 	CHECK_IS(0, side_open(&w->p.a, 64));
 	CHECK_IS(0, side_open(&w->p.b, 64));
@@ -22,6 +23,25 @@ static inline int open_both(struct world *w)
 	CHECK_IS(0, listen_on(w->p.b.fd, ADDRESS4, 0, 8, &listen));
 	w->p.listener = listen.handle;
 	w->addr = listen.addr;
+	return 0;
+}
+
+/*
+ * From now on a failure changes nothing in both contexts and these endpoints, of
+ * which there are so many, requests that wait included. Those of the round before
+ * are gone first.
+ */
+static inline int settle(struct world *w, long count)
+{
+	CHECK(WAIT_FOR(live("endpoints") == count));
+	w->fds[0] = w->p.a.fd;
+	w->fds[1] = w->p.b.fd;
+	w->seen[0].fd = w->p.b.fd;
+	w->seen[0].handle = w->p.listener;
+	w->seen[1].fd = w->p.a.fd;
+	w->seen[1].handle = w->p.a.endpoint;
+	w->seen[2].fd = w->p.b.fd;
+	w->seen[2].handle = w->p.b.endpoint;
 	return 0;
 }
 
@@ -37,11 +57,14 @@ static inline int end_both(struct world *w)
 
 static pthread_t connecting;
 
+/* When it is done the listener has the request. */
 static inline int start_connecting(struct world *w)
 {
+	CHECK(WAIT_FOR(live("endpoints") == 1));
 	CHECK_IS(0, resolve(w->p.a.fd, &w->addr, &w->p.a.endpoint));
 	CHECK_IS(0, pthread_create(&connecting, NULL, connect_in_thread, &w->p.a));
-	return 0;
+	CHECK(WAIT_FOR(state_of(w->p.a.fd, w->p.a.endpoint) == DMAPLANE_STATE_CONNECTING));
+	return settle(w, 3);
 }
 
 static inline int connecting_ended(struct world *w)
@@ -69,7 +92,7 @@ static inline int start_and_take(struct world *w)
 {
 	CHECK_IS(0, start_connecting(w));
 	CHECK_IS(0, request(w));
-	return 0;
+	return settle(w, 3);
 }
 
 static inline int accept_it(struct world *w)
