@@ -285,6 +285,21 @@ static inline int target(struct side *to, struct side *from, uint64_t length, st
 	return got.lease == granted && got.length == length && got.tag == length ? 0 : -EPROTO;
 }
 
+/*
+ * What @from has sent before has arrived at @to when this returns 0: they end with a
+ * lease, and a connection keeps the order.
+ */
+static inline int fence(struct side *from, struct side *to)
+{
+	struct memory m;
+	uint32_t lease;
+	int ret = target(from, to, 4096, &m, &lease);
+
+	if (!ret && munmap(m.at, 4096))
+		ret = -errno;
+	return ret;
+}
+
 static inline struct dmaplane_sqe write_imm(const struct side *s, uint32_t region, uint32_t lease,
 					    uint64_t local, uint64_t remote, uint32_t length,
 					    uint32_t imm)

@@ -47,7 +47,8 @@ static void expect_refused(struct __test_metadata *_metadata, struct pair *p, st
 	EXPECT_EQ(p->a.endpoint, cqe.endpoint);
 	EXPECT_EQ(DMAPLANE_OP_WRITE_IMM, cqe.opcode);
 	EXPECT_EQ(0, cqe.wc_status);
-	EXPECT_EQ(-ETIME, channel_enter(&p->b.ch, 0, 1, 5 * MS));
+	ASSERT_EQ(0, fence(&p->a, &p->b));
+	EXPECT_EQ(0, channel_available(&p->b.ch));
 	EXPECT_EQ(to->length, first_not(to->at, to->length, GUARD));
 	EXPECT_EQ(DMAPLANE_STATE_ESTABLISHED, state_of(p->a.fd, p->a.endpoint));
 	EXPECT_EQ(DMAPLANE_STATE_ESTABLISHED, state_of(p->b.fd, p->b.endpoint));
