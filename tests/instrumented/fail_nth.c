@@ -1,31 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Every command that needs no peer, and the system calls of the file: each of their
- * faults, one by one. See fault.h; fail_nth_cm.c and fail_nth_data.c have the others.
+ * faults, one by one. See sweep.h; fail_nth_cm.c and fail_nth_data.c have the others.
  */
-#include "fault.h"
+#include "sweep.h"
 #include "harness.h"
 
 #include <sys/epoll.h>
 
 #define PAGES	40
-
-/* ---- A context of its own for each round ----------------------------------- */
-
-static int open_context(struct world *w)
-{
-	w->fd = open_device();
-	CHECK(w->fd >= 0);
-	w->fds[0] = w->fd;
-	return 0;
-}
-
-static int close_context(struct world *w)
-{
-	w->fds[0] = 0;
-	CHECK_IS(0, close(w->fd));
-	return 0;
-}
 
 /* ---- INFO, STATS, FABRIC_LIST ----------------------------------------------- */
 
@@ -306,10 +289,7 @@ static int open_it(struct world *w)
 
 static int close_it(struct world *w)
 {
-	int fd = w->fd;
-
-	w->fds[0] = 0;
-	return close(fd) ? -errno : 0;
+	return close(w->fd) ? -errno : 0;
 }
 
 static int nothing_open(struct world *w)

@@ -1,31 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Every command that makes, shows or ends a listener or a connection: each of its
- * faults, one by one. See fault.h.
+ * faults, one by one. See sweep.h.
  *
  * The peer is in this process, in a thread that meets no faults.
  */
 #include "fault_cm.h"
 #include "harness.h"
 
-#define LONG 200
-
 /* ---- A context of its own for each round: LISTEN, QUERY, CLOSE, ADDRESS ----- */
-
-static int open_context(struct world *w)
-{
-	w->fd = open_device();
-	CHECK(w->fd >= 0);
-	w->fds[0] = w->fd;
-	return 0;
-}
-
-static int close_context(struct world *w)
-{
-	w->fds[0] = 0;
-	CHECK_IS(0, close(w->fd));
-	return 0;
-}
 
 static int listen_here(struct world *w)
 {
@@ -138,6 +121,7 @@ static const struct op requesting = {
 	"ENDPOINT_REQUEST", open_and_start, request, requested, refuse_and_close,
 }, accepting = {
 	"ENDPOINT_ACCEPT", start_and_take, accept_it, accepted, end_both, accept_failed,
+	.stride = 3,
 };
 
 /* ---- CONNECT in a, while b's thread accepts --------------------------------------- */
@@ -203,6 +187,7 @@ static enum outcome connect_failed(struct world *w, int error)
 
 static const struct op connecting_op = {
 	"ENDPOINT_CONNECT", find_server, connect_it, connected, end_a, connect_failed,
+	.stride = 3,
 };
 
 /* ---- QUERY and CLOSE of endpoints, close(2) ------------------------------------------ */
@@ -351,7 +336,7 @@ TEST_F(faults, of_requests)
 }
 
 /* Some 140 connections each. */
-TEST_F_TIMEOUT(faults, of_the_accepting_side, LONG)
+TEST_F(faults, of_the_accepting_side)
 {
 	ASSERT_EQ(0, open_both(&self->w));
 	ASSERT_EQ(0, spare(RXE_LOSES_RECEIVES));
@@ -359,7 +344,7 @@ TEST_F_TIMEOUT(faults, of_the_accepting_side, LONG)
 	pair_close(&self->w.p);
 }
 
-TEST_F_TIMEOUT(faults, of_the_connecting_side, LONG)
+TEST_F(faults, of_the_connecting_side)
 {
 	ASSERT_EQ(0, open_both(&self->w));
 	serve_no_more = false;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Every command on a connection, and every ring entry: each of their faults, one by
- * one. See fault.h.
+ * one. See sweep.h.
  *
  * When the adapter takes no work request the connection ends, as the header says;
  * what was accepted completes all the same. A new one is made then.
  */
-#include "fault.h"
+#include "sweep.h"
 #include "harness.h"
 
 /* Leases that a connection may have are 64. */

@@ -6,7 +6,7 @@
 #ifndef DMAPLANE_TEST_FAULT_CM_H
 #define DMAPLANE_TEST_FAULT_CM_H
 
-#include "fault.h"
+#include "sweep.h"
 
 /* ---- Two contexts that stay, b with a listener ------------------------------- */
 
