@@ -98,47 +98,61 @@ check "all of that" bad repeat delay 1ms loss 1% duplicate 2% reorder 2% corrupt
 check "and packets were lost" really "$lost"
 check "which was noticed" really "$seen"
 
-# What the connection manager sends is lost like anything else. It repeats, for
-# longer than a peer waits; then that it failed is an answer, too.
+# What the connection manager sends is lost like anything else. It asks again after
+# some four seconds, and a peer waits for several of these: each connection comes about,
+# is used and is parted from in order.
 connections() {
 	local good=0
 	lost=0
-	cable loss 8%
+	cable loss 5% || return
 	for _ in 1 2 3 4 5 6; do
-		both 10.9.0.2 --send 5 --receive 5 --size 100 --may-end || return
-		ends_within 60 "${peer_pid[a]}" && ends_within 60 "${peer_pid[b]}" && good=$((good + 1)) && continue
-		sed 's/^/# /' "$peer_dir/a" "$peer_dir/b"
-		# Whoever waits for a peer that gave up is ended; nobody hangs in the kernel.
-		kill -KILL "${peer_pid[b]}" 2>/dev/null
-		ends_within 20 "${peer_pid[b]}" 2>/dev/null
-		! grep -h '^failed' "$peer_dir/a" "$peer_dir/b" |
-			grep -qv 'ONNECT\|ADDRESS\|ACCEPT\|exchanging leases\|connecting\|LEASE_WAIT' || return
+		transfer 10.9.0.2 --send 5 --receive 5 --size 100 || return
+		good=$((good + 1))
 	done
 	lost=$(dropped)
 	echo "# $good of 6 came about, $lost packets were lost"
-	((good > 0))
 }
-check "connections are made while 8 % are lost" connections
+check "each connection is made while 5 % are lost" connections
+check "and packets were lost" really "$lost"
+
+# Out for a moment, in the midst of a transfer: it goes on, and nobody has seen anything.
+# Adapters repeat for some seconds; on a machine where that moment took long, another.
+outage() { # LOSS
+	local host pids=()
+	for host in a b; do
+		on "$host" tc qdisc change dev "v$host" root netem limit 4000 loss "$1" &
+		pids+=($!)
+	done
+	wait "${pids[0]}" && wait "${pids[1]}"
+}
+moment() {
+	local begin
+	a_options=() b_options=()
+	cable loss 0% && both 10.9.0.2 --send 150 --receive 150 --size 20000 --slow 20 &&
+		says a flowing && says b flowing || return
+	begin=${EPOCHREALTIME//[!0-9]/}
+	outage 100% && sleep 0.2 && outage 0% || return
+	out_ms=$(((${EPOCHREALTIME//[!0-9]/} - begin) / 1000))
+	lost=$(dropped)
+	not said "$peer_dir/a" through && not said "$peer_dir/b" through || return
+	ended a && ended b
+}
+short() {
+	local out_ms
+	for _ in 1 2 3 4 5; do
+		out_ms=0
+		moment && echo "# out for $out_ms ms, $lost packets were lost" && return
+		echo "# out for $out_ms ms: was that too long?"
+		((out_ms > 1000)) || return
+		ends_within 60 "${peer_pid[b]}"
+	done
+	return 1
+}
+check "out for a moment" short
 check "and packets were lost" really "$lost"
 
 # out: data flows, and then the cable is out.
 out() { cable && flows --may-end && cable loss 100%; }
-short() {
-	out || return
-	sleep 0.5
-	lost=$(dropped)
-	cable
-	sleep 2
-	# Either of them was reset, or both go on.
-	if gone "${peer_pid[a]}" || gone "${peer_pid[b]}"; then
-		ended a && ended b
-	else
-		echo "# both go on"
-		kill_peer a && ended b
-	fi
-}
-check "out for a moment" short
-check "and packets were lost" really "$lost"
 long() {
 	out && within 60 gone "${peer_pid[a]}" && within 60 gone "${peer_pid[b]}" && cable &&
 		ended a && ended b && said "$peer_dir/a" reset && said "$peer_dir/b" reset

@@ -222,7 +222,7 @@ static long leases(long messages)
 	return messages < 0 || messages > LEASES ? LEASES : messages;
 }
 
-/* Grants all leases, or if there is no end one, and waits for one. */
+/* Grants all leases, or if there is no hurry one, and waits for one. */
 static void exchange_leases(void)
 {
 	struct dmaplane_lease_wait got;
@@ -235,7 +235,7 @@ static void exchange_leases(void)
 			count.granted++;
 		else if (ret != -ENOTCONN)
 			fail("LEASE_GRANT", ret);
-		if (ret || flows_for_ever())
+		if (ret || opt.slow || flows_for_ever())
 			break;
 	}
 	if (opt.slow || flows_for_ever())
