@@ -106,23 +106,46 @@ nothing_left() {
 
 # ---- The kernel's log and memory ------------------------------------------
 
-log_seen=-1
+# What was looked at ends with such a record; the next look begins there, whoever's it
+# is, so that nothing is said between two of them.
+log_mark="dmaplane-test: the log was read up to here"
 read_log() { dd if=/dev/kmsg iflag=nonblock bs=8192 2>/dev/null; }
+log_marked=
 mark_log() {
-	log_seen=$(read_log | awk -F'[,;]' '/^[0-9]+,[0-9]+,/ { seen = $2 } END { print seen + 0 }')
+	[[ $log_marked ]] || read_log | grep -q ";$log_mark" || echo "$log_mark" >/dev/kmsg
+	log_marked=1
 }
 
-# What the kernel said since the mark and should not have said.
+# What the kernel said since the last mark and should not have said, and whether all of
+# it could be read: records that were overwritten meanwhile leave a gap in the numbers,
+# and where one is overwritten while it is read (EPIPE), reading ends before our mark.
 # FAULTS=1: allocations were made to fail, and the kernel may say that.
 log_complaints() { # [FAULTS]
-	read_log | awk -F'[,;]' -v seen="$log_seen" -v faults="${1:-0}" '
-		!/^[0-9]+,[0-9]+,/ || $2 + 0 <= seen + 0 { next }
-		$1 >= 8 { next } # not the kernel
+	local end="$log_mark, $BASHPID $RANDOM $RANDOM"
+	echo "$end" >/dev/kmsg
+	read_log | awk -F'[,;]' -v mark="$log_mark" -v end="$end" -v faults="${1:-0}" '
+		# What is not the kernel is not looked at, but counts.
+		function take_number() {
+			if (records++ && $2 != number + 1)
+				found = found ($2 - number - 1) " records of the log are lost\n"
+			number = $2 + 0
+		}
+		!/^[0-9]+,[0-9]+,/ { next }
 		{
+			take_number()
 			text = $0
 			sub(/^[^;]*;/, "", text)
 			bad = 0 # lines to show, this one included
 		}
+		index(text, mark) == 1 {
+			# Between the last two of them.
+			result = found
+			found = ""
+			after = said = 0
+			marks++
+			ended = text == end
+		}
+		$1 >= 8 { next }
 		text ~ /WARNING:|BUG:|BUG |Oops|KASAN|UBSAN|refcount_t|ODEBUG/ { bad = 30 }
 		text ~ /possible (recursive|circular)|hung task|blocked for more than/ { bad = 30 }
 		text ~ /stall|lockup|leak|general protection|[Uu]nable to handle/ { bad = 30 }
@@ -137,7 +160,12 @@ log_complaints() { # [FAULTS]
 		text ~ /<\/TASK>/ { said = 0 }
 		text ~ /kmemleak: .*(disabled|kmemleak_object)/ { bad = 1 }
 		bad > after { after = bad }
-		after > 0 { print text; after-- }'
+		after > 0 { found = found text "\n"; after-- }
+		END {
+			printf "%s", result
+			if (marks < 2) print "the log no longer has the mark where the look begins"
+			if (!ended) print "the log was not read to its end"
+		}'
 }
 
 # On a kernel that looks for them: memory that somebody has lost. What a module's
