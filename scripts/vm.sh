@@ -61,7 +61,7 @@ done
 guest=$("$TREE/scripts/guest.sh")
 slower=1 machine=pc boot_limit=90
 if [[ ${DMAPLANE_KERNEL:-stock} == debug ]]; then
-	slower=4 boot_limit=180
+	slower=4 boot_limit=120
 	machine=q35 # the other one's interrupt routing, in AML, takes 25 s under lockdep
 	# The slab allocator's own caches keep stale addresses, which hide leaks from
 	# kmemleak; with its debugging on it has none.
@@ -148,7 +148,9 @@ if [[ $icount ]]; then
 elif [[ $accel == kvm ]]; then
 	args+=(-accel kvm -cpu host)
 else
-	args+=(-accel "tcg,thread=multi" -cpu max)
+	# QEMU does string instructions, which kernels prefer where they are called fast,
+	# byte by byte; and a page walk has one level less.
+	args+=(-accel "tcg,thread=multi" -cpu "max,-erms,-fsrm,-la57")
 fi
 if ((numa > 0)); then
 	bytes=$(numfmt --from=iec "${mem^^}")
