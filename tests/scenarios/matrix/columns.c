@@ -32,8 +32,13 @@ static bool tell(struct cycle *y, int talk, enum word word, uint32_t value)
 {
 	struct note note = { .word = word, .value = value };
 
-	return send(talk, &note, sizeof(note), MSG_NOSIGNAL) > 0 ||
-	       fail(y, "%s takes no orders any more", who(y, talk));
+	if (send(talk, &note, sizeof(note), MSG_NOSIGNAL) > 0)
+		return true;
+	/* Why it ended it may have said before. */
+	while (recv(talk, &note, sizeof(note), MSG_DONTWAIT) == sizeof(note))
+		if (note.word == FAILED)
+			return fail(y, "%s: %.*s", who(y, talk), (int)sizeof(note.text), note.text);
+	return fail(y, "%s takes no orders any more", who(y, talk));
 }
 
 static bool hear(struct cycle *y, int talk, enum word word, uint32_t *value)
