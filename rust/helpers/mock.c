@@ -59,8 +59,13 @@ void dk_control_remove(const char *dir, const char *file)
 	dput(parent);
 }
 
+/* A program may well write to memory that it writes from. */
 void dk_copy_page(struct page *to, size_t to_offset, struct page *from, size_t from_offset,
 		  size_t len)
 {
-	memcpy_page(to, to_offset, from, from_offset, len);
+	char *source = kmap_local_page(from), *target = kmap_local_page(to);
+
+	memmove(target + to_offset, source + from_offset, len);
+	kunmap_local(target);
+	kunmap_local(source);
 }

@@ -104,6 +104,7 @@ impl Shared {
     /// Copies a structure out, once: later changes by others do not affect the copy.
     #[inline]
     pub fn read<T: FromBytes + Copy + Default>(&self, offset: usize) -> Result<T> {
+        const { assert!(size_of::<T>() % size_of::<u32>() == 0) };
         let src = self.at(offset, size_of::<T>())?;
         let mut value = T::default();
         let dst = core::ptr::from_mut(&mut value).cast::<u32>();
@@ -119,6 +120,7 @@ impl Shared {
     /// Copies a structure in.
     #[inline]
     pub fn write<T: AsBytes>(&self, offset: usize, value: &T) -> Result {
+        const { assert!(size_of::<T>() % size_of::<u32>() == 0) };
         let dst = self.at(offset, size_of::<T>())?;
         let src = core::ptr::from_ref(value).cast::<u32>();
         for i in 0..size_of::<T>() / size_of::<u32>() {
