@@ -240,7 +240,8 @@ struct dmaplane_buf_query {
  * may be closed before.
  * ENDPOINT_CLOSE (endpoints and listeners): ends the connection, or rejects a
  * request not yet accepted. Every entry in flight is completed, as a rule with
- * ECANCELED, before the call returns.
+ * ECANCELED, before the call returns. Over iWARP to a peer that does not answer
+ * any more this can take until TCP gives up, and no signal ends it.
  * CHANNEL_CLOSE: EBUSY while an endpoint delivers to it.
  */
 struct dmaplane_handle {
