@@ -17,9 +17,9 @@
 # scenarios; DMAPLANE_TEST=y allows those of tests/instrumented on the stock kernel.
 #
 # How much of what has no end of its own, with the default on the instrumented
-# kernel: CYCLES (2000) of the kill and unplug matrix, MOCK_SEEDS (the program's)
-# of the mock fabric, FUZZ_S (60) seconds of fuzzing. SOAK=1 makes these 10000,
-# ten times as many, and 1800.
+# kernel: CYCLES (2000) of the kill and unplug matrix, MOCK_SEEDS (10; elsewhere the
+# program's, 40) of the mock fabric, FUZZ_S (60) seconds of fuzzing. SOAK=1 makes
+# these 10000, 400, and 1800.
 
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -38,7 +38,7 @@ if [[ ${SOAK-} ]]; then
 	: "${CYCLES:=10000}" "${MOCK_SEEDS:=10x}" "${FUZZ_S:=1800}"
 	limit=9000
 elif ((!stock)); then
-	: "${CYCLES:=2000}"
+	: "${CYCLES:=2000}" "${MOCK_SEEDS:=10}"
 fi
 amounts=()
 for name in CYCLES MATRIX_SEED MOCK_SEEDS MOCK_SEED FUZZ_S FUZZ_SEED FAULT_SEED; do
