@@ -19,7 +19,10 @@
 # How much of what has no end of its own, with the default on the instrumented
 # kernel: CYCLES (2000) of the kill and unplug matrix, MOCK_SEEDS (10; elsewhere the
 # program's, 40) of the mock fabric, FUZZ_S (60) seconds of fuzzing. SOAK=1 makes
-# these 10000, 400, and 1800.
+# these 10000, 400, and 1800. MATRIX_ROWS are the rows of the matrix, if not all,
+# ONLY the one test of the programs, PATIENCE their seconds for what must happen.
+# DMAPLANE_LIMIT is the limit of each program and scenario, in seconds, and makes
+# that of a machine as small as that allows (all are longer on the instrumented kernel).
 
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -41,7 +44,7 @@ elif ((!stock)); then
 	: "${CYCLES:=2000}" "${MOCK_SEEDS:=10}"
 fi
 amounts=()
-for name in CYCLES MATRIX_SEED MOCK_SEEDS MOCK_SEED FUZZ_S FUZZ_SEED FAULT_SEED; do
+for name in CYCLES MATRIX_SEED MATRIX_ROWS MOCK_SEEDS MOCK_SEED FUZZ_S FUZZ_SEED FAULT_SEED ONLY PATIENCE; do
 	[[ ! ${!name-} ]] || amounts+=("$name=${!name}")
 done
 
@@ -151,6 +154,10 @@ machine() {
 		vars+=("$1")
 		shift
 	done
+	if [[ ${DMAPLANE_LIMIT-} ]]; then
+		vars+=("DMAPLANE_LIMIT=$DMAPLANE_LIMIT")
+		limit=$((DMAPLANE_LIMIT * $# + 30))
+	fi
 	"$TREE/scripts/vm.sh" run --name "$part" --timeout "$limit" --log "$out/$part.console.log" \
 		--overlay "$out/overlay" "${options[@]}" -- env "${amounts[@]}" "${vars[@]}" /usr/lib/dmaplane/scenarios/run "$@" |
 		tee "$out/$part.log" | show_progress "$part" || rc=$?

@@ -6,7 +6,8 @@
 # and its memory are looked at, and the module is unloaded and loaded.
 #
 # CYCLES in the environment says how many cycles in all (200; 2000 on an
-# instrumented kernel), MATRIX_SEED, which choices they make. Soft-RoCE only.
+# instrumented kernel), MATRIX_SEED, which choices they make, MATRIX_ROWS, which
+# rows (all). Soft-RoCE only.
 
 # shellcheck disable=SC2317,SC2119 # functions are called by "check"
 # shellcheck source=tests/scenarios/lib.sh
@@ -19,6 +20,7 @@ if ((${#rows[@]} == 0)) || [[ $columns != [1-9]* ]]; then
 	echo "Bail out! the program names no cells"
 	exit 1
 fi
+[[ ! ${MATRIX_ROWS-} ]] || read -ra rows <<<"$MATRIX_ROWS"
 cycles=${CYCLES:-$((slow > 1 ? 2000 : 200))}
 seed=${MATRIX_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 
