@@ -5,11 +5,13 @@
  * time, with an errno that it may return; every entry accepted completes once; when
  * both ends are closed nothing is left.
  *
- * When the faults happen is drawn from a seed, which is printed, and FAULT_SEED sets;
- * which calls they meet depends on the machine's timing as well.
+ * When the faults happen is drawn from a seed, another one each time, which is printed,
+ * and FAULT_SEED sets; which calls they meet depends on the machine's timing as well.
  */
 #include "fault.h"
 #include "harness.h"
+
+#include <sys/random.h>
 
 #define CYCLES		100
 #define ENOUGH		(60 * SEC)	/* fewer cycles, if they take longer */
@@ -309,7 +311,11 @@ TEST(cycles)
 
 	if (!faults_possible())
 		SKIP(return, "this kernel has no fault injection");
-	seed = given ? strtoull(given, NULL, 0) : 20260101;
+	if (given)
+		seed = strtoull(given, NULL, 0);
+	else
+		ASSERT_EQ(sizeof(seed), getrandom(&seed, sizeof(seed), 0));
+	seed = seed ?: 1;
 	COMMENT("FAULT_SEED=%llu\n", (unsigned long long)seed);
 	ASSERT_EQ(0, faults_ready());
 	ASSERT_EQ(0, spare(RXE_LOSES_RECEIVES));
