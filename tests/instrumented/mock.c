@@ -4,7 +4,8 @@
  * what the program does, in which order completions come, and what goes wrong.
  * The program keeps a model of what was promised and compares.
  *
- * MOCK_SEEDS=N	seeds of each kind, from 1 on; Nx is N times the default
+ * MOCK_SEEDS=N	seeds of each kind, from 1 on, but beyond the default's (of which it is
+ *		known what they make happen) drawn anew each time; Nx is N times the default
  * MOCK_SEED=S	only this one, as a failure says it
  *
  * A seed decides everything because nothing happens but by this one thread: the
@@ -13,6 +14,8 @@
  */
 #include "mock_run.h"
 #include "harness.h"
+
+#include <sys/random.h>
 
 #define SEEDS		40	/* of each kind, by default */
 #define OPERATIONS	160	/* of one run */
@@ -306,12 +309,16 @@ static bool happens(enum kind kind, const char *name)
 static void all_seeds(struct __test_metadata *_metadata, FIXTURE_DATA(mock) *self, enum kind kind)
 {
 	uint64_t only = from_environment("MOCK_SEED", 0);
-	uint64_t last = only ?: from_environment("MOCK_SEEDS", SEEDS);
+	uint64_t count = only ? 1 : from_environment("MOCK_SEEDS", SEEDS);
 	uint64_t happened[ARRAY_LEN(happenings)] = { 0 }, stalls = 0, failed = 0, messages = 0;
 	struct run *r = &self->run;
 	char text[256] = "";
+	uint32_t drawn;
 
-	for (uint64_t seed = only ?: 1; seed <= last && failed < 3; seed++) {
+	ASSERT_EQ(sizeof(drawn), getrandom(&drawn, sizeof(drawn), 0));
+	for (uint64_t i = 1; i <= count && failed < 3; i++) {
+		uint64_t seed = only ?: i <= SEEDS ? i : drawn + i;
+
 		run(r, kind, seed);
 		EXPECT_TRUE(good(r)) {
 			TH_LOG("%s: %s: again with MOCK_SEED=%" PRIu64, kinds[kind], r->why, seed);
@@ -325,14 +332,14 @@ static void all_seeds(struct __test_metadata *_metadata, FIXTURE_DATA(mock) *sel
 	for (size_t i = 0; i < ARRAY_LEN(happenings); i++) {
 		snprintf(text + strlen(text), sizeof(text) - strlen(text), ", %s %" PRIu64,
 			 happenings[i], happened[i]);
-		if (only || last < SEEDS)
+		if (count < SEEDS)
 			continue;
 		EXPECT_EQ(happens(kind, happenings[i]), !!happened[i]) {
 			TH_LOG("%s: %s", kinds[kind], happenings[i]);
 		}
 	}
-	TH_LOG("%s: messages %" PRIu64 ", stalls %" PRIu64 "%s", kinds[kind], messages, stalls,
-	       text);
+	TH_LOG("%s: seeds drawn from %u on, messages %" PRIu64 ", stalls %" PRIu64 "%s",
+	       kinds[kind], drawn, messages, stalls, text);
 	EXPECT_TRUE(only || (messages && (stalls || kind == HOSTILE)));
 }
 
