@@ -151,7 +151,7 @@ impl Endpoint {
         if let Some(link) = &mut inner.link {
             free(link);
             if completion.is_ok() {
-                link.waited = 0;
+                link.moved(None);
             }
         }
         inner.note_status(completion);

@@ -124,6 +124,8 @@ pub(super) struct Link {
     pub(super) in_flight: KVec<Option<InFlight>>,
     /// Entries posted so far.
     pub(super) posted: u64,
+    /// How many were posted before the oldest whose completion has not come.
+    pub(super) done: u64,
     pub(super) free: FreeSlots,
     /// Work requests in flight.
     pub(super) writes: u32,
@@ -131,6 +133,8 @@ pub(super) struct Link {
     pub(super) beating: bool,
     /// Heartbeats that were due since something is in flight and nothing of it was done.
     pub(super) waited: u32,
+    /// What was in flight has been completed without the adapter.
+    pub(super) abandoned: bool,
     pub(super) chain: WriteChain,
     /// Pieces that a work request gathers at most.
     pub(super) max_sge: u32,
@@ -188,10 +192,12 @@ impl Link {
             queue,
             in_flight,
             posted: 0,
+            done: 0,
             free,
             writes: 0,
             beating: false,
             waited: 0,
+            abandoned: false,
             chain,
             max_sge,
             stalled: None,

@@ -33,12 +33,13 @@ use kernel::{
 
 /// Ticks for which something may be in flight and nothing of it be done. Adapters give up after 4
 /// to 8 seconds without an answer (five retries), and theirs is the better error: this is for those
-/// that do not. A link that lives ends an entry of up to a mebibyte in that time if it moves 35 kB
-/// a second; an instrumented kernel is slower by a factor of ten, not of a thousand.
+/// that do not. An instrumented kernel is slower by a factor of ten; a mebibyte in that time is
+/// slower than any link by more.
 const STANDSTILL: u32 = 30;
 
 /// Bytes of an entry for which there is a tick more: only the end of an entry shows that it moved.
-const BYTES_PER_TICK: u32 = 1 << 20;
+/// A connection with less than 256 KiB a second and entries of many megabytes is taken for dead.
+const BYTES_PER_TICK: u32 = 1 << 18;
 
 /// Ticks before the peer's first message, if that has to come before ours.
 const SILENCE: u32 = 30;
@@ -81,11 +82,13 @@ impl Endpoint {
 
 impl Inner {
     fn stands_still(&mut self) -> bool {
-        self.link.as_mut().is_some_and(Link::stands_still)
+        let failed = self.error.is_some();
+        let link = self.link.as_mut();
+        link.is_some_and(|link| link.stands_still(failed))
     }
 
     /// Completes all entries of an endpoint that failed, also those whose own completions did not
-    /// come. The queue pair is in error, or drained.
+    /// come. The queue pair is drained, or was told to go into error long ago.
     pub(super) fn abandon(&mut self) {
         if let (Some(error), Some(link)) = (self.error, &mut self.link) {
             link.abandon(error);
@@ -95,18 +98,37 @@ impl Inner {
 }
 
 impl Link {
+    /// Something on the send queue is done: an entry, which many were posted before, or something
+    /// else. Entries are done in their order, so once a completion is lost no later one counts, nor
+    /// does anything else while there are entries.
+    pub(super) fn moved(&mut self, order: Option<u64>) {
+        match order {
+            Some(order) if order == self.done => self.done = order.wrapping_add(1),
+            None if self.writes == 0 => {}
+            _ => return,
+        }
+        self.waited = 0;
+    }
+
     /// Counts a tick. Whether the send queue made no progress for too many.
-    fn stands_still(&mut self) -> bool {
-        if !self.is_busy() {
+    fn stands_still(&mut self, failed: bool) -> bool {
+        if self.abandoned || !self.is_busy() {
             self.waited = 0;
             return false;
         }
         let waited = self.waited;
         self.waited = waited.saturating_add(1);
-        let entries = self.in_flight.iter().flatten();
-        let longest = entries.map(|entry| entry.length).max().unwrap_or(0);
-        if waited < standstill().saturating_add(longest / BYTES_PER_TICK) {
+        let limit = standstill();
+        if waited < limit {
             return false;
+        }
+        // What is flushed does not take longer for being long.
+        if !failed {
+            let entries = self.in_flight.iter().flatten();
+            let longest = entries.map(|entry| entry.length).max().unwrap_or(0);
+            if waited < limit.saturating_add(longest / BYTES_PER_TICK) {
+                return false;
+            }
         }
         self.waited = 0;
         true
@@ -115,6 +137,7 @@ impl Link {
     /// Completes the entries in flight, in their order. What the adapter says of them later finds
     /// nothing any more.
     fn abandon(&mut self, error: Error) {
+        self.abandoned = true;
         loop {
             let entries = self.in_flight.iter_mut().filter(|entry| entry.is_some());
             let oldest = entries.min_by_key(|entry| entry.as_ref().map(|entry| entry.order));

@@ -203,7 +203,7 @@ impl Endpoint {
         // Whoever sees the completion may deregister the region.
         drop(entry.region);
         if completion.is_ok() {
-            link.waited = 0;
+            link.moved(Some(entry.order));
             stats.sent = stats.sent.saturating_add(1);
             stats.sent_bytes = stats.sent_bytes.saturating_add(u64::from(entry.length));
             entry.ticket.succeed(entry.length);
