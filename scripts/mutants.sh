@@ -81,7 +81,8 @@ try() {
 		echo "$rc" >"$kept/verdict"
 		return
 	fi
-	patch -s -R -d "$copy" -p0 --no-backup-if-mismatch <"$patch"
+	patch -s -R -d "$copy" -p0 --no-backup-if-mismatch <"$patch" ||
+		git ls-files -z src rust | xargs -0 cp --parents -t "$copy"
 	expect=$(field "$name" Expect)
 	line=$(grep -aEm 1 -e "$expect" "$kept/evidence" | sed -E 's/^(\[[^]]*\])*[# \t]*//' | cut -c 1-120) || :
 	name+=" ($((SECONDS - begin)) s)"

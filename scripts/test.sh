@@ -17,7 +17,7 @@
 # scenarios; DMAPLANE_TEST=y allows those of tests/instrumented on the stock kernel.
 #
 # How much of what has no end of its own, with the default on the instrumented
-# kernel: CYCLES (2000) of the kill and unplug matrix, MOCK_SEEDS (10; elsewhere the
+# kernel: CYCLES (2000) of the kill and unplug matrix, MOCK_SEEDS (12; elsewhere the
 # program's, 40) of the mock fabric, FUZZ_S (60) seconds of fuzzing. SOAK=1 makes
 # these 10000, 400, and 1800. MATRIX_ROWS are the rows of the matrix, if not all,
 # ONLY the one test of the programs, PATIENCE their seconds for what must happen.
@@ -41,7 +41,7 @@ if [[ ${SOAK-} ]]; then
 	: "${CYCLES:=10000}" "${MOCK_SEEDS:=10x}" "${FUZZ_S:=1800}"
 	limit=9000
 elif ((!stock)); then
-	: "${CYCLES:=2000}" "${MOCK_SEEDS:=10}"
+	: "${CYCLES:=2000}" "${MOCK_SEEDS:=12}"
 fi
 amounts=()
 for name in CYCLES MATRIX_SEED MATRIX_ROWS MOCK_SEEDS MOCK_SEED FUZZ_S FUZZ_SEED FAULT_SEED ONLY PATIENCE; do

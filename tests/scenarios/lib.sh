@@ -155,7 +155,8 @@ log_complaints() { # [FAULTS]
 		text ~ /dmaplane/ && $1 % 8 <= 4 { bad = 1 }
 		text ~ /loading out-of-tree module taints kernel|module verification failed/ { bad = 0 }
 		# With what is shown of the caller, but not what others say meanwhile.
-		faults && text ~ /vmalloc error: |kmemleak: Cannot allocate a scan area/ { said = 150 }
+		faults && text ~ /vmalloc error: / { said = 150 }
+		faults && text ~ /kmemleak: Cannot allocate a scan area/ { said = 1 }
 		said > 0 && text !~ /BUG:|KASAN|WARNING:|circular|refcount_t|UBSAN/ { bad = 0; said-- }
 		text ~ /<\/TASK>/ { said = 0 }
 		text ~ /kmemleak: .*(disabled|kmemleak_object)/ { bad = 1 }

@@ -117,33 +117,48 @@ check "and packets were lost" really "$lost"
 
 # Out for a moment, in the midst of a transfer: it goes on, and nobody has seen anything.
 # Adapters repeat for some seconds; on a machine where that moment took long, another.
-outage() { # LOSS
-	local host pids=()
+# To start a program can take longer than that, so tc is there before.
+outage() {
+	local host loss begin pids=()
 	for host in a b; do
-		on "$host" tc qdisc change dev "v$host" root netem limit 4000 loss "$1" &
+		[[ -e $peer_dir/tc_$host ]] || mkfifo "$peer_dir/tc_$host" || return
+		ip netns exec "$host" tc -batch - <"$peer_dir/tc_$host" &
 		pids+=($!)
 	done
+	exec 5>"$peer_dir/tc_a" 6>"$peer_dir/tc_b"
+	within 10 is_tc "${pids[0]}" && within 10 is_tc "${pids[1]}" && sleep 0.5 || return
+	begin=${EPOCHREALTIME//[!0-9]/}
+	for loss in 100% 0%; do
+		echo "qdisc change dev va root netem limit 4000 loss $loss" >&5
+		echo "qdisc change dev vb root netem limit 4000 loss $loss" >&6
+		[[ $loss == 0% ]] || sleep 0.5
+	done
+	out_ms=$(((${EPOCHREALTIME//[!0-9]/} - begin) / 1000))
+	exec 5>&- 6>&-
 	wait "${pids[0]}" && wait "${pids[1]}"
 }
+is_tc() { [[ $(</proc/"$1"/comm) == tc ]]; }
 moment() {
-	local begin
 	a_options=() b_options=()
 	cable loss 0% && both 10.9.0.2 --send 150 --receive 150 --size 20000 --slow 20 &&
 		says a flowing && says b flowing || return
-	begin=${EPOCHREALTIME//[!0-9]/}
-	outage 100% && sleep 0.2 && outage 0% || return
-	out_ms=$(((${EPOCHREALTIME//[!0-9]/} - begin) / 1000))
+	outage || return
 	lost=$(dropped)
-	not said "$peer_dir/a" through && not said "$peer_dir/b" through || return
+	# Who was through before, or sent nothing meanwhile, shows nothing.
+	if ((!lost)) || said "$peer_dir/a" through || said "$peer_dir/b" through; then
+		late=1
+		return 1
+	fi
 	ended a && ended b
 }
 short() {
-	local out_ms
+	local out_ms late
 	for _ in 1 2 3 4 5; do
-		out_ms=0
+		out_ms=0 late=0
 		moment && echo "# out for $out_ms ms, $lost packets were lost" && return
-		echo "# out for $out_ms ms: was that too long?"
-		((out_ms > 1000)) || return
+		echo "# out for $out_ms ms: was that too long, or too late ($late)?"
+		((late || out_ms > 1000)) || return
+		ends_within 60 "${peer_pid[a]}"
 		ends_within 60 "${peer_pid[b]}"
 	done
 	return 1

@@ -28,8 +28,8 @@ after=2
 [[ ! -e $kmemleak ]] || after=3
 plan $((${#rows[@]} * (columns + after)))
 echo "# MATRIX_SEED=$seed CYCLES=$cycles"
-# Two hosts, a being this machine itself: an RDMA device shows its thousands of
-# attributes in each network namespace, and instrumented that takes seconds.
+# Two hosts, a being this machine itself: an RDMA device shows all its
+# attributes in each network namespace, and instrumented that takes long.
 # Everything else is done by the program.
 rdma_modules
 ip netns attach a $$
