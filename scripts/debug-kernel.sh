@@ -40,13 +40,15 @@ tools=$llvm/usr/lib/llvm-$llvm_major
 # ---- Steps ----------------------------------------------------------------------
 
 # clang and its tools, of the version that the root's libclang and libLLVM have.
-# Unpacked, not installed: the root stays as it is.
+# Unpacked, not installed, and the archive's lists, which the root has none of, are
+# put elsewhere: the root stays as it is.
 fetch_llvm() {
 	local new=$work/new
-	mkdir "$new"
+	local apt=(apt-get -o APT::Sandbox::User=root -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/apt")
+	mkdir -p "$new" "$work/lists/partial" "$work/apt/archives/partial"
 	(
 		cd "$work"
-		"$in_root" apt-get -o APT::Sandbox::User=root download \
+		"$in_root" "${apt[@]}" update && "$in_root" "${apt[@]}" download \
 			{clang,lld,llvm}-"$llvm_major=$llvm_version" "libclang-cpp$llvm_major=$llvm_version" &&
 			"$in_root" find . -maxdepth 1 -name '*.deb' -exec dpkg-deb -x {} new \;
 	) || return
