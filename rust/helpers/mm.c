@@ -89,6 +89,11 @@ void dk_cond_resched(void)
 	cond_resched();
 }
 
+void dk_smp_mb(void)
+{
+	smp_mb();
+}
+
 void *dk_vmap(struct page **pages, unsigned int count)
 {
 	return vmap(pages, count, VM_MAP, PAGE_KERNEL);

@@ -14,6 +14,7 @@ void dk_uncharge_pages(struct user_struct *user, unsigned long pages);
 bool dk_pages_available(unsigned long pages);
 bool dk_fatal_signal_pending(void);
 void dk_cond_resched(void);
+void dk_smp_mb(void);
 void *dk_vmap(struct page **pages, unsigned int count);
 void dk_vunmap(const void *base);
 void dk_vma_set_shared_map(struct vm_area_struct *vma);

@@ -101,6 +101,13 @@ impl Shared {
         Ok(())
     }
 
+    /// Orders all accesses before, stores included, with all loads after.
+    #[inline]
+    pub fn order() {
+        // SAFETY: a barrier has no conditions. The kernel crate's has changed its form.
+        unsafe { bindings::dk_smp_mb() };
+    }
+
     /// Copies a structure out, once: later changes by others do not affect the copy.
     #[inline]
     pub fn read<T: FromBytes + Copy + Default>(&self, offset: usize) -> Result<T> {

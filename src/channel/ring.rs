@@ -45,7 +45,6 @@ use kernel::{
     page::PAGE_SIZE,
     prelude::*,
     sync::{
-        barrier::smp_mb,
         Arc,
         CondVar,
         SpinLock, //
@@ -209,7 +208,7 @@ impl CompletionRing {
         }
         // Ask first, look again after: a user that reaps in between sees the request.
         self.set_flag(uapi::DMAPLANE_RING_NEED_ENTER, true);
-        smp_mb();
+        Shared::order();
         matches!(self.reserve(), Ok(true))
     }
 
