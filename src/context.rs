@@ -233,6 +233,17 @@ impl Context {
         drop(object);
     }
 
+    /// Has the end of whatever uses a fabric begin, as far as nothing has to be waited for.
+    pub(crate) fn hang_up(&self, fabric: &Arc<Fabric>) {
+        let mut slot = 0usize;
+        while let Some((found, endpoint)) = self.next::<Endpoint>(slot) {
+            if endpoint.is_live_on(fabric) {
+                endpoint.hang_up(ENODEV);
+            }
+            slot = found.saturating_add(1);
+        }
+    }
+
     /// Ends whatever uses a fabric; the handles stay.
     pub(crate) fn revoke(&self, fabric: &Arc<Fabric>) {
         while let Some(endpoint) = self.find::<Endpoint>(|endpoint| endpoint.is_live_on(fabric)) {

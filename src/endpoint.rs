@@ -297,6 +297,14 @@ impl Endpoint {
         self.flush(conn);
     }
 
+    /// Has the end begin, as far as nothing has to be waited for.
+    pub(crate) fn hang_up(&self, reason: Error) {
+        // A request is answered by `end`.
+        if self.inner.lock().state != State::Requested {
+            self.fail(reason);
+        }
+    }
+
     /// Tells everybody of a failure, and flushes what is posted if there is a connection.
     fn flush(&self, conn: Option<Arc<Connection<Self>>>) {
         self.changed.notify_all();

@@ -111,6 +111,9 @@ impl client::Client for Client {
 
     fn revoke(&self, fabric: &Arc<Fabric>) {
         self.device.remove_fabric(fabric);
+        // One whose end takes long keeps nobody from hearing of it.
+        self.device
+            .for_each_context(|context| context.hang_up(fabric));
         self.device
             .for_each_context(|context| context.revoke(fabric));
     }

@@ -40,9 +40,12 @@ impl Quiet {
                 listener.end(ECANCELED.into());
             }
         }
-        for (_, object) in self.0.iter() {
-            if let Some(endpoint) = Endpoint::of(object) {
-                endpoint.end(ECANCELED.into());
+        // All peers are told before any queue pair is waited for.
+        for end in [Endpoint::hang_up, Ending::end] {
+            for (_, object) in self.0.iter() {
+                if let Some(endpoint) = Endpoint::of(object) {
+                    end(endpoint, ECANCELED.into());
+                }
             }
         }
         Drained(self.0)
