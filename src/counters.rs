@@ -53,6 +53,7 @@ pub(crate) struct Counters {
     parent: Option<Arc<Counters>>,
     live: [Atomic<i64>; LIVE_NAMES.len()],
     totals: [Atomic<i64>; 3],
+    abandoned: Atomic<i64>,
 }
 
 impl Counters {
@@ -63,6 +64,7 @@ impl Counters {
                 parent,
                 live: [const { Atomic::new(0) }; LIVE_NAMES.len()],
                 totals: [const { Atomic::new(0) }; 3],
+                abandoned: Atomic::new(0),
             },
             GFP_KERNEL_ACCOUNT,
         )?)
@@ -91,6 +93,16 @@ impl Counters {
         if let Some(count) = self.totals.get(kind as usize) {
             count.add(1, Relaxed);
         }
+    }
+
+    /// Notes that entries were completed of which the adapter did not tell.
+    pub(crate) fn abandoned(&self, entries: u32) {
+        self.abandoned.add(entries.into(), Relaxed);
+    }
+
+    /// How many there were.
+    pub(crate) fn all_abandoned(&self) -> i64 {
+        self.abandoned.load(Relaxed)
     }
 
     fn add(&self, kind: Live, amount: i64) {

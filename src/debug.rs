@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! `/sys/kernel/debug/dmaplane/objects`: what is alive, for root: a line "name count" for each kind
-//! of object, over all contexts. In a test build also the controls of the mock fabric.
+//! of object, over all contexts; and `abandoned`, how many entries were completed so far of which
+//! their adapter did not tell. In a test build also the controls of the mock fabric.
 
 use crate::{
     counters::{
@@ -32,7 +33,7 @@ impl fmt::Display for Objects {
         for (name, count) in LIVE_NAMES.iter().zip(self.0.all_live()) {
             writeln!(f, "{name} {count}")?;
         }
-        Ok(())
+        writeln!(f, "abandoned {}", self.0.all_abandoned())
     }
 }
 

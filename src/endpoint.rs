@@ -21,7 +21,8 @@
 //! taken outside of the context table and of completion rings. Calls of the connection manager
 //! that wait for its callbacks are made without it.
 //! Teardown: [`Endpoint::end`] fails what is queued, drains the queue pair (everything in flight is
-//! completed through [`events`]), gives back what was reserved, and drops the connection.
+//! completed through [`events`], and by [`progress`] what the adapter does not tell of), gives back
+//! what was reserved, and drops the connection.
 
 mod address;
 pub(crate) mod connect;
@@ -252,6 +253,8 @@ impl Endpoint {
                         error => return Err(error),
                     }
                 }
+                let order = link.number();
+                link.registrations.posted(slot, order);
                 posted = posted.saturating_add(1);
             }
             while done < posted && keys.is_registered(done) {
@@ -334,7 +337,7 @@ impl Ending for Endpoint {
         }
         conn.shutdown();
         let mut inner = self.inner.lock();
-        inner.abandon();
+        self.abandon(&mut inner);
         // Whoever finds no connection may rely on the ring being detached.
         drop(inner.link.take());
         let own = inner.conn.take();

@@ -240,8 +240,8 @@ struct dmaplane_buf_query {
  * may be closed before.
  * ENDPOINT_CLOSE (endpoints and listeners): ends the connection, or rejects a
  * request not yet accepted. Every entry in flight is completed, as a rule with
- * ECANCELED, before the call returns. Over iWARP to a peer that does not answer
- * any more this can take until TCP gives up, and no signal ends it.
+ * ECANCELED, before the call returns. That of an endpoint which is connecting
+ * over iWARP waits, against signals too, until TCP has connected or given up.
  * CHANNEL_CLOSE: EBUSY while an endpoint delivers to it.
  */
 struct dmaplane_handle {
@@ -689,9 +689,9 @@ struct dmaplane_ring {
  * else is wrong, but the fabric lacks DMAPLANE_FABRIC_WRITE_IMM), EXDEV (@region is on
  * another fabric), ENOTCONN (the endpoint is not established), EAGAIN (entries
  * of other channels fill the endpoint's queue). Once sent: ECANCELED (the
- * connection was closed here), ECONNRESET (it ended there, or nothing that
- * was sent was done for half a minute, or longer where entries are of many
- * megabytes), EREMOTEIO (the peer's adapter refused; see wc_status. The connection
+ * connection was closed here), ECONNRESET (it ended there, or the oldest of what
+ * was sent was not done for 30 seconds and another 4 for each MiB of it; without
+ * any sign of the adapter 30 more), EREMOTEIO (the peer's adapter refused; see wc_status. The connection
  * ends with that, and if word of its end is faster, ECONNRESET is the answer),
  * EPROTO (the peer broke the protocol), ENODEV (the fabric went away), EIO (any
  * other).

@@ -150,9 +150,6 @@ impl Endpoint {
         let mut inner = self.inner.lock();
         if let Some(link) = &mut inner.link {
             free(link);
-            if completion.is_ok() {
-                link.moved(None);
-            }
         }
         inner.note_status(completion);
         let result = match completion.is_ok() {

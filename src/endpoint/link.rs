@@ -90,8 +90,47 @@ impl FreeSlots {
         let _ = self.0.push_within_capacity(slot);
     }
 
-    fn len(&self) -> usize {
-        self.0.len()
+}
+
+/// Slots of one use of the send queue, and which number each post has that is not done.
+pub(super) struct SendSlots {
+    free: FreeSlots,
+    orders: KVec<Option<u64>>,
+}
+
+impl SendSlots {
+    fn new(count: u32) -> Result<Self> {
+        let free = FreeSlots::new(count, true)?;
+        let mut orders = KVec::with_capacity(usize::try_from(count)?, GFP_KERNEL_ACCOUNT)?;
+        for _ in 0..count {
+            orders.push(None, GFP_KERNEL_ACCOUNT)?;
+        }
+        Ok(Self { free, orders })
+    }
+
+    /// Takes a slot.
+    pub(super) fn pop(&mut self) -> Option<u32> {
+        self.free.pop()
+    }
+
+    /// What was posted for a slot has this number.
+    pub(super) fn posted(&mut self, slot: u32, order: u64) {
+        if let Some(place) = self.orders.get_mut(slot as usize) {
+            *place = Some(order);
+        }
+    }
+
+    /// Gives a slot back.
+    pub(super) fn push(&mut self, slot: u32) {
+        if let Some(place) = self.orders.get_mut(slot as usize) {
+            *place = None;
+        }
+        self.free.push(slot);
+    }
+
+    /// The least number of a post that is not done.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.orders.iter().flatten().copied().min()
     }
 }
 
@@ -122,16 +161,15 @@ pub(super) struct Link {
     /// Entries that wait for credits or depth.
     pub(super) queue: Fifo<Pending>,
     pub(super) in_flight: KVec<Option<InFlight>>,
-    /// Entries posted so far.
+    /// Posts on the send queue so far: their numbers are their order.
     pub(super) posted: u64,
-    /// How many were posted before the oldest whose completion has not come.
-    pub(super) done: u64,
     pub(super) free: FreeSlots,
     /// Work requests in flight.
     pub(super) writes: u32,
-    /// A heartbeat is in flight.
-    pub(super) beating: bool,
-    /// Heartbeats that were due since something is in flight and nothing of it was done.
+    /// Number of the heartbeat in flight.
+    pub(super) beating: Option<u64>,
+    /// Number of the oldest post at the last tick, and ticks since it was.
+    pub(super) watched: Option<u64>,
     pub(super) waited: u32,
     /// What was in flight has been completed without the adapter.
     pub(super) abandoned: bool,
@@ -140,12 +178,12 @@ pub(super) struct Link {
     pub(super) max_sge: u32,
     pub(super) stalled: Option<Instant<Monotonic>>,
 
-    pub(super) messages: FreeSlots,
+    pub(super) messages: SendSlots,
     pub(super) offers: Fifo<Offer>,
     /// Leases granted, and keys in them.
     pub(super) grants: u32,
     pub(super) granted_keys: u32,
-    pub(super) registrations: FreeSlots,
+    pub(super) registrations: SendSlots,
     /// Receives not posted, for want of room in `ring`.
     pub(super) idle: FreeSlots,
 }
@@ -173,8 +211,8 @@ impl Link {
         let pieces = depth.saturating_mul(max_sge as usize);
         let chain = WriteChain::new(depth, pieces)?;
         let free = FreeSlots::new(send_depth, true)?;
-        let messages = FreeSlots::new(CTRL_SLOTS, true)?;
-        let registrations = FreeSlots::new(REGISTRATIONS, true)?;
+        let messages = SendSlots::new(CTRL_SLOTS)?;
+        let registrations = SendSlots::new(REGISTRATIONS)?;
         let idle = FreeSlots::new(recv_slots, false)?;
         let offers = Fifo::new(MAX_LEASES as usize)?;
 
@@ -192,10 +230,10 @@ impl Link {
             queue,
             in_flight,
             posted: 0,
-            done: 0,
             free,
             writes: 0,
-            beating: false,
+            beating: None,
+            watched: None,
             waited: 0,
             abandoned: false,
             chain,
@@ -240,12 +278,11 @@ impl Link {
         };
     }
 
-    /// Whether there is something on the send queue.
-    pub(super) fn is_busy(&self) -> bool {
-        self.writes > 0
-            || self.beating
-            || self.messages.len() < CTRL_SLOTS as usize
-            || self.registrations.len() < REGISTRATIONS as usize
+    /// A number for what was just posted on the send queue.
+    pub(super) fn number(&mut self) -> u64 {
+        let order = self.posted;
+        self.posted = order.wrapping_add(1);
+        order
     }
 
     /// Entries posted and not completed.
@@ -335,6 +372,8 @@ impl Link {
                 self.offers.pop();
             }
             conn.post_ctrl(slot, bytes.get(..length).ok_or(EIO)?)?;
+            let order = self.number();
+            self.messages.posted(slot, order);
             self.turn = Turn::Any;
             stats.ctrl_sent = stats.ctrl_sent.saturating_add(1);
         }

@@ -31,7 +31,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// Ticks for which something may be in flight and nothing of it be done. Adapters give up after 4
+/// Ticks for which the oldest of what is in flight may be that. Adapters give up after 4
 /// to 8 seconds without an answer (five retries), and theirs is the better error: this is for those
 /// that do not. An instrumented kernel is slower by a factor of ten; a mebibyte in that time is
 /// slower than any link by more.
@@ -61,7 +61,7 @@ impl Endpoint {
         if inner.stands_still() {
             if !inner.fail(ECONNRESET.into()) {
                 // It failed as long ago, and was flushed, but these were not told of.
-                inner.abandon();
+                self.abandon(&mut inner);
             }
             inner.fail_queued();
             let conn = inner.conn.clone();
@@ -78,6 +78,16 @@ impl Endpoint {
             Err(error) => self.fail(error),
         }
     }
+
+    /// Completes all entries of an endpoint that failed, also those whose own completions did not
+    /// come. The queue pair is drained, or was told to go into error long ago.
+    pub(super) fn abandon(&self, inner: &mut Inner) {
+        if let (Some(error), Some(link)) = (inner.error, &mut inner.link) {
+            // An adapter that works leaves none: who counts some knows that it does not, or we.
+            self.device.counters().abandoned(link.abandon(error));
+        }
+        inner.fail_queued();
+    }
 }
 
 impl Inner {
@@ -86,58 +96,50 @@ impl Inner {
         let link = self.link.as_mut();
         link.is_some_and(|link| link.stands_still(failed))
     }
-
-    /// Completes all entries of an endpoint that failed, also those whose own completions did not
-    /// come. The queue pair is drained, or was told to go into error long ago.
-    pub(super) fn abandon(&mut self) {
-        if let (Some(error), Some(link)) = (self.error, &mut self.link) {
-            link.abandon(error);
-        }
-        self.fail_queued();
-    }
 }
 
 impl Link {
-    /// Something on the send queue is done: an entry, which many were posted before, or something
-    /// else. Entries are done in their order, so once a completion is lost no later one counts, nor
-    /// does anything else while there are entries.
-    pub(super) fn moved(&mut self, order: Option<u64>) {
-        match order {
-            Some(order) if order == self.done => self.done = order.wrapping_add(1),
-            None if self.writes == 0 => {}
-            _ => return,
-        }
-        self.waited = 0;
+    /// Number of the oldest post that is not done, and its length if it is an entry. What is
+    /// posted is done in that order, so that once a completion is lost nothing later hides it.
+    fn oldest(&self) -> Option<(u64, u32)> {
+        let entries = self.in_flight.iter().flatten();
+        let entries = entries.map(|entry| (entry.order, entry.length));
+        let others = [
+            self.messages.oldest(),
+            self.registrations.oldest(),
+            self.beating,
+        ];
+        let others = others.into_iter().flatten().map(|order| (order, 0));
+        [entries.min(), others.min()].into_iter().flatten().min()
     }
 
-    /// Counts a tick. Whether the send queue made no progress for too many.
+    /// Counts a tick. Whether the oldest post has been that for too many.
     fn stands_still(&mut self, failed: bool) -> bool {
-        if self.abandoned || !self.is_busy() {
+        let oldest = self.oldest().filter(|_| !self.abandoned);
+        let order = oldest.map(|(order, _)| order);
+        if order.is_none() || order != self.watched {
+            self.watched = order;
             self.waited = 0;
-            return false;
         }
+        let Some((_, length)) = oldest else {
+            return false;
+        };
         let waited = self.waited;
         self.waited = waited.saturating_add(1);
-        let limit = standstill();
-        if waited < limit {
-            return false;
-        }
         // What is flushed does not take longer for being long.
-        if !failed {
-            let entries = self.in_flight.iter().flatten();
-            let longest = entries.map(|entry| entry.length).max().unwrap_or(0);
-            if waited < limit.saturating_add(longest / BYTES_PER_TICK) {
-                return false;
-            }
+        let long = if failed { 0 } else { length / BYTES_PER_TICK };
+        if waited < standstill().saturating_add(long) {
+            return false;
         }
         self.waited = 0;
         true
     }
 
-    /// Completes the entries in flight, in their order. What the adapter says of them later finds
-    /// nothing any more.
-    fn abandon(&mut self, error: Error) {
+    /// Completes the entries in flight, in their order, and says how many. What the adapter says of
+    /// them later finds nothing any more.
+    fn abandon(&mut self, error: Error) -> u32 {
         self.abandoned = true;
+        let mut count = 0u32;
         loop {
             let entries = self.in_flight.iter_mut().filter(|entry| entry.is_some());
             let oldest = entries.min_by_key(|entry| entry.as_ref().map(|entry| entry.order));
@@ -145,8 +147,10 @@ impl Link {
                 break;
             };
             entry.fail(error);
+            count = count.saturating_add(1);
         }
         self.writes = 0;
+        count
     }
 
     /// Asks the peer's adapter whether it is there, if nothing else in flight does: a write of
@@ -160,13 +164,13 @@ impl Link {
                 false => Ok(()),
             };
         }
-        if self.beating || self.writes > 0 {
+        if self.oldest().is_some() {
             return Ok(());
         }
         self.chain.clear();
         self.chain.push(0, 0, &[])?;
         conn.post_write(self.send_depth, &mut self.chain, None)?;
-        self.beating = true;
+        self.beating = Some(self.number());
         Ok(())
     }
 }

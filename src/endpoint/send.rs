@@ -85,7 +85,7 @@ impl Pending {
 
 /// An entry that was posted.
 pub(super) struct InFlight {
-    /// How many were posted before it.
+    /// Its number among all posts.
     pub(super) order: u64,
     ticket: Ticket,
     pub(super) length: u32,
@@ -194,7 +194,7 @@ impl Endpoint {
         let Some(link) = link else { return };
         if slot == link.send_depth {
             drop(inner);
-            return self.slot_done(completion, |link| link.beating = false);
+            return self.slot_done(completion, |link| link.beating = None);
         }
         let entry = link.in_flight.get_mut(slot as usize).and_then(Option::take);
         let Some(entry) = entry else { return };
@@ -203,7 +203,6 @@ impl Endpoint {
         // Whoever sees the completion may deregister the region.
         drop(entry.region);
         if completion.is_ok() {
-            link.moved(Some(entry.order));
             stats.sent = stats.sent.saturating_add(1);
             stats.sent_bytes = stats.sent_bytes.saturating_add(u64::from(entry.length));
             entry.ticket.succeed(entry.length);
@@ -320,8 +319,7 @@ impl Inner {
                 return Err(EIO);
             };
             link.writes = link.writes.saturating_add(requests);
-            let order = link.posted;
-            link.posted = order.wrapping_add(1);
+            let order = link.number();
             if let Some(place) = link.in_flight.get_mut(slot as usize) {
                 *place = Some(InFlight {
                     order,

@@ -91,9 +91,10 @@ load_module() { modprobe dmaplane; }
 # live NAME: the module's count of live objects.
 live() { sed -n "s/^$1 //p" "$objects"; }
 
-# Nothing lives but the RDMA devices, and those that are there.
+# Nothing lives but the RDMA devices, and those that are there. (What was abandoned is
+# looked at by run.)
 nothing_lives() {
-	[[ -e $objects ]] && ! grep -v '^fabrics ' "$objects" | grep -qv ' 0$' &&
+	[[ -e $objects ]] && ! grep -Ev '^(fabrics|abandoned) ' "$objects" | grep -qv ' 0$' &&
 		[[ $(live fabrics) == "$(compgen -G "/sys/class/infiniband/*" | wc -l)" ]]
 }
 
@@ -109,7 +110,17 @@ nothing_left() {
 # What was looked at ends with such a record; the next look begins there, whoever's it
 # is, so that nothing is said between two of them.
 log_mark="dmaplane-test: the log was read up to here"
-read_log() { dd if=/dev/kmsg iflag=nonblock bs=8192 2>/dev/null; }
+# Again, if it is overwritten meanwhile, as then reading ends early.
+read_log() {
+	local file try
+	file=$(mktemp)
+	for try in 1 2 3; do
+		! dd if=/dev/kmsg of="$file" iflag=nonblock bs=8192 2>&1 | grep -q 'Broken pipe' || continue
+		break
+	done
+	cat "$file"
+	rm -f "$file"
+}
 log_marked=
 mark_log() {
 	[[ $log_marked ]] || read_log | grep -q ";$log_mark" || echo "$log_mark" >/dev/kmsg
@@ -157,7 +168,7 @@ log_complaints() { # [FAULTS]
 		# With what is shown of the caller, but not what others say meanwhile.
 		faults && text ~ /vmalloc error: / { said = 150 }
 		faults && text ~ /kmemleak: Cannot allocate a scan area/ { said = 1 }
-		said > 0 && text !~ /BUG:|KASAN|WARNING:|circular|refcount_t|UBSAN/ { bad = 0; said-- }
+		said > 0 && text !~ /BUG:|KASAN|WARNING:|circular|refcount_t|UBSAN|Oops|ODEBUG|general protection|hung task|lockup|dmaplane: / { bad = 0; said-- }
 		text ~ /<\/TASK>/ { said = 0 }
 		text ~ /kmemleak: .*(disabled|kmemleak_object)/ { bad = 1 }
 		bad > after { after = bad }
