@@ -225,10 +225,12 @@ static inline int sweep_mode(const struct op *op, struct world *w, enum mode mod
 {
 	unsigned int borne = 0, faults = 0, untouched = 0, counts[134] = { 0 };
 	unsigned int stride = mode == ONE ? 1 : op->stride ?: 1;
+	/* Another third of them each time. */
+	unsigned int first = 1 + now_ns() / 1000 % stride;
 	uint64_t begin = now_ns();
 	bool met;
 
-	for (unsigned int n = 1; n <= MANY_FAULTS && untouched < UNTOUCHED; n += stride) {
+	for (unsigned int n = first; n <= MANY_FAULTS && untouched < UNTOUCHED; n += stride) {
 		int error = 0;
 		int ret = round_with_fault(op, w, n, &met, &error);
 
