@@ -18,7 +18,10 @@ pub(crate) use self::{
     submit::Ticket, //
 };
 
-use self::ring::Layout;
+use self::{
+    ring::Layout,
+    submit::Done, //
+};
 use crate::{
     context::{
         Context,
@@ -66,19 +69,18 @@ impl Channel {
     fn submit(&self, context: &Context, count: u32) -> Result<u32> {
         let mut head = self.sq.lock();
         let count = count.min(self.ring.submissions(*head)?);
-        for taken in 0..count {
-            match self.ring.reserve() {
-                Ok(true) => {}
-                _ if taken > 0 => return Ok(taken),
-                Ok(false) => return Err(EBUSY),
-                Err(error) => return Err(error),
-            }
-            let sqe = self.ring.submission(*head)?;
-            *head = head.wrapping_add(1);
-            self.ring.publish_sq_head(*head);
-            submit::issue(context, &self.ring, &sqe);
+        let taken = self.ring.accept(count)?;
+        if taken == 0 && count > 0 {
+            return Err(EBUSY);
         }
-        Ok(count)
+        let mut done = Done::new(&self.ring);
+        for _ in 0..taken {
+            let sqe = self.ring.submission(*head);
+            *head = head.wrapping_add(1);
+            submit::issue(context, &self.ring, &sqe, &mut done);
+        }
+        self.ring.publish_sq_head(*head);
+        Ok(taken)
     }
 }
 
@@ -125,10 +127,11 @@ pub(crate) fn enter(context: &Context, arg: &mut uapi::dmaplane_channel_enter) -
     if arg.min_complete > ring.cq_entries() {
         return Err(EINVAL);
     }
-    if ring.status().poisoned {
+    let flags = ring.flags();
+    if flags & uapi::DMAPLANE_RING_POISONED != 0 {
         return Err(EBADFD.into());
     }
-    if ring.status().starved {
+    if flags & uapi::DMAPLANE_RING_NEED_ENTER != 0 {
         context.replenish(ring);
     }
     let submitted = match arg.to_submit {

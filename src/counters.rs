@@ -88,10 +88,10 @@ impl Counters {
             .map_or(0, |count| u64::try_from(count.load(Relaxed)).unwrap_or(0))
     }
 
-    /// Notes that something happened.
-    pub(crate) fn count(&self, kind: Total) {
+    /// Notes that something happened so often.
+    pub(crate) fn count(&self, kind: Total, times: u32) {
         if let Some(count) = self.totals.get(kind as usize) {
-            count.add(1, Relaxed);
+            count.add(times.into(), Relaxed);
         }
     }
 

@@ -5,7 +5,7 @@
 //! C header: [`include/linux/vmalloc.h`](srctree/include/linux/vmalloc.h)
 //!
 //! Ownership: [`Shared`] owns its pages and a kernel mapping of them.
-//! Locking: none. Single words are accessed atomically, blocks are copied word by word; there
+//! Locking: none. Single words are accessed once, blocks are copied word by word; there
 //! is never a reference into the memory, so whatever user space does to it at any moment is
 //! only ever a wrong value.
 //! Teardown: dropping removes the kernel mapping, then puts the pages.
@@ -24,7 +24,6 @@ use kernel::{
         atomic::{
             ordering::{
                 Acquire,
-                Relaxed,
                 Release, //
             },
             Atomic, //
@@ -72,6 +71,7 @@ impl Shared {
     }
 
     /// Pointer to `len` bytes at `offset`: whole, aligned words inside the mapping.
+    #[inline]
     fn at(&self, offset: usize, len: usize) -> Result<*mut u32> {
         let end = offset.checked_add(len).ok_or(ERANGE)?;
         if end as u64 > self.pages.len() || offset % size_of::<u32>() != 0 {
@@ -81,6 +81,7 @@ impl Shared {
         Ok(unsafe { self.base.as_ptr().add(offset) }.cast())
     }
 
+    #[inline]
     fn word(&self, offset: usize) -> Result<&Atomic<u32>> {
         let ptr = self.at(offset, size_of::<u32>())?;
         // SAFETY: the word is mapped while `self` lives, aligned, and accessed atomically by
@@ -116,8 +117,10 @@ impl Shared {
         let mut value = T::default();
         let dst = core::ptr::from_mut(&mut value).cast::<u32>();
         for i in 0..size_of::<T>() / size_of::<u32>() {
-            // SAFETY: `src` covers the size of `T` by `at`; words are accessed atomically.
-            let word = unsafe { Atomic::from_ptr(src.add(i)) }.load(Relaxed);
+            // SAFETY: `src` covers the size of `T` by `at`, and is aligned. A volatile read of a
+            // word is READ_ONCE(), which the kernel's memory model has for memory that others
+            // change; the kernel crate's atomics call a function for each word.
+            let word = unsafe { src.add(i).read_volatile() };
             // SAFETY: `i` is inside `value`, and any bytes make a `T` as it is `FromBytes`.
             unsafe { dst.add(i).write_unaligned(word) };
         }
@@ -133,8 +136,8 @@ impl Shared {
         for i in 0..size_of::<T>() / size_of::<u32>() {
             // SAFETY: `i` is inside `value`, whose bytes are initialised as it is `AsBytes`.
             let word = unsafe { src.add(i).read_unaligned() };
-            // SAFETY: `dst` covers the size of `T` by `at`; words are accessed atomically.
-            unsafe { Atomic::from_ptr(dst.add(i)) }.store(word, Relaxed);
+            // SAFETY: `dst` covers the size of `T` by `at`, and is aligned: this is WRITE_ONCE().
+            unsafe { dst.add(i).write_volatile(word) };
         }
         Ok(())
     }

@@ -108,6 +108,9 @@ struct State {
     /// The handle is gone.
     retired: bool,
     flags: u32,
+    /// Calls that wait for completions, and the least that one of them waits for.
+    waiters: u32,
+    wanted: u32,
 }
 
 /// What a waiter wants to know.
@@ -149,6 +152,8 @@ impl CompletionRing {
                     endpoints: 0,
                     retired: false,
                     flags: 0,
+                    waiters: 0,
+                    wanted: 0,
                 }),
                 changed <- new_condvar!(),
                 pollers,
@@ -174,23 +179,27 @@ impl CompletionRing {
             .map_err(|Corrupt| self.poison(&mut self.state.lock()))
     }
 
+    /// Reserves places for the completions of up to `count` entries, which are then accepted;
+    /// returns how many.
+    pub(super) fn accept(&self, count: u32) -> Result<u32> {
+        let accepted = self.reserve_up_to(count)?;
+        self.counters.count(Total::Submitted, accepted);
+        Ok(accepted)
+    }
+
     /// A copy of the submission entry at `index`.
-    pub(super) fn submission(&self, index: u32) -> Result<uapi::dmaplane_sqe> {
+    pub(super) fn submission(&self, index: u32) -> uapi::dmaplane_sqe {
         let slot = index & self.layout.sq_entries.wrapping_sub(1);
+        // The offset is inside the mapping, so this cannot fail.
         self.memory
             .read(at::<uapi::dmaplane_sqe>(self.layout.sqes, slot))
+            .unwrap_or_default()
     }
 
     /// Tells user space which entries were taken.
     pub(super) fn publish_sq_head(&self, head: u32) {
-        self.counters.count(Total::Submitted);
-        // The offset is inside the mapping, so this cannot fail.
+        // As above.
         let _ = self.memory.store_release(SQ_HEAD, head);
-    }
-
-    /// Reserves a place for one completion; `false` if there is no room.
-    pub(super) fn reserve(&self) -> Result<bool> {
-        Ok(self.reserve_up_to(1)? == 1)
     }
 
     /// Reserves up to `n` places, returns how many.
@@ -203,13 +212,13 @@ impl CompletionRing {
 
     /// Reserves one place for a receive; if there is no room, user space is asked to come back.
     pub(crate) fn reserve_receive(&self) -> bool {
-        if matches!(self.reserve(), Ok(true)) {
+        if matches!(self.reserve_up_to(1), Ok(1)) {
             return true;
         }
         // Ask first, look again after: a user that reaps in between sees the request.
         self.set_flag(uapi::DMAPLANE_RING_NEED_ENTER, true);
         Shared::order();
-        matches!(self.reserve(), Ok(true))
+        matches!(self.reserve_up_to(1), Ok(1))
     }
 
     /// Gives back reserved places.
@@ -257,27 +266,37 @@ impl CompletionRing {
         Ok(())
     }
 
-    /// Fills a reserved place with the completion of a submitted entry.
-    pub(crate) fn complete(&self, cqe: &uapi::dmaplane_cqe) {
-        self.counters.count(Total::Completed);
-        self.push(cqe);
+    /// Fills reserved places with the completions of submitted entries.
+    pub(crate) fn complete(&self, cqes: &[uapi::dmaplane_cqe]) {
+        self.push(Total::Completed, cqes);
     }
 
     /// Fills a reserved place with a message received.
     pub(crate) fn receive(&self, cqe: &uapi::dmaplane_cqe) {
-        self.counters.count(Total::Received);
-        self.push(cqe);
+        self.push(Total::Received, core::slice::from_ref(cqe));
     }
 
-    fn push(&self, cqe: &uapi::dmaplane_cqe) {
+    fn push(&self, total: Total, cqes: &[uapi::dmaplane_cqe]) {
+        self.counters
+            .count(total, u32::try_from(cqes.len()).unwrap_or(u32::MAX));
         let mut state = self.state.lock();
-        let slot = state.completions.push();
-        let offset = at::<uapi::dmaplane_cqe>(self.layout.cqes, slot);
-        // The offsets are inside the mapping, so these cannot fail.
-        let _ = self.memory.write(offset, cqe);
+        for cqe in cqes {
+            let slot = state.completions.push();
+            let offset = at::<uapi::dmaplane_cqe>(self.layout.cqes, slot);
+            // The offsets are inside the mapping, so these cannot fail.
+            let _ = self.memory.write(offset, cqe);
+        }
         let _ = self.memory.store_release(CQ_TAIL, state.completions.tail());
+        // Whoever waits for more is left asleep.
+        let wake = state.waiters > 0
+            && self
+                .count_available(&mut state)
+                .map_or(true, |available| available >= state.wanted);
         drop(state);
-        self.notify();
+        if wake {
+            self.changed.notify_all();
+        }
+        self.pollers.notify();
     }
 
     /// Waits until `min` completions can be reaped; returns how many can.
@@ -294,7 +313,14 @@ impl CompletionRing {
             if available >= min {
                 return Ok(available);
             }
-            patience.wait(&self.changed, &mut state)?;
+            state.wanted = match state.waiters {
+                0 => min,
+                _ => state.wanted.min(min),
+            };
+            state.waiters = state.waiters.saturating_add(1);
+            let waited = patience.wait(&self.changed, &mut state);
+            state.waiters = state.waiters.saturating_sub(1);
+            waited?;
         }
     }
 
@@ -318,6 +344,11 @@ impl CompletionRing {
             poisoned: state.flags & uapi::DMAPLANE_RING_POISONED != 0,
             starved: state.flags & uapi::DMAPLANE_RING_NEED_ENTER != 0,
         }
+    }
+
+    /// The flags that user space sees, as the kernel set them.
+    pub(super) fn flags(&self) -> u32 {
+        self.state.lock().flags
     }
 
     fn poison(&self, state: &mut State) -> Error {

@@ -14,10 +14,7 @@ use crate::{
 };
 use dmakit::{
     errno::EOPNOTSUPP,
-    uapi::{
-        self,
-        AsBytes, //
-    }, //
+    uapi, //
 };
 use kernel::{
     error::Error,
@@ -47,7 +44,7 @@ impl Ticket {
 
     fn finish(&mut self, res: i32, status: u32) {
         self.done = true;
-        self.ring.complete(&uapi::dmaplane_cqe {
+        self.ring.complete(&[uapi::dmaplane_cqe {
             user_data: self.user_data,
             res,
             endpoint: self.endpoint,
@@ -56,7 +53,7 @@ impl Ticket {
             wc_status: u8::try_from(status).unwrap_or(u8::MAX),
             pad0: 0,
             pad1: 0,
-        });
+        }]);
     }
 }
 
@@ -68,37 +65,89 @@ impl Drop for Ticket {
     }
 }
 
-/// Does what an entry asks for. Its completion has a place reserved in `ring`.
-pub(super) fn issue(context: &Context, ring: &Arc<CompletionRing>, sqe: &uapi::dmaplane_sqe) {
-    let ticket = Ticket {
-        ring: ring.clone(),
-        user_data: sqe.user_data,
-        endpoint: sqe.endpoint,
-        opcode: sqe.opcode,
-        done: false,
-    };
-    match u32::from(sqe.opcode) {
-        uapi::DMAPLANE_OP_NOP => match nop(sqe) {
-            Ok(()) => ticket.succeed(0),
-            Err(error) => ticket.fail(error, 0),
-        },
-        uapi::DMAPLANE_OP_WRITE_IMM => match write_imm(context, sqe) {
-            Ok((endpoint, write)) => endpoint.submit(write, ticket),
-            Err(error) => ticket.fail(error, 0),
-        },
-        _ => ticket.fail(EOPNOTSUPP.into(), 0),
+/// Completions of entries that were done at once, told together.
+pub(super) struct Done<'a> {
+    ring: &'a CompletionRing,
+    cqes: [uapi::dmaplane_cqe; 16],
+    count: usize,
+}
+
+impl<'a> Done<'a> {
+    pub(super) fn new(ring: &'a CompletionRing) -> Self {
+        Self {
+            ring,
+            cqes: Default::default(),
+            count: 0,
+        }
+    }
+
+    fn push(&mut self, sqe: &uapi::dmaplane_sqe, result: Result) {
+        if self.count == self.cqes.len() {
+            self.tell();
+        }
+        if let Some(place) = self.cqes.get_mut(self.count) {
+            *place = uapi::dmaplane_cqe {
+                user_data: sqe.user_data,
+                res: result.map_or_else(Error::to_errno, |()| 0),
+                endpoint: sqe.endpoint,
+                opcode: sqe.opcode,
+                ..Default::default()
+            };
+            self.count = self.count.saturating_add(1);
+        }
+    }
+
+    fn tell(&mut self) {
+        let cqes = self.cqes.get(..self.count).unwrap_or(&[]);
+        if !cqes.is_empty() {
+            self.ring.complete(cqes);
+        }
+        self.count = 0;
     }
 }
 
-fn nop(sqe: &uapi::dmaplane_sqe) -> Result {
-    let used = uapi::dmaplane_sqe {
-        opcode: sqe.opcode,
-        user_data: sqe.user_data,
-        ..Default::default()
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+/// Does what an entry asks for. Its completion has a place reserved in `ring`.
+pub(super) fn issue(
+    context: &Context,
+    ring: &Arc<CompletionRing>,
+    sqe: &uapi::dmaplane_sqe,
+    done: &mut Done<'_>,
+) {
+    let result = match u32::from(sqe.opcode) {
+        uapi::DMAPLANE_OP_NOP => nop(sqe),
+        uapi::DMAPLANE_OP_WRITE_IMM => match write_imm(context, sqe) {
+            Ok((endpoint, write)) => {
+                // What was done before is told before, and does not wait for this one.
+                done.tell();
+                let ticket = Ticket {
+                    ring: ring.clone(),
+                    user_data: sqe.user_data,
+                    endpoint: sqe.endpoint,
+                    opcode: sqe.opcode,
+                    done: false,
+                };
+                return endpoint.submit(write, ticket);
+            }
+            Err(error) => Err(error),
+        },
+        _ => Err(EOPNOTSUPP.into()),
     };
-    match sqe.as_bytes() == used.as_bytes() {
-        true => Ok(()),
-        false => Err(EINVAL),
+    done.push(sqe, result);
+}
+
+/// Nothing but `user_data` is set.
+fn nop(sqe: &uapi::dmaplane_sqe) -> Result {
+    let small = u32::from(sqe.flags) | u32::from(sqe.pad0) | sqe.endpoint | sqe.region;
+    let large = sqe.local_offset | sqe.remote_offset | sqe.pad1[0] | sqe.pad1[1];
+    match (small | sqe.lease | sqe.length | sqe.imm, large) {
+        (0, 0) => Ok(()),
+        _ => Err(EINVAL),
     }
 }
 
