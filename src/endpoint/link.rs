@@ -89,7 +89,6 @@ impl FreeSlots {
         // There is room for all slots, and none is given back twice.
         let _ = self.0.push_within_capacity(slot);
     }
-
 }
 
 /// Slots of one use of the send queue, and which number each post has that is not done.
