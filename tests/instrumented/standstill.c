@@ -77,6 +77,13 @@ static void has_failed(struct __test_metadata *_metadata, const struct side *s)
 	EXPECT_EQ(ECONNRESET, got.error);
 }
 
+/* As above, and its adapter was told: nothing is carried out any more. */
+static void has_ended(struct __test_metadata *_metadata, const struct side *s)
+{
+	has_failed(_metadata, s);
+	ASSERT_TRUE(WAIT_FOR(mock_value("ending") > 0));
+}
+
 /* One completion for each entry, in their order, and no more. */
 static void all_failed(struct __test_metadata *_metadata, FIXTURE_DATA(standstill) *self)
 {
@@ -102,7 +109,7 @@ TEST_F(standstill, nothing_is_carried_out)
 {
 	send_some(_metadata, self);
 	ASSERT_EQ(0, mock("patience 1"));
-	has_failed(_metadata, &self->p.a);
+	has_ended(_metadata, &self->p.a);
 	ASSERT_EQ(0, mock("step 1000"));
 	all_failed(_metadata, self);
 	has_failed(_metadata, &self->p.b);
@@ -228,7 +235,7 @@ TEST_F(standstill, nobody_is_told_of_a_lease)
 
 	ASSERT_EQ(0, mock("patience 1"));
 	ASSERT_EQ(0, lease_grant(b, self->to.region, 0, &lease));
-	has_failed(_metadata, b);
+	has_ended(_metadata, b);
 	ASSERT_EQ(0, mock("step 1000"));
 	has_failed(_metadata, &self->p.a);
 	EXPECT_EQ(0, region_deregister(b->fd, self->to.region));

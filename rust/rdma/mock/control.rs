@@ -127,6 +127,8 @@ struct Status {
     trace: u64,
     idle: bool,
     ports: usize,
+    /// Ports whose connection was ended.
+    ending: usize,
     counts: fabric::Counts,
 }
 
@@ -137,6 +139,7 @@ impl Status {
             trace: fabric.trace.digest(),
             idle: fabric.is_idle(),
             ports: fabric.ports.len(),
+            ending: fabric.ports.iter().filter(|port| port.ending).count(),
             counts: fabric.counts,
         }
     }
@@ -150,6 +153,7 @@ impl fmt::Display for Status {
         writeln!(f, "trace {}", self.trace)?;
         writeln!(f, "idle {}", u32::from(self.idle))?;
         writeln!(f, "ports {}", self.ports)?;
+        writeln!(f, "ending {}", self.ending)?;
         for (name, count) in [
             ("steps", counts.steps),
             ("executed", counts.executed),
