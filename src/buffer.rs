@@ -127,11 +127,7 @@ pub(crate) fn query(context: &Context, arg: &mut uapi::dmaplane_buf_query) -> Re
     }
 
     let mut counts = KVec::from_elem(0u64, usize::try_from(nodes)?, GFP_KERNEL_ACCOUNT)?;
-    for node in buffer.pages.nodes() {
-        let count = usize::try_from(node).ok().and_then(|n| counts.get_mut(n));
-        let count = count.ok_or(EIO)?;
-        *count = count.saturating_add(1);
-    }
+    buffer.pages.count_nodes(&mut counts)?;
     let mut out = UserSlice::new(
         UserPtr::from_addr(usize::try_from(arg.node_pages)?),
         core::mem::size_of_val(&counts[..]),

@@ -7,23 +7,43 @@
 
 #include "../helpers.h"
 
-struct page *dk_alloc_page_node(int node, bool strict)
+/* The first of 1 << @order single pages that follow each other. */
+struct page *dk_alloc_pages_node(int node, bool strict, unsigned int order)
 {
 	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN;
+	struct page *page;
 
 	/* Too little memory is an answer for the caller, not a reason to kill others. */
 	gfp |= strict ? __GFP_THISNODE | __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
 
+	/* Many at once only where single ones would come from, and only if they are there. */
+	if (order) {
+		gfp &= ~(__GFP_DIRECT_RECLAIM | __GFP_RETRY_MAYFAIL);
+		gfp |= __GFP_THISNODE | __GFP_NORETRY;
+	}
+
 	/* Without a node the task's memory policy decides. */
 	if (node == NUMA_NO_NODE)
-		return alloc_pages(gfp, 0);
-
-	return alloc_pages_node(node, gfp, 0);
+		page = alloc_pages(gfp, order);
+	else
+		page = alloc_pages_node(node, gfp, order);
+	if (page && order)
+		split_page(page, order);
+	return page;
 }
 
-int dk_page_to_nid(const struct page *page)
+/* Adds to @counts, of @nodes, how many pages are on each; whether all are on one of them. */
+bool dk_count_nodes(struct page *const *pages, unsigned long count, u64 *counts,
+		    unsigned int nodes)
 {
-	return page_to_nid(page);
+	for (unsigned long i = 0; i < count; i++) {
+		unsigned int node = page_to_nid(pages[i]);
+
+		if (node >= nodes)
+			return false;
+		counts[node]++;
+	}
+	return true;
 }
 
 bool dk_node_online(int node)

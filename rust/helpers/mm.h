@@ -5,8 +5,9 @@
 #include <linux/mm.h>
 #include <linux/sched/user.h>
 
-struct page *dk_alloc_page_node(int node, bool strict);
-int dk_page_to_nid(const struct page *page);
+struct page *dk_alloc_pages_node(int node, bool strict, unsigned int order);
+bool dk_count_nodes(struct page *const *pages, unsigned long count, u64 *counts,
+		    unsigned int nodes);
 bool dk_node_online(int node);
 unsigned int dk_nr_node_ids(void);
 struct user_struct *dk_charge_pages(unsigned long pages);
