@@ -18,9 +18,9 @@ pub(crate) use self::{
     submit::Ticket, //
 };
 
-use self::{
-    ring::Layout,
-    submit::Done, //
+use self::ring::{
+    Batch,
+    Layout, //
 };
 use crate::{
     context::{
@@ -73,12 +73,13 @@ impl Channel {
         if taken == 0 && count > 0 {
             return Err(EBUSY);
         }
-        let mut done = Done::new(&self.ring);
+        let mut done = Batch::new(&self.ring);
         for _ in 0..taken {
             let sqe = self.ring.submission(*head);
             *head = head.wrapping_add(1);
             submit::issue(context, &self.ring, &sqe, &mut done);
         }
+        drop(done);
         self.ring.publish_sq_head(*head);
         Ok(taken)
     }

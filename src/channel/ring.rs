@@ -47,7 +47,8 @@ use kernel::{
     sync::{
         Arc,
         CondVar,
-        SpinLock, //
+        SpinLock,
+        SpinLockGuard, //
     }, //
 };
 
@@ -266,26 +267,30 @@ impl CompletionRing {
         Ok(())
     }
 
-    /// Fills reserved places with the completions of submitted entries.
-    pub(crate) fn complete(&self, cqes: &[uapi::dmaplane_cqe]) {
-        self.push(Total::Completed, cqes);
+    /// Fills a reserved place with the completion of a submitted entry.
+    pub(crate) fn complete(&self, cqe: &uapi::dmaplane_cqe) {
+        let mut batch = Batch::new(self);
+        batch.push(cqe);
     }
 
     /// Fills a reserved place with a message received.
     pub(crate) fn receive(&self, cqe: &uapi::dmaplane_cqe) {
-        self.push(Total::Received, core::slice::from_ref(cqe));
+        self.counters.count(Total::Received, 1);
+        let mut state = self.state.lock();
+        self.fill(&mut state, cqe);
+        self.tell(state);
     }
 
-    fn push(&self, total: Total, cqes: &[uapi::dmaplane_cqe]) {
-        self.counters
-            .count(total, u32::try_from(cqes.len()).unwrap_or(u32::MAX));
-        let mut state = self.state.lock();
-        for cqe in cqes {
-            let slot = state.completions.push();
-            let offset = at::<uapi::dmaplane_cqe>(self.layout.cqes, slot);
-            // The offsets are inside the mapping, so these cannot fail.
-            let _ = self.memory.write(offset, cqe);
-        }
+    fn fill(&self, state: &mut State, cqe: &uapi::dmaplane_cqe) {
+        let slot = state.completions.push();
+        let offset = at::<uapi::dmaplane_cqe>(self.layout.cqes, slot);
+        // The offset is inside the mapping, so this cannot fail.
+        let _ = self.memory.write(offset, cqe);
+    }
+
+    /// Lets user space see what was filled in.
+    fn tell(&self, mut state: SpinLockGuard<'_, State>) {
+        // As above.
         let _ = self.memory.store_release(CQ_TAIL, state.completions.tail());
         // Whoever waits for more is left asleep.
         let wake = state.waiters > 0
@@ -365,6 +370,57 @@ impl CompletionRing {
             false => state.flags &= !flag,
         }
         let _ = self.memory.store_release(FLAGS, state.flags);
+    }
+}
+
+/// Completions of submitted entries, told together: in the end, when many are there, or when asked
+/// to. The ring is locked from the first one until then, so nothing may sleep meanwhile.
+pub(super) struct Batch<'a> {
+    ring: &'a CompletionRing,
+    state: Option<SpinLockGuard<'a, State>>,
+    count: u32,
+}
+
+/// The ring is not locked by a [`Batch`].
+pub(super) struct Told(());
+
+impl<'a> Batch<'a> {
+    /// Completions that the ring is locked for.
+    const MANY: u32 = 64;
+
+    pub(super) fn new(ring: &'a CompletionRing) -> Self {
+        Self {
+            ring,
+            state: None,
+            count: 0,
+        }
+    }
+
+    /// Fills a reserved place.
+    pub(super) fn push(&mut self, cqe: &uapi::dmaplane_cqe) {
+        let ring = self.ring;
+        let state = self.state.get_or_insert_with(|| ring.state.lock());
+        ring.fill(state, cqe);
+        self.count = self.count.saturating_add(1);
+        if self.count == Self::MANY {
+            self.tell();
+        }
+    }
+
+    /// Tells of what there is.
+    pub(super) fn tell(&mut self) -> Told {
+        if let Some(state) = self.state.take() {
+            self.ring.counters.count(Total::Completed, self.count);
+            self.ring.tell(state);
+        }
+        self.count = 0;
+        Told(())
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.tell();
     }
 }
 

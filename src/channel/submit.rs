@@ -3,7 +3,13 @@
 //! What a submission entry asks for: parsed from a private copy, checked, then handed on as a
 //! typed command. An entry that is wrong gets its completion here.
 
-use super::CompletionRing;
+use super::{
+    ring::{
+        Batch,
+        Told, //
+    },
+    CompletionRing, //
+};
 use crate::{
     context::Context,
     endpoint::{
@@ -44,7 +50,7 @@ impl Ticket {
 
     fn finish(&mut self, res: i32, status: u32) {
         self.done = true;
-        self.ring.complete(&[uapi::dmaplane_cqe {
+        self.ring.complete(&uapi::dmaplane_cqe {
             user_data: self.user_data,
             res,
             endpoint: self.endpoint,
@@ -53,7 +59,7 @@ impl Ticket {
             wc_status: u8::try_from(status).unwrap_or(u8::MAX),
             pad0: 0,
             pad1: 0,
-        }]);
+        });
     }
 }
 
@@ -65,66 +71,17 @@ impl Drop for Ticket {
     }
 }
 
-/// Completions of entries that were done at once, told together.
-pub(super) struct Done<'a> {
-    ring: &'a CompletionRing,
-    cqes: [uapi::dmaplane_cqe; 16],
-    count: usize,
-}
-
-impl<'a> Done<'a> {
-    pub(super) fn new(ring: &'a CompletionRing) -> Self {
-        Self {
-            ring,
-            cqes: Default::default(),
-            count: 0,
-        }
-    }
-
-    fn push(&mut self, sqe: &uapi::dmaplane_sqe, result: Result) {
-        if self.count == self.cqes.len() {
-            self.tell();
-        }
-        if let Some(place) = self.cqes.get_mut(self.count) {
-            *place = uapi::dmaplane_cqe {
-                user_data: sqe.user_data,
-                res: result.map_or_else(Error::to_errno, |()| 0),
-                endpoint: sqe.endpoint,
-                opcode: sqe.opcode,
-                ..Default::default()
-            };
-            self.count = self.count.saturating_add(1);
-        }
-    }
-
-    fn tell(&mut self) {
-        let cqes = self.cqes.get(..self.count).unwrap_or(&[]);
-        if !cqes.is_empty() {
-            self.ring.complete(cqes);
-        }
-        self.count = 0;
-    }
-}
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.tell();
-    }
-}
-
 /// Does what an entry asks for. Its completion has a place reserved in `ring`.
 pub(super) fn issue(
     context: &Context,
     ring: &Arc<CompletionRing>,
     sqe: &uapi::dmaplane_sqe,
-    done: &mut Done<'_>,
+    done: &mut Batch<'_>,
 ) {
     let result = match u32::from(sqe.opcode) {
         uapi::DMAPLANE_OP_NOP => nop(sqe),
-        uapi::DMAPLANE_OP_WRITE_IMM => match write_imm(context, sqe) {
+        uapi::DMAPLANE_OP_WRITE_IMM => match write_imm(context, sqe, done.tell()) {
             Ok((endpoint, write)) => {
-                // What was done before is told before, and does not wait for this one.
-                done.tell();
                 let ticket = Ticket {
                     ring: ring.clone(),
                     user_data: sqe.user_data,
@@ -138,7 +95,13 @@ pub(super) fn issue(
         },
         _ => Err(EOPNOTSUPP.into()),
     };
-    done.push(sqe, result);
+    done.push(&uapi::dmaplane_cqe {
+        user_data: sqe.user_data,
+        res: result.map_or_else(Error::to_errno, |()| 0),
+        endpoint: sqe.endpoint,
+        opcode: sqe.opcode,
+        ..Default::default()
+    });
 }
 
 /// Nothing but `user_data` is set.
@@ -151,7 +114,12 @@ fn nop(sqe: &uapi::dmaplane_sqe) -> Result {
     }
 }
 
-fn write_imm(context: &Context, sqe: &uapi::dmaplane_sqe) -> Result<(Arc<Endpoint>, Write)> {
+/// What was done before has been told: looking for objects may sleep.
+fn write_imm(
+    context: &Context,
+    sqe: &uapi::dmaplane_sqe,
+    _: Told,
+) -> Result<(Arc<Endpoint>, Write)> {
     if sqe.flags != 0 || sqe.pad0 != 0 || sqe.pad1 != [0; 2] {
         return Err(EINVAL);
     }
