@@ -105,7 +105,7 @@ fn call<T: FromBytes + AsBytes, O: Outcome>(
 }
 
 /// Copies the argument in and runs a command that has nothing to give back.
-fn tell<T: FromBytes>(
+fn tell<T: FromBytes + AsBytes>(
     context: &Context,
     arg: usize,
     command: fn(&Context, &T) -> Result,
@@ -114,8 +114,13 @@ fn tell<T: FromBytes>(
 }
 
 /// Reads an extensible structure: its first member is its size.
-fn read<T: FromBytes>(ptr: UserPtr) -> Result<T> {
-    let size: u32 = UserSlice::new(ptr, size_of::<u32>()).reader().read()?;
+fn read<T: FromBytes + AsBytes>(ptr: UserPtr) -> Result<T> {
+    let whole = UserSlice::new(ptr, size_of::<T>()).reader().read::<T>();
+    let size = match &whole {
+        Ok(value) => first_word(value)?,
+        // It may be shorter than that and end with the memory.
+        Err(_) => UserSlice::new(ptr, size_of::<u32>()).reader().read()?,
+    };
     let size = usize::try_from(size)?;
     if size < size_of::<T>() {
         return Err(EINVAL);
@@ -123,14 +128,20 @@ fn read<T: FromBytes>(ptr: UserPtr) -> Result<T> {
     if size > PAGE_SIZE {
         return Err(E2BIG);
     }
+    let value = whole?;
     let mut reader = UserSlice::new(ptr, size).reader();
-    let value = reader.read::<T>()?;
+    reader.skip(size_of::<T>())?;
     while !reader.is_empty() {
         if reader.read::<u8>()? != 0 {
             return Err(E2BIG);
         }
     }
     Ok(value)
+}
+
+fn first_word<T: AsBytes>(value: &T) -> Result<u32> {
+    let word = value.as_bytes().first_chunk().ok_or(EINVAL)?;
+    Ok(u32::from_ne_bytes(*word))
 }
 
 fn write<T: AsBytes>(ptr: UserPtr, value: &T) -> Result {

@@ -226,7 +226,11 @@ mod tests {
         let mut counts = [0; 64];
         pages.count_nodes(&mut counts)?;
         let online = |&(node, _): &(i32, &u64)| node_online(node);
-        Ok((0..).zip(&counts).filter(online).map(|(_, count)| count).sum())
+        Ok((0..)
+            .zip(&counts)
+            .filter(online)
+            .map(|(_, count)| count)
+            .sum())
     }
 
     #[test]

@@ -113,16 +113,16 @@ impl Shared {
     #[inline]
     pub fn read<T: FromBytes + Copy + Default>(&self, offset: usize) -> Result<T> {
         const { assert!(size_of::<T>() % size_of::<u32>() == 0) };
-        let src = self.at(offset, size_of::<T>())?;
+        let from = self.at(offset, size_of::<T>())?;
         let mut value = T::default();
-        let dst = core::ptr::from_mut(&mut value).cast::<u32>();
-        for i in 0..size_of::<T>() / size_of::<u32>() {
-            // SAFETY: `src` covers the size of `T` by `at`, and is aligned. A volatile read of a
-            // word is READ_ONCE(), which the kernel's memory model has for memory that others
-            // change; the kernel crate's atomics call a function for each word.
-            let word = unsafe { src.add(i).read_volatile() };
-            // SAFETY: `i` is inside `value`, and any bytes make a `T` as it is `FromBytes`.
-            unsafe { dst.add(i).write_unaligned(word) };
+        let to = core::ptr::from_mut(&mut value);
+        // SAFETY: `from` covers the size of `T` by `at`, and is aligned; any bytes make a `T` as
+        // it is `FromBytes`.
+        unsafe {
+            match pairs::<T>(from) {
+                true => load(from.cast::<u64>(), to.cast(), size_of::<T>() / 8),
+                false => load(from, to.cast(), size_of::<T>() / 4),
+            }
         }
         Ok(value)
     }
@@ -131,15 +131,51 @@ impl Shared {
     #[inline]
     pub fn write<T: AsBytes>(&self, offset: usize, value: &T) -> Result {
         const { assert!(size_of::<T>() % size_of::<u32>() == 0) };
-        let dst = self.at(offset, size_of::<T>())?;
-        let src = core::ptr::from_ref(value).cast::<u32>();
-        for i in 0..size_of::<T>() / size_of::<u32>() {
-            // SAFETY: `i` is inside `value`, whose bytes are initialised as it is `AsBytes`.
-            let word = unsafe { src.add(i).read_unaligned() };
-            // SAFETY: `dst` covers the size of `T` by `at`, and is aligned: this is WRITE_ONCE().
-            unsafe { dst.add(i).write_volatile(word) };
+        let to = self.at(offset, size_of::<T>())?;
+        let from = core::ptr::from_ref(value);
+        // SAFETY: `to` covers the size of `T` by `at`, and is aligned; the bytes of `value` are
+        // initialised as it is `AsBytes`.
+        unsafe {
+            match pairs::<T>(to) {
+                true => store(from.cast(), to.cast::<u64>(), size_of::<T>() / 8),
+                false => store(from.cast(), to, size_of::<T>() / 4),
+            }
         }
         Ok(())
+    }
+}
+
+/// Whether words can be taken two at a time.
+#[inline]
+fn pairs<T>(at: *const u32) -> bool {
+    size_of::<T>() % size_of::<u64>() == 0 && at.cast::<u64>().is_aligned()
+}
+
+/// Copies words that others may change. A volatile access of a word is `READ_ONCE()` or
+/// `WRITE_ONCE()`, which the kernel's memory model has for that; the kernel crate's atomics call a
+/// function for each.
+///
+/// # Safety
+///
+/// Both are valid for `count` words, `from` is aligned.
+#[inline(always)]
+unsafe fn load<W: Copy>(from: *const W, to: *mut W, count: usize) {
+    for i in 0..count {
+        // SAFETY: `i` is less than `count`.
+        unsafe { to.add(i).write_unaligned(from.add(i).read_volatile()) };
+    }
+}
+
+/// As [`load`], the other way.
+///
+/// # Safety
+///
+/// Both are valid for `count` words, `to` is aligned.
+#[inline(always)]
+unsafe fn store<W: Copy>(from: *const W, to: *mut W, count: usize) {
+    for i in 0..count {
+        // SAFETY: `i` is less than `count`.
+        unsafe { to.add(i).write_volatile(from.add(i).read_unaligned()) };
     }
 }
 
