@@ -112,9 +112,9 @@ nothing_left() {
 log_mark="dmaplane-test: the log was read up to here"
 # Again, if it is overwritten meanwhile, as then reading ends early.
 read_log() {
-	local file try
+	local file
 	file=$(mktemp)
-	for try in 1 2 3; do
+	for _ in 1 2 3; do
 		! dd if=/dev/kmsg of="$file" iflag=nonblock bs=8192 2>&1 | grep -q 'Broken pipe' || continue
 		break
 	done
