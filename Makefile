@@ -8,7 +8,7 @@
 KDIR ?=
 export KDIR
 
-.PHONY: all demo test test-debug test-mutants check shell tools setup update clean distclean help
+.PHONY: all demo test test-debug test-mutants bench bench-guard check shell tools setup update clean distclean help
 
 all: ## build the module (out/KERNEL/dmaplane.ko)
 	@scripts/module.sh
@@ -27,6 +27,12 @@ test-debug: tools ## run all tests on an instrumented kernel: KASAN, lockdep, km
 
 test-mutants: tools ## break the module on purpose and see the tests notice
 	@scripts/mutants.sh
+
+bench: ## measure it side by side with what people would use instead (BENCH=… QUICK=1 PROFILE=1)
+	@scripts/bench.sh
+
+bench-guard: ## compare instructions of core operations with the numbers kept
+	@scripts/bench-guard.sh
 
 check: ## format, lints, headers, safety gate
 	@scripts/check.sh

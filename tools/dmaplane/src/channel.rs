@@ -303,6 +303,17 @@ impl WriteImm {
         }
     }
 
+    /// An immediate alone, set by [`WriteImm::imm`]: it needs no memory on either side.
+    pub fn nothing(endpoint: &Endpoint) -> Self {
+        WriteImm {
+            raw: dmaplane_sqe {
+                opcode: DMAPLANE_OP_WRITE_IMM as u8,
+                endpoint: endpoint.id(),
+                ..Default::default()
+            },
+        }
+    }
+
     /// `length` bytes from `local` in the region to `remote` in the lease.
     pub fn range(mut self, local: u64, remote: u64, length: u32) -> Self {
         self.raw.local_offset = local;

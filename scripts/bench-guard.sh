@@ -1,0 +1,19 @@
+#!/bin/bash
+#
+# Whether a handful of core operations take as many instructions as they did, in a
+# machine that counts them: tools/bench/guard.json has the numbers. The last line is
+# "dmaplane: N passed, N failed, N skipped".
+#
+# usage: scripts/bench-guard.sh        UPDATE=1: keep what is measured now
+
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+cd "$TREE"
+
+out=$TREE/out/bench
+scripts/bench-build.sh >/dev/null
+say "counting instructions (about a minute)"
+scripts/bench-vm.sh --name bench-guard --timeout 600 --log "$out/guard.console.log" --icount 1 -- \
+	dmaplane-bench guest --mode icount --guard --pairs 5 >"$out/guard.samples"
+scripts/in-root out/tools/release/dmaplane-bench guard ${UPDATE:+--update} --numbers tools/bench/guard.json \
+	--kernel "$(cat "$(scripts/guest.sh)/kernel")" "$out/guard.samples"

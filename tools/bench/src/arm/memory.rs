@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Buffers and regions.
+
+use std::{net::Ipv4Addr, time::Instant};
+
+use anyhow::{ensure, Result};
+use dmaplane::{Access, Buffer, Context};
+
+use super::{
+    pair::{self, Side},
+    Work,
+};
+use crate::sample::Block;
+
+const PAGE: usize = 4096;
+
+/// A buffer, from nothing to every page touched, and its end.
+pub struct Ready {
+    // A registration needs a connection.
+    pair: Option<(Side, Side)>,
+    context: Context,
+    bytes: u64,
+}
+
+impl Ready {
+    pub fn new(address: Ipv4Addr, bytes: u64, register: bool) -> Result<Self> {
+        let pair = match register {
+            true => Some(pair::connect(address, 8, 8, 8)?),
+            false => None,
+        };
+        let context = match &pair {
+            Some((side, _)) => side.context.clone(),
+            None => Context::open()?,
+        };
+        Ok(Ready {
+            pair,
+            context,
+            bytes,
+        })
+    }
+}
+
+impl Work for Ready {
+    fn block(&mut self, verify: bool) -> Result<Block> {
+        let begin = Instant::now();
+        let buffer = self.context.buffer(self.bytes)?;
+        let mut map = buffer.map()?;
+        for at in (0..map.len()).step_by(PAGE) {
+            map.copy_in(at, &[1]);
+        }
+        let region = match &self.pair {
+            Some((side, _)) => {
+                let access = Access::REMOTE_WRITE;
+                Some(side.endpoint.register(&buffer, 0, self.bytes, access)?)
+            }
+            None => None,
+        };
+        let block = Block::since(begin, 1, self.bytes);
+        if verify {
+            let mut page = [0; PAGE];
+            for at in (0..map.len()).step_by(PAGE) {
+                map.copy_out(at, &mut page);
+                ensure!(page[0] == 1 && page[1..].iter().all(|&b| b == 0));
+            }
+        }
+        drop(region);
+        Ok(block)
+    }
+}
+
+/// Registrations of a buffer that is there, and their ends.
+pub struct Register {
+    pair: (Side, Side),
+    buffer: Buffer,
+    count: u32,
+}
+
+impl Register {
+    pub fn new(address: Ipv4Addr, bytes: u64, count: u32) -> Result<Self> {
+        let pair = pair::connect(address, 8, 8, 8)?;
+        let buffer = pair.0.context.buffer(bytes)?;
+        Ok(Register {
+            pair,
+            buffer,
+            count,
+        })
+    }
+}
+
+impl Work for Register {
+    fn block(&mut self, _verify: bool) -> Result<Block> {
+        let (side, _) = &self.pair;
+        let length = self.buffer.len();
+        let begin = Instant::now();
+        for _ in 0..self.count {
+            let access = Access::REMOTE_WRITE;
+            let region = side.endpoint.register(&self.buffer, 0, length, access)?;
+            region.deregister().map_err(|(_, error)| error)?;
+        }
+        let count = u64::from(self.count);
+        Ok(Block::since(begin, count, count * length))
+    }
+}
+
+/// The nodes of a buffer's pages.
+pub struct Where {
+    buffer: Buffer,
+}
+
+impl Where {
+    pub fn new(bytes: u64) -> Result<Self> {
+        let buffer = Context::open()?.buffer(bytes)?;
+        Ok(Where { buffer })
+    }
+}
+
+impl Work for Where {
+    fn block(&mut self, verify: bool) -> Result<Block> {
+        let begin = Instant::now();
+        let placement = self.buffer.query()?;
+        let block = Block::since(begin, 1, placement.length);
+        let told: u64 = placement.pages_per_node.iter().sum();
+        ensure!(!verify || told == placement.pages);
+        Ok(block)
+    }
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Our side of each pair.
+//!
+//! An arm sets itself up, says `ready`, then carries out a block of work for each
+//! line `go` it is sent and answers with a [`Block`]. `verify` asks for the same
+//! work with a look at the data. It ends with its input. `theirs/arm.h` is the
+//! same for the other side.
+
+mod connect;
+mod memory;
+mod pair;
+mod pingpong;
+mod ring;
+mod write;
+
+use std::{
+    io::{stdin, stdout, BufRead, Write as _},
+    net::Ipv4Addr,
+};
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::sample::Block;
+
+/// Which.
+#[derive(Debug, Subcommand)]
+pub enum Arm {
+    /// NOP entries, BATCH for each system call
+    Nop { batch: u32, ops: u64 },
+    /// WRITE_IMM entries, DEPTH in flight
+    Write {
+        address: Ipv4Addr,
+        size: u32,
+        depth: u32,
+        count: u32,
+    },
+    /// One message there, one back
+    Pingpong {
+        address: Ipv4Addr,
+        size: u32,
+        rounds: u32,
+    },
+    /// A buffer, from nothing to every page touched, with REGISTER 1 also a region
+    Ready {
+        address: Ipv4Addr,
+        bytes: u64,
+        register: u8,
+    },
+    /// Regions, registered and deregistered
+    Register {
+        address: Ipv4Addr,
+        bytes: u64,
+        count: u32,
+    },
+    /// Where a buffer's pages are
+    Where { bytes: u64 },
+    /// Connections, from the address to the peer's first byte and the end
+    Connect { address: Ipv4Addr, count: u32 },
+}
+
+impl Arm {
+    /// Serves the lines of stdin.
+    pub fn serve(self) -> Result<()> {
+        match self {
+            Arm::Nop { batch, ops } => serve(ring::Nop::new(batch, ops)?),
+            Arm::Write {
+                address,
+                size,
+                depth,
+                count,
+            } => serve(write::Stream::new(address, size, depth, count)?),
+            Arm::Pingpong {
+                address,
+                size,
+                rounds,
+            } => serve(pingpong::PingPong::new(address, size, rounds)?),
+            Arm::Ready {
+                address,
+                bytes,
+                register,
+            } => serve(memory::Ready::new(address, bytes, register != 0)?),
+            Arm::Register {
+                address,
+                bytes,
+                count,
+            } => serve(memory::Register::new(address, bytes, count)?),
+            Arm::Where { bytes } => serve(memory::Where::new(bytes)?),
+            Arm::Connect { address, count } => serve(connect::Connect::new(address, count)?),
+        }
+    }
+}
+
+/// Work that can be repeated.
+trait Work {
+    /// One block; with `verify` its data is looked at.
+    fn block(&mut self, verify: bool) -> Result<Block>;
+}
+
+fn serve(mut work: impl Work) -> Result<()> {
+    let mut out = stdout().lock();
+    writeln!(out, "ready")?;
+    out.flush()?;
+    for line in stdin().lock().lines() {
+        let block = work.block(line? == "verify")?;
+        writeln!(out, "{}", serde_json::to_string(&block)?)?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// A pattern without a short period.
+fn pattern(bytes: usize) -> Vec<u8> {
+    (0..bytes)
+        .map(|i| (i.wrapping_mul(7) + i / 4096 + 1) as u8)
+        .collect()
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What a ring costs: entries that do nothing.
+
+use std::time::Instant;
+
+use anyhow::{ensure, Result};
+use dmaplane::{Channel, Context, Nop as Entry};
+
+use super::Work;
+use crate::sample::Block;
+
+/// NOP entries in batches.
+pub struct Nop {
+    channel: Channel,
+    batch: u32,
+    ops: u64,
+}
+
+impl Nop {
+    pub fn new(batch: u32, ops: u64) -> Result<Self> {
+        let entries = batch.next_power_of_two();
+        let channel = Context::open()?.channel(entries, entries)?;
+        Ok(Nop {
+            channel,
+            batch,
+            ops,
+        })
+    }
+}
+
+impl Work for Nop {
+    fn block(&mut self, verify: bool) -> Result<Block> {
+        let begin = Instant::now();
+        let (mut next, mut seen) = (0, 0);
+        while seen < self.ops {
+            for _ in 0..self.batch {
+                self.channel.push(Entry { user_data: next })?;
+                next += 1;
+            }
+            self.channel.wait(self.batch, None)?;
+            for completion in self.channel.completions() {
+                completion.result()?;
+                ensure!(!verify || completion.user_data == seen, "out of order");
+                seen += 1;
+            }
+        }
+        Ok(Block::since(begin, seen, 0))
+    }
+}

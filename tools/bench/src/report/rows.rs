@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Rows: a quantity on both sides, their ratio, how sure it is, and whether that will do.
+
+use serde::Serialize;
+
+use crate::{
+    cases::{self, Case, MISSING},
+    sample::{Better, Metric, Mode, Sample, Side},
+    stats,
+};
+
+/// What is thought of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The bad end of the interval meets the target.
+    Pass,
+    /// It does not.
+    Fail,
+    /// It was not measured, or cannot be yet.
+    Missing,
+}
+
+/// A line of the table.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    pub name: String,
+    pub group: String,
+    pub mode: Option<Mode>,
+    pub unit: String,
+    pub ours: Option<f64>,
+    pub theirs: Option<f64>,
+    /// Ours by theirs.
+    pub ratio: Option<f64>,
+    pub ci_low: Option<f64>,
+    pub ci_high: Option<f64>,
+    pub target: Option<f64>,
+    pub better: Option<Better>,
+    pub verdict: Verdict,
+    /// Whether the verdict counts: wall clock is only told where icount has a meaning.
+    pub gate: bool,
+    pub pairs: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl Row {
+    /// Whether it is below its target and that counts.
+    pub fn fails(&self) -> bool {
+        self.gate && self.verdict == Verdict::Fail
+    }
+}
+
+/// Rows of everything that there is, measured or not, that is wanted.
+pub fn of(samples: &[Sample], only: &[String]) -> Vec<Row> {
+    let mut rows = vec![];
+    for case in cases::all() {
+        let own: Vec<&Sample> = samples
+            .iter()
+            .filter(|sample| sample.case == case.name && sample.mode == case.mode)
+            .collect();
+        if cases::wanted(only, &case.name, case.group) {
+            rows.extend(case.rows.iter().map(|row| measured(&case, row, &own)));
+        }
+    }
+    let missing = MISSING.iter();
+    let missing = missing.filter(|(name, group, ..)| cases::wanted(only, name, group));
+    rows.extend(missing.map(|&(name, group, unit, why)| Row {
+        name: name.into(),
+        group: group.into(),
+        mode: None,
+        unit: unit.into(),
+        why: Some(why.into()),
+        ..nothing()
+    }));
+    rows
+}
+
+fn nothing() -> Row {
+    Row {
+        name: String::new(),
+        group: String::new(),
+        mode: None,
+        unit: String::new(),
+        ours: None,
+        theirs: None,
+        ratio: None,
+        ci_low: None,
+        ci_high: None,
+        target: None,
+        better: None,
+        verdict: Verdict::Missing,
+        gate: false,
+        pairs: 0,
+        why: None,
+    }
+}
+
+fn measured(case: &Case, row: &cases::Row, samples: &[&Sample]) -> Row {
+    let pairs = pairs(row.metric, samples);
+    let ratios: Vec<f64> = pairs.iter().map(|(ours, theirs)| ours / theirs).collect();
+    let (ours, theirs): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+    let better = row.metric.better();
+    let interval = stats::interval(&ratios);
+    let verdict = match (interval, row.floor) {
+        (None, _) => Verdict::Missing,
+        (Some(_), None) => Verdict::Pass,
+        (Some((low, high)), Some(floor)) => {
+            let meets = match better {
+                Better::Higher => low >= floor,
+                Better::Lower => high <= floor,
+            };
+            match meets {
+                true => Verdict::Pass,
+                false => Verdict::Fail,
+            }
+        }
+    };
+    Row {
+        name: format!("{}{}", case.name, row.suffix),
+        group: case.group.into(),
+        mode: Some(case.mode),
+        unit: row.metric.unit().into(),
+        ours: stats::median(&ours),
+        theirs: stats::median(&theirs),
+        ratio: stats::median(&ratios),
+        ci_low: interval.map(|(low, _)| low),
+        ci_high: interval.map(|(_, high)| high),
+        target: row.floor,
+        better: Some(better),
+        verdict,
+        // Every case is run under icount.
+        gate: case.mode == Mode::Icount,
+        pairs: ratios.len(),
+        why: None,
+    }
+}
+
+/// Both sides of each pair that has both.
+fn pairs(metric: Metric, samples: &[&Sample]) -> Vec<(f64, f64)> {
+    let ours = samples.iter().filter(|sample| sample.side == Side::Ours);
+    ours.filter_map(|one| {
+        let other = samples.iter().find(|other| {
+            other.side == Side::Theirs && (other.seed, other.pair) == (one.seed, one.pair)
+        })?;
+        Some((metric.of(&one.block)?, metric.of(&other.block)?))
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Block;
+
+    fn samples(case: &str, ours: u64, theirs: u64) -> Vec<Sample> {
+        let each = |pair, side, ns| Sample {
+            case: case.into(),
+            mode: Mode::Icount,
+            seed: 1,
+            pair,
+            side,
+            block: Block {
+                ops: 1000,
+                ns: ns + u64::from(pair),
+                ..Block::default()
+            },
+        };
+        (0..20)
+            .flat_map(|pair| {
+                [
+                    each(pair, Side::Ours, ours),
+                    each(pair, Side::Theirs, theirs),
+                ]
+            })
+            .collect()
+    }
+
+    fn verdict(name: &str, ours: u64, theirs: u64) -> Verdict {
+        let rows = of(&samples(name, ours, theirs), &[]);
+        let found = rows.iter().find(|row| row.name == name && row.gate);
+        found.unwrap().verdict
+    }
+
+    #[test]
+    fn lower_is_better_for_times() {
+        // The target is 1.2.
+        assert_eq!(
+            verdict("ring.nop.batch1", 1_100_000, 1_000_000),
+            Verdict::Pass
+        );
+        assert_eq!(
+            verdict("ring.nop.batch1", 1_300_000, 1_000_000),
+            Verdict::Fail
+        );
+    }
+
+    #[test]
+    fn higher_is_better_for_rates() {
+        // The target is 0.7 of their rate.
+        assert_eq!(
+            verdict("ring.nop.batch32", 1_300_000, 1_000_000),
+            Verdict::Pass
+        );
+        assert_eq!(
+            verdict("ring.nop.batch32", 1_500_000, 1_000_000),
+            Verdict::Fail
+        );
+    }
+
+    #[test]
+    fn nothing_is_dropped() {
+        let rows = of(&samples("ring.nop.batch1", 1, 1), &[]);
+        let cases = cases::all();
+        let all: usize = cases.iter().map(|case| case.rows.len()).sum();
+        assert_eq!(rows.len(), all + MISSING.len());
+        let missing = rows.iter().filter(|row| row.verdict == Verdict::Missing);
+        assert_eq!(missing.count(), rows.len() - 1);
+    }
+
+    #[test]
+    fn half_a_pair_is_none() {
+        let mut some = samples("ring.nop.batch1", 5, 5);
+        some.retain(|sample| sample.side == Side::Ours || sample.pair > 16);
+        let rows = of(&some, &["ring.nop.batch1".into()]);
+        assert_eq!(rows.iter().map(|row| row.pairs).max(), Some(3));
+    }
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What was measured, and the units in which it is shown. All conversions are here.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+/// A block of work that an arm did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Block {
+    /// Operations: entries, messages, connections.
+    pub ops: u64,
+    /// Bytes moved or covered.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Time from its begin to its end, CLOCK_MONOTONIC.
+    pub ns: u64,
+    /// Time that the machine's processors were not idle meanwhile, all of them together.
+    #[serde(default)]
+    pub busy_ns: u64,
+    /// Times of single operations, where they are told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub each_ns: Vec<u64>,
+}
+
+impl Block {
+    /// That began then and ends now.
+    pub fn since(begin: Instant, ops: u64, bytes: u64) -> Self {
+        Block {
+            ops,
+            bytes,
+            ns: u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            ..Block::default()
+        }
+    }
+}
+
+/// How time passes in the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// One instruction is one nanosecond, one processor: repeatable.
+    Icount,
+    /// As it does on the host, two processors.
+    Wall,
+}
+
+impl Mode {
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Icount => "icount",
+            Mode::Wall => "wall",
+        }
+    }
+}
+
+/// Whose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    Ours,
+    Theirs,
+}
+
+/// A line of a machine's output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    pub case: String,
+    pub mode: Mode,
+    /// Of the boot.
+    pub seed: u32,
+    /// Number of the pair, in this boot.
+    pub pair: u32,
+    pub side: Side,
+    pub block: Block,
+}
+
+/// A quantity of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    /// Time of an operation, in nanoseconds; under icount that is instructions.
+    NsPerOp,
+    /// Time of an operation, in microseconds.
+    UsPerOp,
+    /// Time of an operation, in milliseconds.
+    MsPerOp,
+    /// Bandwidth in MiB/s.
+    MibPerS,
+    /// Operations per second.
+    OpsPerS,
+    /// Busy time of the whole machine, seconds per GiB.
+    CpuPerGib,
+}
+
+impl Metric {
+    pub fn unit(self) -> &'static str {
+        match self {
+            Metric::NsPerOp => "ns",
+            Metric::UsPerOp => "us",
+            Metric::MsPerOp => "ms",
+            Metric::MibPerS => "MiB/s",
+            Metric::OpsPerS => "1/s",
+            Metric::CpuPerGib => "cpu-s/GiB",
+        }
+    }
+
+    pub fn better(self) -> Better {
+        match self {
+            Metric::MibPerS | Metric::OpsPerS => Better::Higher,
+            _ => Better::Lower,
+        }
+    }
+
+    /// Of a block; none if the block does not tell.
+    pub fn of(self, block: &Block) -> Option<f64> {
+        let (ops, ns) = (block.ops as f64, block.ns as f64);
+        let value = match self {
+            Metric::NsPerOp => ns / ops,
+            Metric::UsPerOp => ns / ops / 1e3,
+            Metric::MsPerOp => ns / ops / 1e6,
+            Metric::MibPerS => block.bytes as f64 / MIB / (ns / 1e9),
+            Metric::OpsPerS => ops / (ns / 1e9),
+            Metric::CpuPerGib => block.busy_ns as f64 / 1e9 / (block.bytes as f64 / GIB),
+        };
+        (value.is_finite() && value > 0.0).then_some(value)
+    }
+}
+
+/// Which way is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Better {
+    Higher,
+    Lower,
+}
+
+/// perftest's "MB" is this many bytes.
+pub const MIB: f64 = 1048576.0;
+const GIB: f64 = 1024.0 * MIB;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units() {
+        let block = Block {
+            ops: 2000,
+            bytes: 512 << 20,
+            ns: 2_000_000_000,
+            busy_ns: 3_000_000_000,
+            each_ns: vec![],
+        };
+        assert_eq!(Metric::NsPerOp.of(&block), Some(1e6));
+        assert_eq!(Metric::UsPerOp.of(&block), Some(1e3));
+        assert_eq!(Metric::MsPerOp.of(&block), Some(1.0));
+        assert_eq!(Metric::MibPerS.of(&block), Some(256.0));
+        assert_eq!(Metric::OpsPerS.of(&block), Some(1000.0));
+        assert_eq!(Metric::CpuPerGib.of(&block), Some(6.0));
+    }
+
+    #[test]
+    fn what_is_not_told_is_none() {
+        let block = Block {
+            ops: 1,
+            ns: 5,
+            ..Block::default()
+        };
+        assert_eq!(Metric::MibPerS.of(&block), None);
+        assert_eq!(Metric::CpuPerGib.of(&block), None);
+        assert_eq!(Metric::NsPerOp.of(&Block::default()), None);
+    }
+}
