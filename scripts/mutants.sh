@@ -13,7 +13,8 @@
 #   Expect: REGEX        a line that the tests or the kernel then say, once the
 #                        module is there: a machine that did not boot, or a test that
 #                        fails for another reason, is none, nor is one said anyway
-#   Env: VAR=VALUE…      for scripts/test.sh: how much, how long (optional)
+#   Env: VAR=VALUE…      for scripts/test.sh: how much, how long (optional);
+#                        RUN=bench-guard has make bench-guard run instead
 #
 # Output: a line for each mutant: caught, SURVIVED or RED, but not for its reason,
 # and the sums. The exit status is 0 only if all were caught. What was said is kept in
@@ -55,7 +56,7 @@ done
 # try SLOT NAME ENV TEST…: the tests, with the patch of that name if there is one.
 # Leaves out/mutants/NAME: what was said, what of it counts, and the verdict.
 try() {
-	local copy=$logs/tree.$1 name=$2 kept=$logs/$2 vars=() begin=$SECONDS rc=0 patch file expect line
+	local copy=$logs/tree.$1 name=$2 kept=$logs/$2 vars=() run begin=$SECONDS rc=0 patch file expect line
 	read -ra vars <<<"$3"
 	shift 3
 	rm -rf "$kept"
@@ -68,7 +69,10 @@ try() {
 		return
 	fi
 	rm -f "$copy"/out/test-debug/*.log*
-	env "${vars[@]}" "$copy/scripts/test.sh" "$@" >"$kept/tests.log" 2>&1 || rc=$?
+	run=("$copy/scripts/test.sh" "$@")
+	[[ " ${vars[*]} " != *" RUN=bench-guard "* ]] ||
+		run=(env -u DMAPLANE_KERNEL "$copy/scripts/bench-guard.sh")
+	env "${vars[@]}" "${run[@]}" >"$kept/tests.log" 2>&1 || rc=$?
 	for file in "$copy"/out/test-debug/*.log*; do
 		[[ -e $file ]] || continue
 		mv "$file" "$kept/"
@@ -77,6 +81,7 @@ try() {
 		*.log) cat "$kept/${file##*/}" ;;
 		esac
 	done >"$kept/evidence"
+	[[ ${run[0]} != env ]] || cp "$kept/tests.log" "$kept/evidence"
 	if [[ ! -e $patch ]]; then
 		echo "$rc" >"$kept/verdict"
 		return
