@@ -16,10 +16,17 @@ struct page *dk_alloc_pages_node(int node, bool strict, unsigned int order)
 	/* Too little memory is an answer for the caller, not a reason to kill others. */
 	gfp |= strict ? __GFP_THISNODE | __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
 
-	/* Many at once only where single ones would come from, and only if they are there. */
+	/*
+	 * Many at once only where single ones would come from, and only if they are there.
+	 * With __GFP_THISNODE no policy is asked, and one says for each page.
+	 */
 	if (order) {
 		gfp &= ~(__GFP_DIRECT_RECLAIM | __GFP_RETRY_MAYFAIL);
-		gfp |= __GFP_THISNODE | __GFP_NORETRY;
+		gfp |= __GFP_THISNODE | __GFP_NORETRY | __GFP_NOMEMALLOC;
+#ifdef CONFIG_NUMA
+		if (node == NUMA_NO_NODE && current->mempolicy)
+			return NULL;
+#endif
 	}
 
 	/* Without a node the task's memory policy decides. */

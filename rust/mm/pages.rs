@@ -123,9 +123,13 @@ impl Pages {
                 orders = smaller;
                 continue;
             }
-            // SAFETY: called in process context.
-            if pages.list.len() % 1024 == 0 && unsafe { bindings::dk_fatal_signal_pending() } {
-                return Err(EINTR);
+            if pages.list.len() % 1024 == 0 {
+                // SAFETY: called in process context.
+                unsafe { bindings::dk_cond_resched() };
+                // SAFETY: as above.
+                if unsafe { bindings::dk_fatal_signal_pending() } {
+                    return Err(EINTR);
+                }
             }
             // SAFETY: `node` is online or NUMA_NO_NODE, and the context may sleep.
             let first = unsafe { bindings::dk_alloc_pages_node(node, strict, *order) };
@@ -134,8 +138,12 @@ impl Pages {
                 continue;
             }
             for i in 0..block {
+                let page = first.wrapping_add(i);
                 // INVARIANT: each page's initial reference is ours. There is room for `count`.
-                let _ = pages.list.push_within_capacity(first.wrapping_add(i));
+                if pages.list.push_within_capacity(page).is_err() {
+                    // SAFETY: we own the reference to the page, which nobody else has seen.
+                    unsafe { bindings::__free_pages(page, 0) };
+                }
             }
         }
         match pages.list.len() == count {

@@ -46,7 +46,7 @@ pub struct Shared {
     pages: Arc<Pages>,
 }
 
-// SAFETY: the mapping is global to the kernel and only accessed atomically.
+// SAFETY: the mapping is global to the kernel, and only accessed atomically or by volatile words.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
@@ -84,8 +84,8 @@ impl Shared {
     #[inline]
     fn word(&self, offset: usize) -> Result<&Atomic<u32>> {
         let ptr = self.at(offset, size_of::<u32>())?;
-        // SAFETY: the word is mapped while `self` lives, aligned, and accessed atomically by
-        // all of the kernel; what user space does cannot be a data race in the kernel's model.
+        // SAFETY: the word is mapped while `self` lives, aligned, and accessed once by all of the
+        // kernel; what user space does cannot be a data race in the kernel's model.
         Ok(unsafe { Atomic::from_ptr(ptr) })
     }
 

@@ -5,6 +5,9 @@
  * at least two nodes, of which test.sh makes one.
  */
 #include "dmaplane_test.h"
+
+#include <linux/mempolicy.h>
+
 #include "harness.h"
 
 #define PAGE 4096ULL
@@ -40,9 +43,12 @@ FIXTURE_TEARDOWN(numa)
 	close(self->fd);
 }
 
-/* Compares QUERY with move_pages(); the pages that are not on @node, or -1. */
-static int64_t elsewhere(struct __test_metadata *_metadata, int fd, const struct buffer *buffer,
-			 int node)
+/*
+ * Compares QUERY with move_pages(); the pages that are not on @node, or -1. @asked is the
+ * node that was asked for.
+ */
+static int64_t off_node(struct __test_metadata *_metadata, int fd, const struct buffer *buffer,
+			int asked, int node)
 {
 	uint64_t said[MAX_NODES] = { 0 }, seen[MAX_NODES] = { 0 };
 	struct dmaplane_buf_query query;
@@ -51,7 +57,7 @@ static int64_t elsewhere(struct __test_metadata *_metadata, int fd, const struct
 
 	ASSERT_NE(MAP_FAILED, at);
 	ASSERT_EQ(0, buf_query(fd, buffer->handle, &query, said));
-	EXPECT_EQ(node, query.node);
+	EXPECT_EQ(asked, query.node);
 	for (uint64_t i = 0; i < query.pages; i++) {
 		volatile uint8_t *page = at + i * PAGE;
 		void *address = (void *)page;
@@ -72,6 +78,12 @@ static int64_t elsewhere(struct __test_metadata *_metadata, int fd, const struct
 	}
 	EXPECT_EQ(0, munmap(at, buffer->length));
 	return others;
+}
+
+static int64_t elsewhere(struct __test_metadata *_metadata, int fd, const struct buffer *buffer,
+			 int node)
+{
+	return off_node(_metadata, fd, buffer, node, node);
 }
 
 TEST_F(numa, nodes_known)
@@ -119,6 +131,25 @@ TEST_F(numa, no_preference)
 
 	ASSERT_EQ(0, buf_create(self->fd, 4 << 20, &buffer));
 	EXPECT_LE(0, elsewhere(_metadata, self->fd, &buffer, DMAPLANE_NODE_ANY));
+}
+
+/* Who names no node leaves it to the task's policy. */
+TEST_F(numa, policy)
+{
+	struct buffer buffer;
+
+	for (unsigned int node = 0; node < self->info.nr_nodes; node++) {
+		unsigned long mask = 1UL << node;
+
+		if (!(self->online & mask))
+			continue;
+		ASSERT_EQ(0, syscall(SYS_set_mempolicy, MPOL_BIND, &mask, 64UL));
+		EXPECT_EQ(0, buf_create(self->fd, 4 << 20, &buffer));
+		ASSERT_EQ(0, syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0UL));
+		EXPECT_EQ(0, off_node(_metadata, self->fd, &buffer, DMAPLANE_NODE_ANY, node))
+			TH_LOG("pages off node %u, which the policy binds to", node);
+		ASSERT_EQ(0, buf_destroy(self->fd, buffer.handle));
+	}
 }
 
 TEST_F(numa, no_such_node)
