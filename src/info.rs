@@ -56,6 +56,8 @@ pub(crate) fn stats(context: &Context, arg: &mut uapi::dmaplane_stats) -> Result
         return Err(EINVAL);
     }
     let counters = context.counters();
+    // In this order, so that what is completed was submitted.
+    let completed = counters.total(Total::Completed);
     let live = |kind| u32::try_from(counters.live(kind)).unwrap_or(u32::MAX);
     *arg = uapi::dmaplane_stats {
         size: arg.size,
@@ -66,7 +68,7 @@ pub(crate) fn stats(context: &Context, arg: &mut uapi::dmaplane_stats) -> Result
         channels: live(Live::Channels),
         buffer_bytes: counters.live(Live::BufferBytes),
         submitted: counters.total(Total::Submitted),
-        completed: counters.total(Total::Completed),
+        completed,
         received: counters.total(Total::Received),
     };
     Ok(())

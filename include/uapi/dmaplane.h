@@ -623,7 +623,9 @@ struct dmaplane_channel_create {
 
 /**
  * struct dmaplane_ring - first bytes of a channel's mapping
- * @sq_head:	next entry that the kernel takes; written by the kernel
+ * @sq_head:	next entry that the kernel takes; written by the kernel, for all
+ *		entries of an ENTER when it has begun them: some may be complete
+ *		before
  * @sq_mask:	sq_entries - 1
  * @cq_mask:	cq_entries - 1
  * @flags:	DMAPLANE_RING_*; written by the kernel

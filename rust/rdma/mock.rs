@@ -107,9 +107,10 @@ pub(super) fn forget(domain: &Domain, key: &SegmentKey) {
     }
 }
 
-/// Heartbeats that whoever uses connections should wait for progress, if a test says how many.
+/// Heartbeats that whoever uses connections should wait for progress, if a test says how many; also
+/// for those that are not mocked.
 pub fn patience() -> Option<u32> {
-    match fabric::is_on() {
+    match fabric::is_made() {
         true => fabric::with(|fabric| fabric.patience),
         false => None,
     }

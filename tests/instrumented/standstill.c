@@ -276,6 +276,20 @@ TEST_F(standstill, the_slow_live)
 	EXPECT_EQ(done, arrived);
 }
 
+/* So do those that have nothing to do, as heartbeats are answered: on the real fabric. */
+TEST_F(standstill, the_idle_live)
+{
+	struct pair p = { 0 };
+
+	ASSERT_EQ(0, mock("off"));
+	ASSERT_EQ(0, mock("patience 3"));
+	ASSERT_EQ(0, pair_open(&p));
+	sleep_ms(9000);
+	EXPECT_EQ(DMAPLANE_STATE_ESTABLISHED, state_of(p.a.fd, p.a.endpoint));
+	EXPECT_EQ(DMAPLANE_STATE_ESTABLISHED, state_of(p.b.fd, p.b.endpoint));
+	pair_close(&p);
+}
+
 /* How far a long entry is cannot be seen, so it has more time. */
 TEST_F(standstill, the_long_live)
 {

@@ -9,7 +9,8 @@
 plan 14
 two_hosts
 
-unload() { rmmod dmaplane; }
+# What run would see of what was abandoned is gone then.
+unload() { [[ $(live abandoned) == 0 ]] && rmmod dmaplane; }
 refused() {
 	local said
 	if said=$(unload 2>&1); then

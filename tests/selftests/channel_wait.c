@@ -129,6 +129,33 @@ TEST_F(channel_wait, waiter_is_woken)
 	}
 }
 
+/* Who waits for little is woken for little, whoever else waits for more. */
+TEST_F(channel_wait, each_is_woken_for_what_it_waits)
+{
+	for (int first = 0; first < 2; first++) {
+		struct waiter little = { &self->c, 2, false, -1 }, much = { &self->c, 8, false, -1 };
+		struct waiter *order[] = { first ? &much : &little, first ? &little : &much };
+		struct dmaplane_cqe cqe;
+		pthread_t threads[2];
+
+		for (int i = 0; i < 2; i++) {
+			ASSERT_EQ(0, pthread_create(&threads[i], NULL, wait_in_thread, order[i]));
+			sleep_ms(50);
+		}
+		for (int i = 0; i < 8; i++) {
+			ASSERT_EQ(0, channel_push_nop(&self->c, i));
+			ASSERT_EQ(1, channel_enter(&self->c, 1, 0, 0));
+			if (i == 1)
+				ASSERT_EQ(0, pthread_join(threads[first], NULL));
+		}
+		ASSERT_EQ(0, pthread_join(threads[!first], NULL));
+		EXPECT_EQ(0, little.result);
+		EXPECT_EQ(0, much.result);
+		while (channel_reap(&self->c, &cqe))
+			;
+	}
+}
+
 /* A channel that is closed ends the waits for it; poll() goes on with the others. */
 TEST_F(channel_wait, close_ends_wait)
 {
