@@ -15,5 +15,8 @@ scripts/bench-build.sh >/dev/null
 say "counting instructions (about a minute)"
 scripts/bench-vm.sh --name bench-guard --timeout 600 --log "$out/guard.console.log" --icount 1 -- \
 	dmaplane-bench guest --mode icount --guard --pairs 5 >"$out/guard.samples"
+# What has a part in the numbers and is not in the tree.
+system="$(cat "$(scripts/guest.sh)/kernel"), $(scripts/in-root sh -c 'rustc --version | cut -d " " -f 1-2; gcc-14 -dumpfullversion' |
+	paste -sd ' ' | sed 's/ \([^ ]*\)$/, gcc \1/'), $(qemu-system-x86_64 --version | sed -n '1s/.*version \([^ ]*\).*/QEMU \1/p')"
 scripts/in-root out/tools/release/dmaplane-bench guard ${UPDATE:+--update} --numbers tools/bench/guard.json \
-	--kernel "$(cat "$(scripts/guest.sh)/kernel")" "$out/guard.samples"
+	--system "$system" "$out/guard.samples"

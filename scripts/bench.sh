@@ -52,11 +52,13 @@ for mode in "${modes[@]}"; do
 	case $mode in
 	icount)
 		# What else the host does makes no difference.
+		pids=()
 		for seed in "${seeds[@]}"; do
-			while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n || status=1; done
+			while (($(jobs -rp | wc -l) >= $(nproc))); do sleep 1; done
 			machine "icount$seed" "${rounds:-7}" icount "$seed" --icount "$seed" &
+			pids+=($!)
 		done
-		while [[ $(jobs -rp) ]]; do wait -n || status=1; done
+		for pid in "${pids[@]}"; do wait "$pid" || status=1; done
 		;;
 	wall) machine wall "${rounds:-21}" wall 1 --cpus 2 || status=1 ;;
 	*) die "MODES=$mode: there is icount and wall" ;;

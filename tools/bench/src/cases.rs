@@ -36,8 +36,6 @@ pub struct Case {
 /// A quantity of a case.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
-    /// After the case's name, if the case has several.
-    pub suffix: &'static str,
     pub metric: Metric,
     /// None: it is only told.
     pub floor: Option<f64>,
@@ -62,7 +60,6 @@ fn perftest(command: &str, report: Perftest) -> Arm {
 
 fn row(metric: Metric, floor: f64) -> Vec<Row> {
     vec![Row {
-        suffix: "",
         metric,
         floor: Some(floor),
     }]
@@ -112,6 +109,7 @@ pub fn all() -> Vec<Case> {
     for mode in [Mode::Icount, Mode::Wall] {
         ring(&mut cases, mode);
         write(&mut cases, mode);
+        cpu(&mut cases, mode);
         latency(&mut cases, mode);
         memory(&mut cases, mode);
         connect(&mut cases, mode);
@@ -159,27 +157,32 @@ fn write(cases: &mut Vec<Case>, mode: Mode) {
                     Perftest::Bandwidth,
                 ),
             };
-            let mut rows = row(Metric::MibPerS, floor);
-            if [(64 << 10, 32), (1 << 20, 8)].contains(&(size, depth)) {
-                rows.push(Row {
-                    suffix: ".cpu",
-                    metric: Metric::CpuPerGib,
-                    floor: Some(match mode {
-                        Mode::Icount => 1.0, // theirs sleeps
-                        Mode::Wall => 0.8,   // theirs spins
-                    }),
-                });
-            }
             cases.push(Case {
                 name: format!("write_imm.{}.depth{depth}", size_name(size)),
                 group: "write",
                 mode,
                 ours: ours(&format!("write {ADDRESS} {size} {depth} {count}")),
                 theirs,
-                rows,
+                rows: row(Metric::MibPerS, floor),
                 heavy: if count * size > 48 << 20 { 3 } else { 1 },
             });
         }
+    }
+}
+
+/// Enough work that the hundredth of a second in which the kernel counts idle time is little.
+fn cpu(cases: &mut Vec<Case>, mode: Mode) {
+    for (size, depth) in [(64u64 << 10, 32u64), (1 << 20, 8)] {
+        let count = (256 << 20) / size;
+        cases.push(Case {
+            name: format!("cpu.{}.depth{depth}", size_name(size)),
+            group: "cpu",
+            mode,
+            ours: ours(&format!("write {ADDRESS} {size} {depth} {count}")),
+            theirs: serve(&format!("verbs_write {size} {depth} {count}")),
+            rows: row(Metric::CpuPerGib, 1.0),
+            heavy: 3,
+        });
     }
 }
 
@@ -216,11 +219,12 @@ fn memory(cases: &mut Vec<Case>, mode: Mode) {
     let bytes = 64 << 20;
     for (theirs, floor) in [("heap", 0.9), ("udmabuf", 0.6)] {
         for register in [0, 1] {
+            let name = match (theirs, register) {
+                (_, 0) => format!("buffer.64M.ready.{theirs}"),
+                _ => "buffer.64M.registered.memfd".into(),
+            };
             cases.push(Case {
-                name: format!(
-                    "buffer.64M.{}.{theirs}",
-                    ["ready", "registered"][register as usize]
-                ),
+                name,
                 group: "buffer",
                 mode,
                 ours: ours(&format!("ready {ADDRESS} {bytes} {register}")),
@@ -287,6 +291,12 @@ pub const MISSING: &[(&str, &str, &str, &str)] = &[
     ("read", "write", "MiB/s", "the READ opcode (P8)"),
     ("send", "write", "MiB/s", "the SEND opcode (P8)"),
     ("idle.receiver.cpu", "cpu", "cpu-s", "its arm (P10)"),
+    (
+        "cpu.64K.spinning",
+        "cpu",
+        "cpu-s/GiB",
+        "busy time of perftest's two processes (P9)",
+    ),
     ("handoff.256K", "latency", "us", "its arm (P12)"),
     ("counted.1024", "write", "wakes", "counters (P13)"),
     ("buffer.64M.dmabuf", "buffer", "ms", "dma-buf export (P14)"),

@@ -10,7 +10,7 @@ use std::{fs, path::PathBuf};
 use anyhow::{ensure, Context as _, Result};
 use clap::Args;
 
-use crate::sample::Sample;
+use crate::sample::{Mode, Sample};
 
 /// All samples of some files.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<Sample>> {
@@ -51,6 +51,16 @@ impl Report {
         plot::all(&rows, &samples, &self.out)?;
         print!("{}", table::of(&rows));
         let failed = rows.iter().filter(|row| row.fails()).count();
+        let modes: Vec<Mode> = samples.iter().map(|sample| sample.mode).collect();
+        let left = rows.iter().filter(|row| row.was_left_out(&modes)).count();
+        ensure!(
+            !modes.is_empty(),
+            "nothing was measured: is there such a case?"
+        );
+        ensure!(
+            left == 0,
+            "{left} rows could have been measured and were not"
+        );
         ensure!(failed == 0, "{failed} rows miss their targets");
         Ok(())
     }

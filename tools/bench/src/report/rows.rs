@@ -49,6 +49,11 @@ impl Row {
     pub fn fails(&self) -> bool {
         self.gate && self.verdict == Verdict::Fail
     }
+
+    /// Whether it could have been measured.
+    pub fn was_left_out(&self, modes: &[Mode]) -> bool {
+        self.verdict == Verdict::Missing && self.mode.is_some_and(|mode| modes.contains(&mode))
+    }
 }
 
 /// Rows of everything that there is, measured or not, that is wanted.
@@ -117,7 +122,7 @@ fn measured(case: &Case, row: &cases::Row, samples: &[&Sample]) -> Row {
         }
     };
     Row {
-        name: format!("{}{}", case.name, row.suffix),
+        name: case.name.clone(),
         group: case.group.into(),
         mode: Some(case.mode),
         unit: row.metric.unit().into(),
