@@ -139,9 +139,9 @@ outage() {
 	out_ms=$(((${EPOCHREALTIME//[!0-9]/} - begin) / 1000))
 }
 is_tc() { [[ $(</proc/"$1"/comm) == tc ]]; }
-moment() {
+moment() { # MESSAGES
 	a_options=() b_options=()
-	cable loss 0% && both 10.9.0.2 --send 150 --receive 150 --size 20000 --slow 20 --may-end &&
+	cable loss 0% && both 10.9.0.2 --send "$1" --receive "$1" --size 20000 --slow 20 --may-end &&
 		says a flowing && says b flowing || return
 	outage || return
 	lost=$(dropped)
@@ -155,10 +155,11 @@ moment() {
 was_reset() { said "$peer_dir/a" reset || said "$peer_dir/b" reset; }
 # Nothing but that an adapter gave up is tried again, and no peer may say anything else.
 short() {
-	local out_ms late
-	for _ in 1 2 3 4 5; do
+	local out_ms late messages
+	# Who was too late takes a longer transfer.
+	for messages in 150 300 600 1200 2400; do
 		out_ms=0 late=0
-		if moment; then
+		if moment "$messages"; then
 			was_reset || { echo "# out for $out_ms ms, $lost packets were lost" && return; }
 		elif ((!late)); then
 			return 1
