@@ -127,6 +127,8 @@ outage() {
 	done
 	exec 5>"$peer_dir/tc_a" 6>"$peer_dir/tc_b"
 	within 10 is_tc "${pids[0]}" && within 10 is_tc "${pids[1]}" && sleep 0.5 || return
+	# Who is through already shows nothing.
+	! said "$peer_dir/a" through || late=1
 	begin=${EPOCHREALTIME//[!0-9]/}
 	for loss in 100% 0%; do
 		echo "qdisc change dev va root netem limit 4000 loss $loss" >&5
@@ -145,8 +147,8 @@ moment() { # MESSAGES
 		says a flowing && says b flowing || return
 	outage || return
 	lost=$(dropped)
-	# Who was through before, or sent nothing meanwhile, shows nothing.
-	if ((!lost)) || said "$peer_dir/a" through || said "$peer_dir/b" through; then
+	# Nor does who sent nothing meanwhile.
+	if ((late || !lost)); then
 		late=1
 		return 1
 	fi
