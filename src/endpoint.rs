@@ -11,6 +11,7 @@
 //! | `send`    | entries, from submission to completion                             |
 //! | `receive` | messages received, credits granted                                 |
 //! | `progress`| heartbeats, and the end of connections that stand still            |
+//! | `register`| fast registrations of memory                                       |
 //! | `lease`   | what the peer may write to, and we at the peer                     |
 //! | `query`   | `QUERY` and `CLOSE`                                                |
 //!
@@ -33,6 +34,7 @@ pub(crate) mod listen;
 mod progress;
 pub(crate) mod query;
 mod receive;
+mod register;
 pub(crate) mod send;
 
 use self::{
@@ -71,13 +73,11 @@ use dmakit::{
     },
     rdma::{
         addr::Addr,
-        mr,
         transport::{
             Connection,
             Transport, //
         }, //
     },
-    uapi, //
 };
 use kernel::{
     error::Error,
@@ -228,44 +228,6 @@ impl Endpoint {
     pub(crate) fn is_live_on(&self, fabric: &Arc<Fabric>) -> bool {
         let inner = self.inner.lock();
         inner.conn.is_some() && matches!(&inner.fabric, Some(own) if Arc::ptr_eq(own, fabric))
-    }
-
-    /// Posts the fast registrations of `keys` and waits until all took effect.
-    pub(crate) fn register(&self, keys: &Arc<mr::Region>, remote_write: bool) -> Result {
-        let access = match remote_write {
-            true => mr::Access::LOCAL_WRITE | mr::Access::REMOTE_WRITE,
-            false => mr::Access::NONE,
-        };
-        let mut posted = 0usize;
-        let mut done = 0usize;
-        let mut patience = Patience::new(uapi::FOREVER);
-        let mut inner = self.inner.lock();
-        loop {
-            let (conn, link) = inner.established()?;
-            while posted < keys.segments() {
-                let Some(slot) = link.registrations.pop() else {
-                    break;
-                };
-                if let Err(error) = conn.post_reg(slot, keys, posted, access) {
-                    link.registrations.push(slot);
-                    match error {
-                        EAGAIN => break,
-                        error => return Err(error),
-                    }
-                }
-                let order = link.number();
-                link.registrations.posted(slot, order);
-                posted = posted.saturating_add(1);
-            }
-            while done < posted && keys.is_registered(done) {
-                done = done.saturating_add(1);
-            }
-            if done == keys.segments() {
-                return Ok(());
-            }
-            // A registration that fails breaks the connection, which ends the wait.
-            patience.wait(&self.changed, &mut inner)?;
-        }
     }
 
     /// Waits until `ready` says so. An endpoint that failed ends the wait with its error.

@@ -34,6 +34,7 @@ void dk_rdma_device_info(struct ib_device *dev, struct dk_rdma_info *info)
 	info->node = ibdev_to_node(dev);
 	info->fast_reg = attrs->device_cap_flags & IB_DEVICE_MEM_MGT_EXTENSIONS;
 	info->iwarp = rdma_protocol_iwarp(dev, rdma_start_port(dev));
+	info->repeats_local = dev->ops.driver_id == RDMA_DRIVER_RXE;
 	strscpy((char *)info->name, dev_name(&dev->dev), sizeof(info->name));
 }
 

@@ -23,6 +23,7 @@ struct dk_rdma_info {
 	s32 node;
 	bool fast_reg;
 	bool iwarp;
+	bool repeats_local;
 	u8 name[IB_DEVICE_NAME_MAX];
 };
 

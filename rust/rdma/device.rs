@@ -165,6 +165,14 @@ impl Device {
         self.info.iwarp
     }
 
+    /// Whether a registration may be carried out again with what was sent before it and is sent
+    /// again, so that nothing may be in flight when it is posted. Soft-RoCE does that, and as what
+    /// is registered cannot be once more, it takes the queue pair for broken (rxe_req.c:
+    /// req_retry() goes back to the oldest request, rxe_requester() does not look which are done).
+    pub fn repeats_registrations(&self) -> bool {
+        self.info.repeats_local
+    }
+
     /// Whether to disconnect waits for the answer to a connect or accept under way (over iWARP).
     pub(super) fn disconnect_waits(&self) -> bool {
         self.info.iwarp

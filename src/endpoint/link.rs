@@ -183,6 +183,8 @@ pub(super) struct Link {
     pub(super) grants: u32,
     pub(super) granted_keys: u32,
     pub(super) registrations: SendSlots,
+    /// Those who register while nothing else may be in flight: until they are done nothing is sent.
+    pub(super) registering: u32,
     /// Receives not posted, for want of room in `ring`.
     pub(super) idle: FreeSlots,
 }
@@ -243,6 +245,7 @@ impl Link {
             grants: 0,
             granted_keys: 0,
             registrations,
+            registering: 0,
             idle,
         };
         conn.create_qp(
@@ -282,6 +285,11 @@ impl Link {
         let order = self.posted;
         self.posted = order.wrapping_add(1);
         order
+    }
+
+    /// Whether nothing is in flight but registrations.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.writes == 0 && self.messages.oldest().is_none() && self.beating.is_none()
     }
 
     /// Entries posted and not completed.

@@ -164,7 +164,7 @@ impl Link {
                 false => Ok(()),
             };
         }
-        if self.oldest().is_some() {
+        if self.oldest().is_some() || self.registering > 0 {
             return Ok(());
         }
         self.chain.clear();

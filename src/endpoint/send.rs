@@ -200,6 +200,9 @@ impl Endpoint {
         let Some(entry) = entry else { return };
         link.writes = link.writes.saturating_sub(entry.requests);
         link.free.push(slot);
+        if link.registering > 0 {
+            self.changed.notify_all();
+        }
         // Whoever sees the completion may deregister the region.
         drop(entry.region);
         if completion.is_ok() {
@@ -288,7 +291,7 @@ impl Inner {
         else {
             return Ok(());
         };
-        if link.turn == Turn::Peers {
+        if link.turn == Turn::Peers || link.registering > 0 {
             return Ok(());
         }
         link.send_messages(conn, stats)?;

@@ -197,7 +197,7 @@ leaks() {
 
 # ---- Networks -------------------------------------------------------------
 
-rdma_modules() { modprobe -a "$rdma_driver" rdma_cm ib_uverbs rdma_ucm dummy veth; }
+rdma_modules() { modprobe -a "$rdma_driver" rdma_cm ib_uverbs rdma_ucm dummy veth sch_netem; }
 
 # One host for programs that connect to themselves: two RDMA devices, and an
 # address without one (see tests/selftests/pair.h).
@@ -267,6 +267,22 @@ on() {
 	shift
 	ip netns exec "$host" "$@"
 }
+
+# cable WHAT…: how bad it is from now on, in both directions; none: good again.
+cable() {
+	local host
+	for host in a b; do
+		on "$host" tc qdisc del dev "v$host" root 2>/dev/null
+		(($# == 0)) || on "$host" tc qdisc add dev "v$host" root netem limit 4000 "$@" || return
+	done
+}
+
+# dropped: packets that both queueing disciplines lost.
+dropped() {
+	for host in a b; do on "$host" tc -s qdisc show dev "v$host" root; done |
+		sed -n 's/.*(dropped \([0-9]*\),.*/\1/p' | awk '{ sum += $1 } END { print sum + 0 }'
+}
+really() { (($1 > 0)); }
 
 # rnr: receiver-not-ready events that the RDMA devices have counted. (iWARP has none,
 # there the connection ends.)
@@ -344,11 +360,11 @@ both() {
 }
 a_options=() b_options=()
 
+# transfer ADDRESS OPTION…: both, to their end.
+transfer() { a_options=() b_options=(); both "$@" && both_ended; }
+
 # works: a short transfer both ways.
-works() {
-	a_options=() b_options=()
-	both 10.9.0.2 --send 30 --receive 30 && both_ended
-}
+works() { transfer 10.9.0.2 --send 30 --receive 30; }
 # What both said, if only one of them failed, too.
 both_ended() {
 	local status=0

@@ -12,23 +12,7 @@
 # shellcheck source=tests/scenarios/lib.sh
 . "$(dirname "$0")/lib.sh"
 plan 21
-modprobe sch_netem
 two_hosts
-
-# cable WHAT…: how bad it is from now on, in both directions; none: good again.
-cable() {
-	local host
-	for host in a b; do
-		on "$host" tc qdisc del dev "v$host" root 2>/dev/null
-		(($# == 0)) || on "$host" tc qdisc add dev "v$host" root netem limit 4000 "$@" || return
-	done
-}
-
-# dropped: packets that both queueing disciplines lost.
-dropped() {
-	for host in a b; do on "$host" tc -s qdisc show dev "v$host" root; done |
-		sed -n 's/.*(dropped \([0-9]*\),.*/\1/p' | awk '{ sum += $1 } END { print sum + 0 }'
-}
 
 # noticed KIND: how often a receiver has noticed such a thing, at both hosts.
 declare -A counters=(
@@ -57,8 +41,6 @@ tcp_counter() {
 	}'
 }
 
-transfer() { a_options=() b_options=(); both "$@" && ended a && ended b; }
-
 # Small messages, so that each packet counts, and those of several packets.
 large=yes
 bad() { # KIND WHAT…
@@ -74,7 +56,6 @@ bad() { # KIND WHAT…
 	echo "# $*: lost $lost packets, $kind noticed $seen times"
 }
 seen=0 lost=0
-really() { (($1 > 0)); }
 
 check "3 % lost" bad repeat loss 3%
 check "and packets were lost" really "$lost"

@@ -212,6 +212,7 @@ int main(int argc, char **argv)
 		{ "ends", no_argument, NULL, 'E' },
 		{ "may-end", no_argument, NULL, 'M' },
 		{ "idle", no_argument, NULL, 'I' },
+		{ "register", no_argument, NULL, 'R' },
 		{ NULL, 0, NULL, 0 },
 	};
 	const char *role;
@@ -229,6 +230,7 @@ int main(int argc, char **argv)
 		case 'E': opt.ends = true; break;
 		case 'M': opt.may_end = true; break;
 		case 'I': opt.idle = true; break;
+		case 'R': opt.registers = true; break;
 		default: return 2;
 		}
 	}

@@ -22,6 +22,7 @@ static struct options {
 	bool ends;		/* it must end before all is through */
 	bool may_end;		/* or may, of a connection that was reset */
 	bool idle;
+	bool registers;		/* memory, again and again, while data flows */
 } opt = { .size = 65536, .depth = 8, .entries = 32 };
 
 static struct {
@@ -31,9 +32,17 @@ static struct {
 
 static const char *progress = "opening the device";
 
+static struct side side;
+
 static void __attribute__((noreturn)) fail(const char *what, int error)
 {
+	struct dmaplane_endpoint_query got;
+
 	printf("failed: %s: %s\n", what, strerror(error < 0 ? -error : error));
+	if (side.endpoint && !query(side.fd, side.endpoint, &got))
+		printf("endpoint: state %u, error %s, wc_status %u, sent %llu, received %llu, "
+		       "ctrl_sent %llu, ctrl_received %llu\n", got.state, strerror(got.error),
+		       got.wc_status, got.sent, got.received, got.ctrl_sent, got.ctrl_received);
 	exit(1);
 }
 
@@ -55,7 +64,6 @@ static void out_of_patience(int signal)
 
 /* ---- The transfer ------------------------------------------------------- */
 
-static struct side side;
 static struct memory from, to;
 static uint32_t lease;
 static uint64_t max_segment;
@@ -261,6 +269,18 @@ static bool all_done(void)
 			count.granted == leases(opt.send) && count.received == leases(opt.receive);
 }
 
+/* A region that nobody uses comes and goes. */
+static void register_some(void)
+{
+	uint32_t region;
+	int ret = region_register(side.fd, side.endpoint, from.buffer.handle, 0, 4096, 0, &region);
+
+	if (!ret)
+		check("REGION_DEREGISTER", region_deregister(side.fd, region));
+	else if (ret != -ENOTCONN)
+		fail("REGION_REGISTER", ret);
+}
+
 /* Until all is through (true) or the connection has ended (false). */
 static bool transfer(void)
 {
@@ -277,6 +297,8 @@ static bool transfer(void)
 		if (ret < 0 && ret != -ETIME)
 			fail("ENTER", ret);
 		reap();
+		if (opt.registers)
+			register_some();
 		say_flowing();
 	}
 	return true;

@@ -32,13 +32,10 @@ run_both "slow receiver" 10.9.0.2 --size 4096 --depth 4 --entries 8
 check "never receiver not ready" no_rnr
 
 # The connection manager's and the queue pairs' own repetition have to do.
-modprobe sch_netem
-on a tc qdisc add dev va root netem loss 2%
-on b tc qdisc add dev vb root netem loss 2%
+cable loss 2%
 a_options=() b_options=()
 run_both "lossy cable" 10.9.0.2 --send 40 --receive 40 --size 20000
-on a tc qdisc del dev va root
-on b tc qdisc del dev vb root
+cable
 check "still never receiver not ready" no_rnr
 
 no_hosts
