@@ -49,11 +49,6 @@ impl Completions {
         }
     }
 
-    /// Reserves one place; `false` if there is no room.
-    pub fn reserve(&mut self, user_head: u32) -> Result<bool, Corrupt> {
-        Ok(self.reserve_up_to(user_head, 1)? == 1)
-    }
-
     /// Reserves `n` places, or as many as there is room for; returns how many.
     pub fn reserve_up_to(&mut self, user_head: u32, n: u32) -> Result<u32, Corrupt> {
         let n = n.min(self.room(user_head)?);

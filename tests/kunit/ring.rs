@@ -26,7 +26,7 @@ mod tests {
         let mut head = ORIGIN;
         for round in 0..5 {
             assert_eq!(ring.reserve_up_to(head, u32::MAX), Ok(8));
-            assert_eq!(ring.reserve(head), Ok(false));
+            assert_eq!(ring.reserve_up_to(head, 1), Ok(0));
             for i in 0..8 {
                 assert_eq!(ring.push(), (ORIGIN % 8 + i) % 8);
             }
@@ -52,7 +52,6 @@ mod tests {
         ] {
             assert_eq!(ring.available(head), Err(Corrupt));
             assert_eq!(ring.room(head), Err(Corrupt));
-            assert_eq!(ring.reserve(head), Err(Corrupt));
             assert_eq!(ring.reserve_up_to(head, 1), Err(Corrupt));
             assert_eq!(ring.reserved(), 2);
         }
@@ -62,7 +61,7 @@ mod tests {
     #[test]
     fn more_given_back_than_was_taken() {
         let mut ring = Completions::with_origin(8, ORIGIN);
-        assert_eq!(ring.reserve(ORIGIN), Ok(true));
+        assert_eq!(ring.reserve_up_to(ORIGIN, 1), Ok(1));
         ring.release(u32::MAX);
         assert_eq!(ring.reserved(), 0);
         assert_eq!(ring.reserve_up_to(ORIGIN, u32::MAX), Ok(8));

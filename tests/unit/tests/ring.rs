@@ -24,31 +24,30 @@ fn distances() {
 #[test]
 fn a_full_ring_has_no_room() {
     let mut ring = Completions::new(2);
-    assert_eq!(ring.reserve(0), Ok(true));
-    assert_eq!(ring.reserve(0), Ok(true));
-    assert_eq!(ring.reserve(0), Ok(false));
+    assert_eq!(ring.reserve_up_to(0, 1), Ok(1));
+    assert_eq!(ring.reserve_up_to(0, 1), Ok(1));
+    assert_eq!(ring.reserve_up_to(0, 1), Ok(0));
     assert_eq!(ring.push(), 0);
     assert_eq!(ring.push(), 1);
     assert_eq!((ring.tail(), ring.reserved()), (2, 0));
-    assert_eq!(ring.reserve(0), Ok(false));
+    assert_eq!(ring.reserve_up_to(0, 1), Ok(0));
     assert_eq!(ring.available(0), Ok(2));
-    assert_eq!(ring.reserve(1), Ok(true));
+    assert_eq!(ring.reserve_up_to(1, 1), Ok(1));
     assert_eq!(ring.push(), 0);
 }
 
 #[test]
 fn a_corrupt_head_reserves_nothing() {
     let mut ring = Completions::new(4);
-    assert_eq!(ring.reserve(1), Err(Corrupt));
     assert_eq!(ring.reserve_up_to(u32::MAX - 4, 1), Err(Corrupt));
+    assert_eq!(ring.reserve_up_to(1, 1), Err(Corrupt));
     assert_eq!(ring.available(1), Err(Corrupt));
     assert_eq!(ring.reserved(), 0);
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Reserve,
-    ReserveUpTo(u32),
+    Reserve(u32),
     Release(u32),
     Push(u32),
     Reap(u32),
@@ -58,8 +57,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        Just(Step::Reserve),
-        (0..20u32).prop_map(Step::ReserveUpTo),
+        Just(Step::Reserve(1)),
+        (0..20u32).prop_map(Step::Reserve),
         (0..6u32).prop_map(Step::Release),
         (0..12u32).prop_map(Step::Push),
         (0..12u32).prop_map(Step::Reap),
@@ -95,11 +94,7 @@ proptest! {
         for step in steps {
             let room = entries - queue.len() as u32 - reserved;
             match step {
-                Step::Reserve => {
-                    prop_assert_eq!(ring.reserve(head), Ok(room > 0));
-                    reserved += room.min(1);
-                }
-                Step::ReserveUpTo(n) => {
+                Step::Reserve(n) => {
                     prop_assert_eq!(ring.reserve_up_to(head, n), Ok(n.min(room)));
                     reserved += n.min(room);
                 }
