@@ -33,6 +33,9 @@ pub struct Guest {
     /// Only cases of these groups or names, or whose names begin so before a dot
     #[arg(long)]
     only: Vec<String>,
+    /// Only cases that are measured in such a machine: plain, large or smp
+    #[arg(long, default_value = "plain")]
+    machine: String,
     /// Only our side, of the cases that `guard` looks at
     #[arg(long)]
     guard: bool,
@@ -46,6 +49,39 @@ fn mode(text: &str) -> Result<Mode> {
     }
 }
 
+/// Which cases there are.
+#[derive(Debug, Args)]
+pub struct List {
+    /// icount or wall
+    #[arg(long, value_parser = mode)]
+    mode: Option<Mode>,
+    /// plain, large or smp
+    #[arg(long)]
+    machine: Option<String>,
+    /// As of `guest`
+    #[arg(long)]
+    only: Vec<String>,
+}
+
+impl List {
+    /// Prints a line for each: name, group, mode, machine.
+    pub fn run(&self) -> Result<()> {
+        for case in cases::all() {
+            let (mode, machine) = (case.mode, case.machine.name());
+            if cases::wanted(&self.only, &case.name, case.group)
+                && self.mode.is_none_or(|wanted| wanted == mode)
+                && self
+                    .machine
+                    .as_deref()
+                    .is_none_or(|wanted| wanted == machine)
+            {
+                println!("{} {} {} {machine}", case.name, case.group, mode.name());
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Guest {
     /// Runs the cases; those that cannot be run are told on stderr, and fail in the end.
     pub fn run(&self) -> Result<()> {
@@ -55,7 +91,8 @@ impl Guest {
         };
         let cases: Vec<Case> = cases::all()
             .into_iter()
-            .filter(|case| case.mode == self.mode && wanted(case))
+            .filter(|case| case.mode == self.mode && case.machine.name() == self.machine)
+            .filter(wanted)
             .collect();
         let mut failed = 0;
         for (i, case) in cases.iter().enumerate() {

@@ -29,6 +29,8 @@ struct Options {
 enum Command {
     /// Run cases in this machine and print samples as JSON lines
     Guest(guest::Guest),
+    /// Tell which cases there are
+    List(guest::List),
     /// Run one side of a case some times, and print the kernel's symbols
     Blocks(guest::Blocks),
     /// Show where instructions go, by symbol
@@ -45,6 +47,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Options::parse().command {
         Command::Guest(guest) => guest.run(),
+        Command::List(list) => list.run(),
         Command::Blocks(blocks) => blocks.run(),
         Command::Profile(profile) => profile.run(),
         Command::Report(report) => report.run(),

@@ -90,6 +90,10 @@ pub enum Metric {
     OpsPerS,
     /// Busy time of the whole machine, seconds per GiB.
     CpuPerGib,
+    /// Busy time of the whole machine, as a part of the time.
+    CpuShare,
+    /// Time for a MiB, in microseconds.
+    UsPerMib,
 }
 
 impl Metric {
@@ -101,6 +105,8 @@ impl Metric {
             Metric::MibPerS => "MiB/s",
             Metric::OpsPerS => "1/s",
             Metric::CpuPerGib => "cpu-s/GiB",
+            Metric::CpuShare => "cpu-s/s",
+            Metric::UsPerMib => "us/MiB",
         }
     }
 
@@ -121,6 +127,10 @@ impl Metric {
             Metric::MibPerS => block.bytes as f64 / MIB / (ns / 1e9),
             Metric::OpsPerS => ops / (ns / 1e9),
             Metric::CpuPerGib => block.busy_ns as f64 / 1e9 / (block.bytes as f64 / GIB),
+            // There may be none.
+            Metric::CpuShare if ns > 0.0 => return Some(block.busy_ns as f64 / ns),
+            Metric::CpuShare => return None,
+            Metric::UsPerMib => ns / 1e3 / (block.bytes as f64 / MIB),
         };
         (value.is_finite() && value > 0.0).then_some(value)
     }
@@ -157,6 +167,8 @@ mod tests {
         assert_eq!(Metric::MibPerS.of(&block), Some(256.0));
         assert_eq!(Metric::OpsPerS.of(&block), Some(1000.0));
         assert_eq!(Metric::CpuPerGib.of(&block), Some(6.0));
+        assert_eq!(Metric::CpuShare.of(&block), Some(1.5));
+        assert_eq!(Metric::UsPerMib.of(&block), Some(3906.25));
     }
 
     #[test]
@@ -168,6 +180,8 @@ mod tests {
         };
         assert_eq!(Metric::MibPerS.of(&block), None);
         assert_eq!(Metric::CpuPerGib.of(&block), None);
+        assert_eq!(Metric::CpuShare.of(&block), Some(0.0));
+        assert_eq!(Metric::CpuShare.of(&Block::default()), None);
         assert_eq!(Metric::NsPerOp.of(&Block::default()), None);
     }
 }

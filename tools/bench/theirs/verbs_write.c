@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * usage: verbs_write SIZE DEPTH COUNT
+ * usage: verbs_write SIZE DEPTH COUNT [scattered | spin]
  *
  * RDMA WRITE WITH IMMEDIATE as a user-space program does it best without spinning:
  * COUNT messages of SIZE bytes, DEPTH of them in flight, each signalled, posted in
  * lists and reaped in batches. One thread sends; another one takes the immediates,
  * and posts a receive for each. There is a receive for every message of a block, so
- * none is ever missing.
+ * none is ever missing. "scattered": each message of a block has memory of its own, and
+ * is not at the same place there and here. "spin": instead of sleeping both look again
+ * and again.
  */
 #include "qp.h"
 
@@ -15,8 +17,21 @@
 #define BATCH 64
 
 static struct side from, to;
-static uint64_t size, depth, count;
+static uint64_t size, depth, count, slots = 1;
+static bool spin;
 static pthread_barrier_t begin_block, end_block;
+
+static int wait_for(struct side *s, struct ibv_wc *wc)
+{
+	int n;
+
+	if (!spin)
+		return side_wait(s, wc, BATCH);
+	while (!(n = ibv_poll_cq(s->cq, BATCH, wc)))
+		;
+	OR_DIE(n > 0);
+	return n;
+}
 
 static void post_receives(unsigned int n)
 {
@@ -43,7 +58,7 @@ static void *receive(void *arg)
 		pthread_barrier_wait(&begin_block);
 		next = 0;
 		while (next < count) {
-			int n = side_wait(&to, wc, BATCH);
+			int n = wait_for(&to, wc);
 
 			for (int i = 0; i < n; i++) {
 				OR_DIE(wc[i].status == IBV_WC_SUCCESS);
@@ -59,17 +74,23 @@ static void *receive(void *arg)
 
 static unsigned int post_sends(uint64_t done, unsigned int n)
 {
-	struct ibv_sge sge = { (uintptr_t)from.memory, size, from.mr->lkey };
+	struct ibv_sge sges[BATCH];
 	struct ibv_send_wr wrs[BATCH], *bad;
 
-	for (unsigned int i = 0; i < n; i++)
+	for (unsigned int i = 0; i < n; i++) {
+		uint64_t slot = (done + i) % slots;
+
+		sges[i] = (struct ibv_sge){ (uintptr_t)from.memory + slot * size, size,
+					    from.mr->lkey };
 		wrs[i] = (struct ibv_send_wr){
 			.next = i + 1 < n ? &wrs[i + 1] : NULL,
-			.sg_list = &sge, .num_sge = 1,
+			.sg_list = &sges[i], .num_sge = 1,
 			.opcode = IBV_WR_RDMA_WRITE_WITH_IMM, .send_flags = IBV_SEND_SIGNALED,
 			.imm_data = htonl(done + i),
-			.wr.rdma = { (uintptr_t)to.memory, to.mr->rkey },
+			.wr.rdma = { (uintptr_t)to.memory + (slots - 1 - slot) * size,
+				     to.mr->rkey },
 		};
+	}
 	OR_DIE(!ibv_post_send(from.qp, wrs, &bad));
 	return n;
 }
@@ -81,9 +102,9 @@ static struct block run(bool verify)
 	struct ibv_wc wc[BATCH];
 
 	if (verify) {
-		for (uint64_t i = 0; i < size; i++)
+		for (uint64_t i = 0; i < size * slots; i++)
 			from.memory[i] = i * 7 + i / 4096 + 1;
-		memset(to.memory, 0, size);
+		memset(to.memory, 0, size * slots);
 	}
 	pthread_barrier_wait(&begin_block);
 	begin = now_ns();
@@ -97,14 +118,16 @@ static struct block run(bool verify)
 			posted += n;
 			room -= n;
 		}
-		n = side_wait(&from, wc, BATCH);
+		n = wait_for(&from, wc);
 		for (int i = 0; i < n; i++)
 			OR_DIE(wc[i].status == IBV_WC_SUCCESS);
 		done += n;
 	}
 	pthread_barrier_wait(&end_block);
 	b.ns = now_ns() - begin;
-	OR_DIE(!verify || !memcmp(from.memory, to.memory, size));
+	for (uint64_t slot = 0; verify && slot < slots; slot++)
+		OR_DIE(!memcmp(from.memory + slot * size,
+			       to.memory + (slots - 1 - slot) * size, size));
 	return b;
 }
 
@@ -112,12 +135,18 @@ int main(int argc, char **argv)
 {
 	pthread_t thread;
 
-	OR_DIE(argc == 4);
+	OR_DIE(argc == 4 || argc == 5);
 	size = number(argv[1]);
 	depth = number(argv[2]);
 	count = number(argv[3]);
-	side_open(&from, size, depth, 1, depth);
-	side_open(&to, size, 1, count, count);
+	if (argc == 5) {
+		spin = !strcmp(argv[4], "spin");
+		OR_DIE(spin || !strcmp(argv[4], "scattered"));
+		if (!spin)
+			slots = count;
+	}
+	side_open(&from, size * slots, depth, 1, depth);
+	side_open(&to, size * slots, 1, count, count);
 	side_connect(&from, &to);
 	side_connect(&to, &from);
 	pthread_barrier_init(&begin_block, NULL, 2);

@@ -58,7 +58,9 @@ impl Work for Ready {
         let block = Block::since(begin, 1, self.bytes);
         if verify {
             let mut page = [0; PAGE];
-            for at in (0..map.len()).step_by(PAGE) {
+            // Of a large one some are enough.
+            let step = PAGE * (map.len() / (64 << 20)).max(1);
+            for at in (0..map.len()).step_by(step) {
                 map.copy_out(at, &mut page);
                 ensure!(page[0] == 1 && page[1..].iter().all(|&b| b == 0));
             }
@@ -99,6 +101,44 @@ impl Work for Register {
         }
         let count = u64::from(self.count);
         Ok(Block::since(begin, count, count * length))
+    }
+}
+
+/// Small buffers that come and go while others stay.
+pub struct Handles {
+    contexts: Vec<Context>,
+    _kept: Vec<Buffer>,
+    count: u32,
+}
+
+impl Handles {
+    pub fn new(handles: u32, count: u32) -> Result<Self> {
+        // With room for one more.
+        let most = Context::open()?.info()?.max_objects as usize - 1;
+        let mut contexts = vec![];
+        let mut kept = Vec::with_capacity(handles as usize);
+        for number in 0..handles as usize {
+            if number % most == 0 {
+                contexts.push(Context::open()?);
+            }
+            kept.push(contexts[number / most].buffer(PAGE as u64)?);
+        }
+        Ok(Handles {
+            contexts,
+            _kept: kept,
+            count,
+        })
+    }
+}
+
+impl Work for Handles {
+    fn block(&mut self, _verify: bool) -> Result<Block> {
+        let begin = Instant::now();
+        for i in 0..self.count as usize {
+            let buffer = self.contexts[i % self.contexts.len()].buffer(PAGE as u64)?;
+            ensure!(buffer.query()?.pages == 1);
+        }
+        Ok(Block::since(begin, self.count.into(), 0))
     }
 }
 

@@ -7,6 +7,9 @@
 //! same for the other side.
 
 mod connect;
+mod killed;
+mod kv;
+mod many;
 mod memory;
 mod pair;
 mod pingpong;
@@ -55,6 +58,32 @@ pub enum Arm {
     },
     /// Where a buffer's pages are
     Where { bytes: u64 },
+    /// WRITE_IMM entries to many peers in turn
+    Many {
+        address: Ipv4Addr,
+        endpoints: u32,
+        size: u32,
+        count: u32,
+    },
+    /// Small buffers, made, looked at and destroyed while there are many handles
+    Handles { handles: u32, count: u32 },
+    /// NOP entries of several threads, each with a context of its own
+    Nops { threads: u32, batch: u32, ops: u64 },
+    /// A cache of LAYERS by CHUNKS chunks, DEPTH in flight, until the first layer or the whole is there
+    Kv {
+        address: Ipv4Addr,
+        layers: u32,
+        chunks: u32,
+        size: u32,
+        depth: u32,
+        until: kv::Until,
+    },
+    /// A receiver to which nothing is sent
+    Idle { address: Ipv4Addr, seconds: u64 },
+    /// The end of a process with so much memory and messages in flight
+    Killed { address: Ipv4Addr, bytes: u64 },
+    /// The process that Killed ends
+    Hold { address: Ipv4Addr, bytes: u64 },
     /// Connections, from the address to the peer's first byte and the end
     Connect { address: Ipv4Addr, count: u32 },
 }
@@ -85,6 +114,29 @@ impl Arm {
                 bytes,
                 count,
             } => serve(memory::Register::new(address, bytes, count)?),
+            Arm::Many {
+                address,
+                endpoints,
+                size,
+                count,
+            } => serve(many::Many::new(address, endpoints, size, count)?),
+            Arm::Handles { handles, count } => serve(memory::Handles::new(handles, count)?),
+            Arm::Nops {
+                threads,
+                batch,
+                ops,
+            } => serve(ring::Nops::new(threads, batch, ops)?),
+            Arm::Kv {
+                address,
+                layers,
+                chunks,
+                size,
+                depth,
+                until,
+            } => serve(kv::Kv::new(address, (layers, chunks, size), depth, until)?),
+            Arm::Idle { address, seconds } => serve(pair::Idle::new(address, seconds)?),
+            Arm::Killed { address, bytes } => serve(killed::Killed::new(address, bytes)),
+            Arm::Hold { address, bytes } => killed::hold(address, bytes),
             Arm::Where { bytes } => serve(memory::Where::new(bytes)?),
             Arm::Connect { address, count } => serve(connect::Connect::new(address, count)?),
         }

@@ -4,13 +4,16 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{anyhow, Result};
+use anyhow::{anyhow, bail, Context as _, Result};
 use dmaplane::{
     Access, Buffer, Channel, ConnectOptions, Context, Endpoint, Lease, Region, Timeout,
 };
+
+use super::Work;
+use crate::sample::Block;
 
 /// Limit of what must happen; nothing is measured by it.
 pub const PATIENCE: Timeout = Some(Duration::from_secs(60));
@@ -23,9 +26,39 @@ pub struct Side {
     pub context: Context,
 }
 
+/// One side of several connections, over one channel.
+pub struct Hub {
+    // As in `Side`.
+    pub endpoints: Vec<Endpoint>,
+    pub channel: Channel,
+    pub context: Context,
+}
+
+impl Hub {
+    fn only(mut self) -> Result<Side> {
+        Ok(Side {
+            endpoint: self.endpoints.pop().context("no connection")?,
+            channel: self.channel,
+            context: self.context,
+        })
+    }
+}
+
 /// Connects two sides over the address's device. Each may have `depth` work requests in
 /// flight, `receives` messages under way to it, and rings of `entries`.
 pub fn connect(address: Ipv4Addr, depth: u32, receives: u32, entries: u32) -> Result<(Side, Side)> {
+    let (from, to) = connect_many(address, 1, depth, receives, entries)?;
+    Ok((from.only()?, to.only()?))
+}
+
+/// As [`connect`], `count` times, with the depth and receives for each.
+pub fn connect_many(
+    address: Ipv4Addr,
+    count: u32,
+    depth: u32,
+    receives: u32,
+    entries: u32,
+) -> Result<(Hub, Hub)> {
     let options = ConnectOptions {
         send_depth: depth,
         recv_depth: receives,
@@ -33,32 +66,64 @@ pub fn connect(address: Ipv4Addr, depth: u32, receives: u32, entries: u32) -> Re
         ..ConnectOptions::default()
     };
     let entries = entries.next_power_of_two();
-    let cq_entries = (entries + receives).next_power_of_two();
+    let cq_entries = (entries + receives * count).next_power_of_two();
     let server = Context::open()?;
-    let listener = server.listen(SocketAddr::from((address, 0)), 1)?;
-    let to = listener.address().ok_or_else(|| anyhow!("no address"))?;
-    let accepting = thread::spawn(move || -> dmaplane::Result<Side> {
+    let listener = server.listen(SocketAddr::from((address, 0)), 8)?;
+    let to = listener.address().context("no address")?;
+    let accepting = thread::spawn(move || -> dmaplane::Result<Hub> {
         let channel = server.channel(entries, cq_entries)?;
-        let endpoint = listener.request(PATIENCE)?.accept(&channel, &options)?;
-        Ok(Side {
-            endpoint,
+        let accept = |_| listener.request(PATIENCE)?.accept(&channel, &options);
+        Ok(Hub {
+            endpoints: (0..count).map(accept).collect::<dmaplane::Result<_>>()?,
             channel,
             context: server,
         })
     });
     let context = Context::open()?;
     let channel = context.channel(entries, cq_entries)?;
-    let resolved = Endpoint::address(&context, to, None, PATIENCE)?;
-    let (endpoint, _) = resolved.connect(&channel, &options)?;
+    let connect = |_| -> dmaplane::Result<Endpoint> {
+        let resolved = Endpoint::address(&context, to, None, PATIENCE)?;
+        Ok(resolved.connect(&channel, &options)?.0)
+    };
+    let endpoints = (0..count).map(connect).collect::<dmaplane::Result<_>>()?;
     let accepted = accepting
         .join()
         .map_err(|_| anyhow!("a thread panicked"))??;
-    let connected = Side {
-        endpoint,
+    let connected = Hub {
+        endpoints,
         channel,
         context,
     };
     Ok((connected, accepted))
+}
+
+/// A receiver to which nothing is sent for a while.
+pub struct Idle {
+    side: Side,
+    _peer: Side,
+    time: Duration,
+}
+
+impl Idle {
+    pub fn new(address: Ipv4Addr, seconds: u64) -> Result<Self> {
+        let (peer, side) = connect(address, 8, 8, 8)?;
+        Ok(Idle {
+            side,
+            _peer: peer,
+            time: Duration::from_secs(seconds),
+        })
+    }
+}
+
+impl Work for Idle {
+    fn block(&mut self, _verify: bool) -> Result<Block> {
+        let begin = Instant::now();
+        match self.side.channel.wait(1, Some(self.time)) {
+            Err(error) if error.is_timeout() => Ok(Block::since(begin, 1, 0)),
+            Err(error) => Err(error.into()),
+            Ok(_) => bail!("something came"),
+        }
+    }
 }
 
 impl Side {

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What a ring costs: entries that do nothing.
 
-use std::time::Instant;
+use std::{
+    sync::{Arc, Barrier},
+    thread,
+    time::Instant,
+};
 
 use anyhow::{ensure, Result};
 use dmaplane::{Channel, Context, Nop as Entry};
@@ -45,5 +49,41 @@ impl Work for Nop {
             }
         }
         Ok(Block::since(begin, seen, 0))
+    }
+}
+
+/// NOP entries in batches, by several threads that have nothing in common.
+pub struct Nops {
+    turn: Arc<Barrier>,
+    ops: u64,
+}
+
+impl Nops {
+    pub fn new(threads: u32, batch: u32, ops: u64) -> Result<Self> {
+        let turn = Arc::new(Barrier::new(threads as usize + 1));
+        let each = ops / u64::from(threads.max(1));
+        for _ in 0..threads {
+            let mut nop = Nop::new(batch, each)?;
+            let turn = turn.clone();
+            thread::spawn(move || loop {
+                turn.wait();
+                if let Err(error) = nop.block(false) {
+                    eprintln!("{error}");
+                    std::process::exit(1);
+                }
+                turn.wait();
+            });
+        }
+        let ops = each * u64::from(threads);
+        Ok(Nops { turn, ops })
+    }
+}
+
+impl Work for Nops {
+    fn block(&mut self, _verify: bool) -> Result<Block> {
+        self.turn.wait();
+        let begin = Instant::now();
+        self.turn.wait();
+        Ok(Block::since(begin, self.ops, 0))
     }
 }

@@ -44,7 +44,7 @@ pub fn all(rows: &[Row], samples: &[Sample], out: &Path) -> Result<()> {
         }
         let title = format!("WRITE WITH IMMEDIATE ({})", mode.name());
         let path = out.join(format!("bandwidth-{}.svg", mode.name()));
-        draw(&path, &title, "bytes of a message", "MiB/s", &lines, true)?;
+        draw(&path, &title, "bytes of a message", "MiB/s", &lines)?;
 
         let points = SIZES.iter().filter_map(|&size| {
             let (ours, theirs) = of(&format!("pingpong.{}", size_name(size)))?;
@@ -53,7 +53,7 @@ pub fn all(rows: &[Row], samples: &[Sample], out: &Path) -> Result<()> {
         let title = format!("Half a round trip ({})", mode.name());
         let path = out.join(format!("latency-{}.svg", mode.name()));
         let lines = two_lines("ping-pong", points);
-        draw(&path, &title, "bytes of a message", "us", &lines, true)?;
+        draw(&path, &title, "bytes of a message", "us", &lines)?;
 
         let mut lines = vec![];
         for ((case, side), each) in distributions(samples, mode) {
@@ -65,7 +65,7 @@ pub fn all(rows: &[Row], samples: &[Sample], out: &Path) -> Result<()> {
         }
         let title = format!("Half a round trip, distribution ({})", mode.name());
         let path = out.join(format!("cdf-{}.svg", mode.name()));
-        draw(&path, &title, "us", "% that take no longer", &lines, true)?;
+        draw(&path, &title, "us", "% that take no longer", &lines)?;
     }
     Ok(())
 }
@@ -98,7 +98,7 @@ fn distributions(samples: &[Sample], mode: Mode) -> BTreeMap<(String, &'static s
 }
 
 /// One plot; the x axis is logarithmic. Nothing if there are no points.
-fn draw(path: &Path, title: &str, x: &str, y: &str, lines: &[Line], log: bool) -> Result<()> {
+fn draw(path: &Path, title: &str, x: &str, y: &str, lines: &[Line]) -> Result<()> {
     let points = || lines.iter().flat_map(|(_, points)| points.iter().copied());
     let (mut left, mut right, mut top) = (f64::INFINITY, 0.0f64, 0.0f64);
     for (x, y) in points() {
@@ -107,7 +107,6 @@ fn draw(path: &Path, title: &str, x: &str, y: &str, lines: &[Line], log: bool) -
     if points().next().is_none() {
         return Ok(());
     }
-    debug_assert!(log && left > 0.0);
     let failed = |error: &dyn std::fmt::Display| anyhow!("{}: {error}", path.display());
     let area = SVGBackend::new(path, (900, 520)).into_drawing_area();
     area.fill(&WHITE).map_err(|e| failed(&e))?;

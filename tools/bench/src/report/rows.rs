@@ -68,6 +68,12 @@ pub fn of(samples: &[Sample], only: &[String]) -> Vec<Row> {
             rows.extend(case.rows.iter().map(|row| measured(&case, row, &own)));
         }
     }
+    for &(name, group, over, by, floor) in cases::QUOTIENTS {
+        let wanted = cases::wanted(only, name, group);
+        for mode in [Mode::Icount, Mode::Wall].into_iter().filter(|_| wanted) {
+            rows.push(quotient(name, group, (over, by), mode, floor, samples));
+        }
+    }
     let missing = MISSING.iter();
     let missing = missing.filter(|(name, group, ..)| cases::wanted(only, name, group));
     rows.extend(missing.map(|&(name, group, unit, why)| Row {
@@ -102,18 +108,77 @@ fn nothing() -> Row {
 }
 
 fn measured(case: &Case, row: &cases::Row, samples: &[&Sample]) -> Row {
-    let pairs = pairs(row.metric, samples);
+    let pairs = pairs(row.metric, samples).into_iter();
+    let pairs = pairs.map(|(_, pair)| pair).collect();
+    judged(
+        Row {
+            name: case.name.clone(),
+            group: case.group.into(),
+            mode: Some(case.mode),
+            unit: row.metric.unit().into(),
+            target: row.floor,
+            better: Some(row.metric.better()),
+            // Nearly every case is run under icount.
+            gate: case.mode == Mode::Icount,
+            ..nothing()
+        },
+        pairs,
+    )
+}
+
+/// What one case comes to by another, on both sides.
+fn quotient(
+    name: &str,
+    group: &str,
+    (over, by): (&str, &str),
+    mode: Mode,
+    floor: f64,
+    samples: &[Sample],
+) -> Row {
+    let all = cases::all();
+    let metric = all
+        .iter()
+        .find(|case| case.name == over)
+        .and_then(|case| Some(case.rows.first()?.metric));
+    let of = |case: &str| {
+        let own: Vec<&Sample> = samples
+            .iter()
+            .filter(|sample| sample.case == case && sample.mode == mode)
+            .collect();
+        metric.map_or(vec![], |metric| pairs(metric, &own))
+    };
+    let (over, by) = (of(over), of(by));
+    let pairs = over.iter().filter_map(|(number, (ours, theirs))| {
+        let (_, (our_base, their_base)) = by.iter().find(|(other, _)| other == number)?;
+        Some((ours / our_base, theirs / their_base))
+    });
+    judged(
+        Row {
+            name: name.into(),
+            group: group.into(),
+            mode: Some(mode),
+            unit: "ratio".into(),
+            target: Some(floor),
+            better: metric.map(Metric::better),
+            gate: mode == Mode::Icount,
+            ..nothing()
+        },
+        pairs.collect(),
+    )
+}
+
+/// The row with what its pairs say.
+fn judged(row: Row, pairs: Vec<(f64, f64)>) -> Row {
     let ratios: Vec<f64> = pairs.iter().map(|(ours, theirs)| ours / theirs).collect();
     let (ours, theirs): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
-    let better = row.metric.better();
     let interval = stats::interval(&ratios);
-    let verdict = match (interval, row.floor) {
+    let verdict = match (interval, row.target) {
         (None, _) => Verdict::Missing,
         (Some(_), None) => Verdict::Pass,
-        (Some((low, high)), Some(floor)) => {
-            let meets = match better {
-                Better::Higher => low >= floor,
-                Better::Lower => high <= floor,
+        (Some((low, high)), Some(target)) => {
+            let meets = match row.better {
+                Some(Better::Higher) => low >= target,
+                _ => high <= target,
             };
             match meets {
                 true => Verdict::Pass,
@@ -122,33 +187,26 @@ fn measured(case: &Case, row: &cases::Row, samples: &[&Sample]) -> Row {
         }
     };
     Row {
-        name: case.name.clone(),
-        group: case.group.into(),
-        mode: Some(case.mode),
-        unit: row.metric.unit().into(),
         ours: stats::median(&ours),
         theirs: stats::median(&theirs),
         ratio: stats::median(&ratios),
         ci_low: interval.map(|(low, _)| low),
         ci_high: interval.map(|(_, high)| high),
-        target: row.floor,
-        better: Some(better),
         verdict,
-        // Every case is run under icount.
-        gate: case.mode == Mode::Icount,
         pairs: ratios.len(),
-        why: None,
+        ..row
     }
 }
 
-/// Both sides of each pair that has both.
-fn pairs(metric: Metric, samples: &[&Sample]) -> Vec<(f64, f64)> {
+/// Both sides of each pair that has both, by boot and number.
+fn pairs(metric: Metric, samples: &[&Sample]) -> Vec<((u32, u32), (f64, f64))> {
     let ours = samples.iter().filter(|sample| sample.side == Side::Ours);
     ours.filter_map(|one| {
-        let other = samples.iter().find(|other| {
-            other.side == Side::Theirs && (other.seed, other.pair) == (one.seed, one.pair)
-        })?;
-        Some((metric.of(&one.block)?, metric.of(&other.block)?))
+        let number = (one.seed, one.pair);
+        let other = samples
+            .iter()
+            .find(|other| other.side == Side::Theirs && (other.seed, other.pair) == number)?;
+        Some((number, (metric.of(&one.block)?, metric.of(&other.block)?)))
     })
     .collect()
 }
@@ -218,9 +276,26 @@ mod tests {
         let rows = of(&samples("ring.nop.batch1", 1, 1), &[]);
         let cases = cases::all();
         let all: usize = cases.iter().map(|case| case.rows.len()).sum();
-        assert_eq!(rows.len(), all + MISSING.len());
+        assert_eq!(rows.len(), all + 2 * cases::QUOTIENTS.len() + MISSING.len());
         let missing = rows.iter().filter(|row| row.verdict == Verdict::Missing);
         assert_eq!(missing.count(), rows.len() - 1);
+    }
+
+    #[test]
+    fn quotients_by_pair() {
+        let (_, _, over, by, _) = cases::QUOTIENTS[0];
+        let mut both = samples(over, 4_000_000, 2_000_000);
+        both.extend(samples(by, 1_000_000, 1_000_000));
+        for sample in &mut both {
+            sample.block.bytes = 1 << 20;
+        }
+        let rows = of(&both, &[]);
+        let row = rows.iter().find(|row| row.name == cases::QUOTIENTS[0].0);
+        let row = row.unwrap();
+        // A quarter of the bandwidth, where theirs is a half.
+        let close = |value: Option<f64>, to: f64| (value.unwrap() - to).abs() < 0.001;
+        assert!(close(row.ours, 0.25) && close(row.theirs, 0.5) && close(row.ratio, 0.5));
+        assert_eq!(row.verdict, Verdict::Fail);
     }
 
     #[test]

@@ -2,6 +2,11 @@
 //! What is compared: cases, which are two arms that do the same work, and the rows that are
 //! told of each. `Row::floor` is the ratio that the bad end of the interval must meet.
 
+mod missing;
+mod scale;
+
+pub use missing::MISSING;
+
 use crate::sample::{Metric, Mode};
 
 /// One of the two sides of a case.
@@ -26,11 +31,33 @@ pub struct Case {
     pub name: String,
     pub group: &'static str,
     pub mode: Mode,
+    pub machine: Machine,
     pub ours: Arm,
     pub theirs: Arm,
     pub rows: Vec<Row>,
     /// Pairs are this many times fewer, because a block takes that long.
     pub heavy: u32,
+}
+
+/// What it is measured in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Machine {
+    /// As all others.
+    Plain,
+    /// With memory for a buffer of 8 GiB.
+    Large,
+    /// With four processors. Under icount they take turns, and time is the instructions of all.
+    Smp,
+}
+
+impl Machine {
+    pub fn name(self) -> &'static str {
+        match self {
+            Machine::Plain => "plain",
+            Machine::Large => "large",
+            Machine::Smp => "smp",
+        }
+    }
 }
 
 /// A quantity of a case.
@@ -68,6 +95,7 @@ fn row(metric: Metric, floor: f64) -> Vec<Row> {
 /// Bytes as people write them.
 pub fn size_name(bytes: u64) -> String {
     match bytes {
+        b if b >= 1 << 30 => format!("{}G", b >> 30),
         b if b >= 1 << 20 => format!("{}M", b >> 20),
         b if b >= 1 << 10 => format!("{}K", b >> 10),
         b => format!("{b}"),
@@ -90,6 +118,15 @@ pub const GUARD: &[&str] = &[
     "where.256M",
 ];
 
+/// What one case comes to by another, on each side: name, group, case, by which, target.
+pub const QUOTIENTS: &[(&str, &str, &str, &str, f64)] = &[(
+    "depth.4K.1by32",
+    "write",
+    "write_imm.4K.depth1",
+    "write_imm.4K.depth32",
+    0.95,
+)];
+
 /// Whether a case is among those that were asked for: all, or by its group, its name or the
 /// begin of that before a dot.
 pub fn wanted(only: &[String], name: &str, group: &str) -> bool {
@@ -110,10 +147,15 @@ pub fn all() -> Vec<Case> {
         ring(&mut cases, mode);
         write(&mut cases, mode);
         cpu(&mut cases, mode);
+        idle(&mut cases, mode);
         latency(&mut cases, mode);
+        kv(&mut cases, mode);
         memory(&mut cases, mode);
         connect(&mut cases, mode);
+        killed(&mut cases, mode);
     }
+    spinning(&mut cases);
+    scale::all(&mut cases);
     cases
 }
 
@@ -128,6 +170,7 @@ fn ring(cases: &mut Vec<Case>, mode: Mode) {
             name: format!("ring.nop.batch{batch}"),
             group: "ring",
             mode,
+            machine: Machine::Plain,
             ours: ours(&format!("nop {batch} {ops}")),
             theirs: serve(&format!("uring_nop {batch} {ops}")),
             rows: row(metric, floor),
@@ -161,6 +204,7 @@ fn write(cases: &mut Vec<Case>, mode: Mode) {
                 name: format!("write_imm.{}.depth{depth}", size_name(size)),
                 group: "write",
                 mode,
+                machine: Machine::Plain,
                 ours: ours(&format!("write {ADDRESS} {size} {depth} {count}")),
                 theirs,
                 rows: row(Metric::MibPerS, floor),
@@ -178,6 +222,7 @@ fn cpu(cases: &mut Vec<Case>, mode: Mode) {
             name: format!("cpu.{}.depth{depth}", size_name(size)),
             group: "cpu",
             mode,
+            machine: Machine::Plain,
             ours: ours(&format!("write {ADDRESS} {size} {depth} {count}")),
             theirs: serve(&format!("verbs_write {size} {depth} {count}")),
             rows: row(Metric::CpuPerGib, 1.0),
@@ -186,18 +231,87 @@ fn cpu(cases: &mut Vec<Case>, mode: Mode) {
     }
 }
 
+/// A receiver that waits takes nothing, one that looks takes a processor.
+fn idle(cases: &mut Vec<Case>, mode: Mode) {
+    cases.push(Case {
+        name: "idle.receiver".into(),
+        group: "cpu",
+        mode,
+        machine: Machine::Plain,
+        ours: ours(&format!("idle {ADDRESS} 2")),
+        theirs: serve("poll_idle 2"),
+        rows: row(Metric::CpuShare, 0.02),
+        heavy: 3,
+    });
+}
+
+/// As [`cpu`], but the others spin, as perftest does; on one processor that is no comparison.
+fn spinning(cases: &mut Vec<Case>) {
+    let (size, depth) = (64 << 10, 32);
+    let count = (256 << 20) / size;
+    cases.push(Case {
+        name: "cpu.64K.spinning".into(),
+        group: "cpu",
+        mode: Mode::Wall,
+        machine: Machine::Plain,
+        ours: ours(&format!("write {ADDRESS} {size} {depth} {count}")),
+        theirs: serve(&format!("verbs_write {size} {depth} {count} spin")),
+        rows: row(Metric::CpuPerGib, 0.8),
+        heavy: 3,
+    });
+}
+
+/// A cache of 32 layers, four chunks each, from one scattered place to another.
+fn kv(cases: &mut Vec<Case>, mode: Mode) {
+    let (layers, chunks, size) = (32, 4, 256 << 10);
+    let (count, depth) = (layers * chunks, 8);
+    let case = |name: &str, ours, theirs, rows| Case {
+        name: name.into(),
+        group: "kv",
+        mode,
+        machine: Machine::Plain,
+        ours,
+        theirs,
+        rows,
+        heavy: 3,
+    };
+    let arm = |until| {
+        ours(&format!(
+            "kv {ADDRESS} {layers} {chunks} {size} {depth} {until}"
+        ))
+    };
+    cases.push(case(
+        "kv.handoff",
+        arm("whole"),
+        serve(&format!("verbs_write {size} {depth} {count} scattered")),
+        row(Metric::MibPerS, 0.9),
+    ));
+    // By the whole, ours as well.
+    cases.push(case(
+        "kv.first_layer",
+        arm("first"),
+        arm("whole"),
+        row(Metric::UsPerOp, 1.0 / f64::from(layers) + 0.1),
+    ));
+}
+
 fn latency(cases: &mut Vec<Case>, mode: Mode) {
-    for size in [64u64, 4 << 10, 64 << 10] {
-        let rounds = 200;
+    for (name, size, rounds) in [
+        ("pingpong", 64u64, 200),
+        ("pingpong", 4 << 10, 200),
+        ("pingpong", 64 << 10, 200),
+        ("handoff", 256 << 10, 50),
+    ] {
         // On one processor those that spin only wait for each other.
         let spin = match mode {
             Mode::Icount => " -e",
             Mode::Wall => "",
         };
         cases.push(Case {
-            name: format!("pingpong.{}", size_name(size)),
+            name: format!("{name}.{}", size_name(size)),
             group: "latency",
             mode,
+            machine: Machine::Plain,
             ours: ours(&format!("pingpong {ADDRESS} {size} {rounds}")),
             theirs: perftest(
                 &format!("ib_send_lat -s {size} -n {rounds} -U{spin}"),
@@ -205,9 +319,10 @@ fn latency(cases: &mut Vec<Case>, mode: Mode) {
             ),
             rows: row(
                 Metric::UsPerOp,
-                match mode {
-                    Mode::Icount => 0.9,
-                    Mode::Wall => 1.15,
+                match (name, mode) {
+                    ("handoff", _) => 1.1,
+                    (_, Mode::Icount) => 0.9,
+                    (_, Mode::Wall) => 1.15,
                 },
             ),
             heavy: 1,
@@ -227,6 +342,7 @@ fn memory(cases: &mut Vec<Case>, mode: Mode) {
                 name,
                 group: "buffer",
                 mode,
+                machine: Machine::Plain,
                 ours: ours(&format!("ready {ADDRESS} {bytes} {register}")),
                 // A dma-buf's mapping cannot be registered by a user on Soft-RoCE, what it
                 // is made from can.
@@ -245,6 +361,7 @@ fn memory(cases: &mut Vec<Case>, mode: Mode) {
             name: format!("register.{}", size_name(size)),
             group: "buffer",
             mode,
+            machine: Machine::Plain,
             ours: ours(&format!("register {ADDRESS} {size} {count}")),
             theirs: serve(&format!("reg_mr {size} {count}")),
             rows: row(Metric::UsPerOp, floor),
@@ -255,10 +372,26 @@ fn memory(cases: &mut Vec<Case>, mode: Mode) {
         name: "where.256M".into(),
         group: "buffer",
         mode,
+        machine: Machine::Plain,
         ours: ours("where 268435456"),
         theirs: serve("where 268435456"),
         rows: row(Metric::UsPerOp, 0.02),
         heavy: 1,
+    });
+}
+
+/// A process with 1 GiB registered and 128 messages in flight, from its end by a signal until
+/// it is gone.
+fn killed(cases: &mut Vec<Case>, mode: Mode) {
+    cases.push(Case {
+        name: "killed.1G".into(),
+        group: "teardown",
+        mode,
+        machine: Machine::Large,
+        ours: ours(&format!("killed {ADDRESS} {}", 1 << 30)),
+        theirs: serve(&format!("killed {}", 1 << 30)),
+        rows: row(Metric::MsPerOp, 1.5),
+        heavy: 3,
     });
 }
 
@@ -267,54 +400,13 @@ fn connect(cases: &mut Vec<Case>, mode: Mode) {
         name: "connect.first_byte".into(),
         group: "connect",
         mode,
+        machine: Machine::Plain,
         ours: ours(&format!("connect {ADDRESS} 4")),
         theirs: serve(&format!("cm_connect {ADDRESS} 4")),
         rows: row(Metric::UsPerOp, 0.8),
         heavy: 1,
     });
 }
-
-/// Rows of the plan that cannot be measured yet: name, group, unit, what is to come first.
-pub const MISSING: &[(&str, &str, &str, &str)] = &[
-    (
-        "ring.nop.sqpoll",
-        "ring",
-        "1/s",
-        "a kernel thread that takes entries (P3)",
-    ),
-    (
-        "pingpong.kernel.64",
-        "latency",
-        "us",
-        "an answer from the completion's callback (P6)",
-    ),
-    ("read", "write", "MiB/s", "the READ opcode (P8)"),
-    ("send", "write", "MiB/s", "the SEND opcode (P8)"),
-    ("idle.receiver.cpu", "cpu", "cpu-s", "its arm (P10)"),
-    (
-        "cpu.64K.spinning",
-        "cpu",
-        "cpu-s/GiB",
-        "busy time of perftest's two processes (P9)",
-    ),
-    ("handoff.256K", "latency", "us", "its arm (P12)"),
-    ("counted.1024", "write", "wakes", "counters (P13)"),
-    ("buffer.64M.dmabuf", "buffer", "ms", "dma-buf export (P14)"),
-    ("buffer.64M.pool", "buffer", "ms", "recycled buffers (P15)"),
-    ("views.10000", "buffer", "us", "views (P16)"),
-    ("export.1000", "buffer", "us", "dma-buf export (P17)"),
-    ("buffer.64M.faults", "buffer", "1", "huge folios (P18)"),
-    ("buffer.64M.sg", "buffer", "1", "dma-buf export (P19)"),
-    ("migrate.256M", "buffer", "MiB/s", "MIGRATE (P21)"),
-    ("oversubscribed.10min", "write", "MiB/s", "its arm (P22)"),
-    ("write_imm.loss1", "write", "MiB/s", "its arm (P23)"),
-    ("killed.1G", "teardown", "ms", "its arm (P24)"),
-    ("trace.off", "trace", "ratio", "tracepoints (P26)"),
-    ("connect.pooled", "connect", "us", "pooled endpoints (P27)"),
-    ("kv.handoff", "kv", "MiB/s", "its arm (P28)"),
-    ("kv.first_layer", "kv", "ratio", "its arm (P28)"),
-    ("lease.1M", "write", "ratio", "LEASE_REVOKE (P29)"),
-];
 
 #[cfg(test)]
 mod tests {
@@ -330,6 +422,18 @@ mod tests {
         }
         for (name, ..) in MISSING {
             assert!(!seen.iter().any(|(n, _)| n == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn quotients_are_of_cases() {
+        let all = all();
+        let metric = |name: &str| {
+            let case = all.iter().find(|case| case.name == name).unwrap();
+            case.rows[0].metric
+        };
+        for (name, _, over, by, _) in QUOTIENTS {
+            assert_eq!(metric(over), metric(by), "{name}");
         }
     }
 
@@ -353,5 +457,6 @@ mod tests {
         assert_eq!(size_name(64), "64");
         assert_eq!(size_name(4096), "4K");
         assert_eq!(size_name(4 << 20), "4M");
+        assert_eq!(size_name(8 << 30), "8G");
     }
 }

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Rows of the plan that cannot be measured yet.
+
+/// Name, group, unit, what is to come first.
+pub const MISSING: &[(&str, &str, &str, &str)] = &[
+    (
+        "ring.nop.sqpoll",
+        "ring",
+        "1/s",
+        "a kernel thread that takes entries (P3)",
+    ),
+    (
+        "pingpong.kernel.64",
+        "latency",
+        "us",
+        "an answer from the completion's callback (P6)",
+    ),
+    ("read", "write", "MiB/s", "the READ opcode (P8)"),
+    ("send", "write", "MiB/s", "the SEND opcode (P8)"),
+    ("counted.1024", "write", "wakes", "counters (P13)"),
+    ("buffer.64M.dmabuf", "buffer", "ms", "dma-buf export (P14)"),
+    ("buffer.64M.pool", "buffer", "ms", "recycled buffers (P15)"),
+    ("views.10000", "buffer", "us", "views (P16)"),
+    ("export.1000", "buffer", "us", "dma-buf export (P17)"),
+    ("buffer.64M.faults", "buffer", "1", "huge folios (P18)"),
+    ("buffer.64M.sg", "buffer", "1", "dma-buf export (P19)"),
+    ("migrate.256M", "buffer", "MiB/s", "MIGRATE (P21)"),
+    (
+        "oversubscribed.10min",
+        "write",
+        "MiB/s",
+        "a run of ten minutes (P22)",
+    ),
+    (
+        "write_imm.loss1",
+        "write",
+        "MiB/s",
+        "two hosts with a cable in between (P23)",
+    ),
+    ("trace.off", "trace", "ratio", "tracepoints (P26)"),
+    ("connect.pooled", "connect", "us", "pooled endpoints (P27)"),
+    ("lease.1M", "write", "ratio", "LEASE_REVOKE (P29)"),
+];
