@@ -183,7 +183,8 @@ pub(super) struct Link {
     pub(super) grants: u32,
     pub(super) granted_keys: u32,
     pub(super) registrations: SendSlots,
-    /// Those who register while nothing else may be in flight: until they are done nothing is sent.
+    /// Those who have registrations to post while nothing else may be in flight: nothing is sent
+    /// until they have.
     pub(super) registering: u32,
     /// Receives not posted, for want of room in `ring`.
     pub(super) idle: FreeSlots,

@@ -31,13 +31,37 @@ impl Endpoint {
             true => mr::Access::LOCAL_WRITE | mr::Access::REMOTE_WRITE,
             false => mr::Access::NONE,
         };
+        let mut patience = Patience::new(uapi::FOREVER);
+        self.post_registrations(&mut patience, keys, access)?;
+        let mut done = 0usize;
+        self.wait_until(&mut patience, |inner| {
+            if let Err(error) = inner.established() {
+                return Some(Err(error));
+            }
+            while done < keys.segments() && keys.is_registered(done) {
+                done = done.saturating_add(1);
+            }
+            // A registration that fails breaks the connection, which ends the wait.
+            (done == keys.segments()).then_some(Ok(()))
+        })?
+    }
+
+    /// Where registrations are repeated, what is posted behind them does no harm: they are the
+    /// oldest on the queue, and done before anything else begins. So others are held back only
+    /// until the last one is posted, and have their turn before the next region.
+    fn post_registrations(
+        &self,
+        patience: &mut Patience,
+        keys: &Arc<mr::Region>,
+        access: mr::Access,
+    ) -> Result {
         let mut inner = self.inner.lock();
         if !keys.domain().device().repeats_registrations() {
-            return self.register_all(&mut inner, keys, access, false);
+            return self.post_segments(&mut inner, patience, keys, access, false);
         }
         let (_, link) = inner.established()?;
         link.registering = link.registering.saturating_add(1);
-        let result = self.register_all(&mut inner, keys, access, true);
+        let posted = self.post_segments(&mut inner, patience, keys, access, true);
         if let Some(link) = &mut inner.link {
             link.registering = link.registering.saturating_sub(1);
         }
@@ -46,20 +70,19 @@ impl Endpoint {
         if let Err(error) = pumped {
             self.fail(error);
         }
-        result
+        posted
     }
 
-    /// With `alone` only what waits for nothing else in flight is posted.
-    fn register_all(
+    /// With `alone` each waits until nothing but registrations is in flight.
+    fn post_segments(
         &self,
         inner: &mut MutexGuard<'_, Inner>,
+        patience: &mut Patience,
         keys: &Arc<mr::Region>,
         access: mr::Access,
         alone: bool,
     ) -> Result {
         let mut posted = 0usize;
-        let mut done = 0usize;
-        let mut patience = Patience::new(uapi::FOREVER);
         loop {
             let (conn, link) = inner.established()?;
             while posted < keys.segments() && (!alone || link.is_quiet()) {
@@ -77,13 +100,9 @@ impl Endpoint {
                 link.registrations.posted(slot, order);
                 posted = posted.saturating_add(1);
             }
-            while done < posted && keys.is_registered(done) {
-                done = done.saturating_add(1);
-            }
-            if done == keys.segments() {
+            if posted == keys.segments() {
                 return Ok(());
             }
-            // A registration that fails breaks the connection, which ends the wait.
             patience.wait(&self.changed, inner)?;
         }
     }
