@@ -27,6 +27,9 @@ if [[ ${QUICK-} ]]; then
 	seeds=(1)
 	: "${rounds:=3}"
 fi
+for mode in "${modes[@]}"; do
+	[[ $mode == icount || $mode == wall ]] || die "MODES=$mode: there is icount and wall"
+done
 for name in ${BENCH-}; do only+=(--only "$name"); done
 
 if [[ ${PROFILE-} ]]; then
@@ -67,7 +70,6 @@ for mode in "${modes[@]}"; do
 			done
 			;;
 		wall) machine "wall-$kind" "${rounds:-21}" wall "$kind" 1 --cpus 2 "${options[@]}" || status=1 ;;
-		*) die "MODES=$mode: there is icount and wall" ;;
 		esac
 	done
 	for pid in "${pids[@]}"; do wait "$pid" || status=1; done

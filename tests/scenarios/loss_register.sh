@@ -4,7 +4,7 @@
 # repeats what was lost; Soft-RoCE repeats registrations behind it as well, and ends the
 # connection because of that, unless nothing is in flight when they are posted.
 
-# shellcheck disable=SC2317,SC2154 # functions are called by "check"; lost is lib.sh's
+# shellcheck disable=SC2317,SC2154 # functions are called by "check"
 # shellcheck source=tests/scenarios/lib.sh
 . "$(dirname "$0")/lib.sh"
 plan 2

@@ -57,11 +57,11 @@ impl Work for Killed {
             .spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no pipe")?).read_line(&mut line)?;
-        ensure!(line == "holding\n", "it said {line:?}");
         let begin = Instant::now();
         child.kill()?;
         child.wait()?;
         let block = Block::since(begin, 1, self.bytes);
+        ensure!(line == "holding\n", "it said {line:?}");
         if verify {
             let left = fs::read_to_string("/sys/kernel/debug/dmaplane/objects")?;
             ensure!(left.contains("contexts 0\n"), "left: {left}");

@@ -231,10 +231,11 @@ fn cpu(cases: &mut Vec<Case>, mode: Mode) {
     }
 }
 
-/// A receiver that waits takes nothing, one that looks takes a processor.
+/// A receiver that waits takes nothing, one that looks again and again, as those do that want to
+/// be quick, takes a processor.
 fn idle(cases: &mut Vec<Case>, mode: Mode) {
     cases.push(Case {
-        name: "idle.receiver".into(),
+        name: "idle.spinning".into(),
         group: "cpu",
         mode,
         machine: Machine::Plain,
