@@ -86,32 +86,20 @@ impl Kv {
         })
     }
 
-    /// First byte of a chunk, here and there.
-    fn places(&self, chunk: u32) -> (u64, u64) {
-        let size = u64::from(self.size);
-        let last = u64::from(self.count) - 1;
-        (u64::from(chunk) * size, (last - u64::from(chunk)) * size)
-    }
-
     fn send(&mut self) -> Result<()> {
-        let (mut posted, mut done) = (0, 0);
-        while done < self.count {
-            let room = (self.depth - (posted - done)).min(self.count - posted);
-            for _ in 0..room {
-                let (local, remote) = self.places(posted);
-                let write = WriteImm::new(&self.from.endpoint, &self.memory.1, self.lease);
-                let write = write.range(local, remote, self.size).imm(posted);
-                self.from.channel.push(write)?;
-                posted += 1;
-            }
-            self.from.channel.wait(1, PATIENCE)?;
-            for completion in self.from.channel.completions() {
-                completion.result()?;
-                done += 1;
-            }
-        }
-        Ok(())
+        let (last, size) = (self.count - 1, self.size);
+        let write = WriteImm::new(&self.from.endpoint, &self.memory.1, self.lease);
+        pair::send(&mut self.from.channel, self.depth, self.count, |chunk| {
+            let (local, remote) = places(chunk, last, size);
+            write.range(local, remote, size)
+        })
     }
+}
+
+/// First byte of a chunk, here and there.
+fn places(chunk: u32, last: u32, size: u32) -> (u64, u64) {
+    let at = |place: u32| u64::from(place) * u64::from(size);
+    (at(chunk), at(last - chunk))
 }
 
 fn receive(channel: &mut Channel, first: u32, count: u32) -> Result<(Instant, Instant)> {
@@ -151,7 +139,7 @@ impl Work for Kv {
             let mut arrived = vec![0; bytes as usize];
             self.target.map()?.copy_out(0, &mut arrived);
             for chunk in 0..self.count {
-                let (here, there) = self.places(chunk);
+                let (here, there) = places(chunk, self.count - 1, self.size);
                 let part = |all: &[u8], at: u64| all[at as usize..][..self.size as usize].to_vec();
                 ensure!(part(&sent, here) == part(&arrived, there), "chunk {chunk}");
             }

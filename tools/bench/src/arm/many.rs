@@ -87,21 +87,11 @@ impl Work for Many {
         ensure!(!self.peers.is_empty(), "no peers");
         self.turn.wait();
         let begin = Instant::now();
-        let (mut posted, mut done) = (0, 0);
-        while done < self.count {
-            let room = (DEPTH - (posted - done)).min(self.count - posted);
-            for _ in 0..room {
-                let (endpoint, region, lease) = &self.peers[posted as usize % self.peers.len()];
-                let write = WriteImm::new(endpoint, region, *lease).range(0, 0, self.size);
-                self.channel.push(write.imm(posted))?;
-                posted += 1;
-            }
-            self.channel.wait(1, PATIENCE)?;
-            for completion in self.channel.completions() {
-                completion.result()?;
-                done += 1;
-            }
-        }
+        let (peers, size) = (&self.peers, self.size);
+        pair::send(&mut self.channel, DEPTH, self.count, |message| {
+            let (endpoint, region, lease) = &peers[message as usize % peers.len()];
+            WriteImm::new(endpoint, region, *lease).range(0, 0, size)
+        })?;
         self.turn.wait();
         let bytes = u64::from(self.count) * u64::from(self.size);
         Ok(Block::since(begin, self.count.into(), bytes))

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{anyhow, bail, Context as _, Result};
 use dmaplane::{
-    Access, Buffer, Channel, ConnectOptions, Context, Endpoint, Lease, Region, Timeout,
+    Access, Buffer, Channel, ConnectOptions, Context, Endpoint, Lease, Region, Timeout, WriteImm,
 };
 
 use super::Work;
@@ -95,6 +95,29 @@ pub fn connect_many(
         context,
     };
     Ok((connected, accepted))
+}
+
+/// Sends `count` entries, `depth` of them in flight, until all are completed.
+pub fn send(
+    channel: &mut Channel,
+    depth: u32,
+    count: u32,
+    entry: impl Fn(u32) -> WriteImm,
+) -> Result<()> {
+    let (mut posted, mut done) = (0, 0);
+    while done < count {
+        let room = (depth - (posted - done)).min(count - posted);
+        for _ in 0..room {
+            channel.push(entry(posted).imm(posted))?;
+            posted += 1;
+        }
+        channel.wait(1, PATIENCE)?;
+        for completion in channel.completions() {
+            completion.result()?;
+            done += 1;
+        }
+    }
+    Ok(())
 }
 
 /// A receiver to which nothing is sent for a while.

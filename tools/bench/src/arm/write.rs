@@ -66,20 +66,7 @@ impl Stream {
     fn send(&mut self) -> Result<()> {
         let (_, region) = &self.memory;
         let write = WriteImm::new(&self.from.endpoint, region, self.lease).range(0, 0, self.size);
-        let (mut posted, mut done) = (0, 0);
-        while done < self.count {
-            let room = (self.depth - (posted - done)).min(self.count - posted);
-            for _ in 0..room {
-                self.from.channel.push(write.imm(posted))?;
-                posted += 1;
-            }
-            self.from.channel.wait(1, PATIENCE)?;
-            for completion in self.from.channel.completions() {
-                completion.result()?;
-                done += 1;
-            }
-        }
-        Ok(())
+        pair::send(&mut self.from.channel, self.depth, self.count, |_| write)
     }
 }
 
