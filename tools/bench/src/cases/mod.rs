@@ -357,7 +357,7 @@ fn memory(cases: &mut Vec<Case>, mode: Mode) {
             });
         }
     }
-    for (size, count, floor) in [(200 << 10, 50, 1.2), (64 << 20, 2, 1.2)] {
+    for (size, count, floor) in [(200 << 10, 400, 1.2), (64 << 20, 2, 1.2)] {
         cases.push(Case {
             name: format!("register.{}", size_name(size)),
             group: "buffer",
