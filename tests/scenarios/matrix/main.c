@@ -20,6 +20,7 @@
 struct cell {
 	uint32_t cycles, failed;
 	uint64_t slowest, all;	/* ends, cycles */
+	char first[600];	/* what went wrong first; the log has all of it */
 };
 
 static struct options {
@@ -72,6 +73,7 @@ static void run(struct cell *cell, const struct row *row, const struct event *e)
 	const struct column *column = &columns[e->column];
 	struct cycle cycles[MAX_CROWD];
 	struct choice choices[MAX_CROWD];
+	char text[sizeof(cell->first)];
 	uint64_t begin = now_ns();
 
 	for (uint32_t i = 0; i < e->count; i++) {
@@ -87,11 +89,13 @@ static void run(struct cell *cell, const struct row *row, const struct event *e)
 			cell->slowest = cycles[i].slowest;
 		if (cycles[i].good)
 			continue;
-		cell->failed++;
-		printf("# %s, %s: cycle %u (--seed %lu --column %u --from %u --cycles %u): %s\n",
-		       row->name, column->name, e->number + i, opt.seed, e->column, e->number,
-		       e->count, *cycles[i].wrong ? cycles[i].wrong : "see the others");
+		snprintf(text, sizeof(text), "cycle %u (--seed %lu --column %u --from %u --cycles %u): %s",
+			 e->number + i, opt.seed, e->column, e->number, e->count,
+			 *cycles[i].wrong ? cycles[i].wrong : "see the others");
+		printf("# %s, %s: %s\n", row->name, column->name, text);
 		fflush(stdout);
+		if (!cell->failed++)
+			memcpy(cell->first, text, sizeof(text));
 	}
 }
 
@@ -108,6 +112,9 @@ static bool report(const struct cell *cells, const struct row *row)
 		printf("# %s, %s: %u cycles of %llu ms, %u failed, the slowest end took %llu ms\n",
 		       row->name, columns[i].name, cell->cycles,
 		       cell->all / MS / (cell->cycles ?: 1), cell->failed, cell->slowest / MS);
+		/* Next to its result, where whoever reads only that finds it. */
+		if (cell->failed)
+			printf("# first: %s\n", cell->first);
 		printf("%s %u %s, %s\n", fine ? "ok" : "not ok", ++opt.number, row->name,
 		       columns[i].name);
 		good &= fine;
