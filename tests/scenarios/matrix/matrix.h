@@ -91,7 +91,7 @@ struct note {
 
 /* A transfer; like the rings, it is shared with a child. */
 struct flow {
-	bool sends;
+	bool sends, failed;
 	uint32_t accepted, completed;
 };
 
