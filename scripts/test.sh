@@ -11,9 +11,9 @@
 # said is kept in out/test: PART.log, for a machine KTAP and its kernel's console,
 # PART.console.log.
 #
-# With DMAPLANE_KERNEL=debug all of it runs on the instrumented kernel, the programs
-# and scenarios on siw as well as on rxe, and with it what only that kernel can show:
-# tests/instrumented. With names, DMAPLANE_RDMA=siw chooses the fabric of programs and
+# With DMAPLANE_KERNEL=debug all that needs a kernel runs on the instrumented one, the
+# programs and scenarios on siw as well as on rxe, and with it what only that kernel can
+# show: tests/instrumented. With names, DMAPLANE_RDMA=siw chooses the fabric of programs and
 # scenarios; DMAPLANE_TEST=y allows those of tests/instrumented on the stock kernel.
 #
 # How much of what has no end of its own, with the default on the instrumented
@@ -220,7 +220,7 @@ machine_part() { # NAME LIMIT OPTION… -- [VAR=VALUE…] TEST…
 }
 fabric=DMAPLANE_RDMA=rxe
 ((!${#wanted[@]})) || fabric=DMAPLANE_RDMA=${DMAPLANE_RDMA:-rxe}
-if ((!${#wanted[@]})); then
+if ((stock && !${#wanted[@]})); then
 	part unit cargo_tests unit tests/unit
 	part tools cargo_tests tools tools
 	part fuzz-unit cargo_tests fuzz-unit tests/fuzz
