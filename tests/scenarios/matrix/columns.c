@@ -311,6 +311,16 @@ static bool begin(struct cycle *y)
 	       hear(y, y->to_holder, READY, NULL) && hear(y, y->to_peer, READY, NULL);
 }
 
+/*
+ * What moves begins to when the end is near: the pairs of a crowd would keep those
+ * from coming up that are not there yet.
+ */
+static bool go(struct cycle *y)
+{
+	return !y->c->row->pump || (tell(y, y->to_holder, GO, 0) &&
+				    (!y->c->has_peer || tell(y, y->to_peer, GO, 0)));
+}
+
 /* Whatever went wrong, the next one begins with nothing. */
 static void clean_up(struct cycle *y)
 {
@@ -335,6 +345,8 @@ void run_cycles(struct cycle *list, uint32_t count, const struct column *column)
 		list[i].good = begin(&list[i]);
 		list[i].slowest = 0;
 	}
+	for (i = 0; i < count; i++)
+		list[i].good = list[i].good && go(&list[i]);
 	usleep(list->c->delay_us);
 	if (column->strike)
 		struck = column->strike(list->c);

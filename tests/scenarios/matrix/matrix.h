@@ -74,7 +74,7 @@ struct choice {
 
 enum word {
 	/* orders */
-	CONNECT = 1, CHECK, NOTICE, END, EXIT, EXEC, FORK_PARENT, FORK_CHILD,
+	CONNECT = 1, GO, CHECK, NOTICE, END, EXIT, EXEC, FORK_PARENT, FORK_CHILD,
 	/* answers */
 	LISTENING, READY, FINE, NOTICED, ENDED, FAILED,
 };
@@ -107,6 +107,7 @@ struct place {
 	uint32_t memories;
 	uint32_t lease;
 	struct flow *flow;
+	bool goes;		/* pumps while it waits for orders */
 	/* a thread that waits */
 	pthread_t thread;
 	bool threaded;
@@ -137,7 +138,7 @@ struct row {
 	void (*reach)(struct place *p);
 	/* Nothing has happened to it. */
 	void (*check)(struct place *p);
-	/* While an order is waited for; NULL: nothing to do. */
+	/* From the order GO on, while others are waited for; NULL: nothing to do. */
 	void (*pump)(struct place *p);
 };
 

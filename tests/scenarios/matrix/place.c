@@ -41,14 +41,15 @@ void must(struct place *p, const char *what, int ret)
 struct note take_order(struct place *p)
 {
 	struct pollfd poll_fd = { .fd = p->talk, .events = POLLIN };
-	void (*pump)(struct place *p) = p->c->row->pump;
 	struct note note;
 
-	if (pump)
-		while (!poll(&poll_fd, 1, 0))
-			pump(p);
-	if (recv(p->talk, &note, sizeof(note), 0) != sizeof(note))
-		_exit(4);	/* whoever gives the orders is gone */
+	do {
+		while (p->goes && !poll(&poll_fd, 1, 0))
+			p->c->row->pump(p);
+		if (recv(p->talk, &note, sizeof(note), 0) != sizeof(note))
+			_exit(4);	/* whoever gives the orders is gone */
+		p->goes |= note.word == GO;
+	} while (note.word == GO);
 	return note;
 }
 
