@@ -10,11 +10,11 @@
 # builds for this kernel, guest.sh packs it and vm.sh boots it.
 #
 # The directory is a KDIR (valid inside the build root only; modules are built
-# with LLVM=DIR/llvm/) that holds the kernel as well: vmlinuz, System.map,
-# lib/modules, and its release in the file complete. Cached as debug-KERNEL-KEY;
+# with LLVM=DIR/llvm/) that holds the kernel as well: vmlinux, which QEMU boots as it
+# is (PVH), System.map, lib/modules, and its release in the file complete. Cached as debug-KERNEL-KEY;
 # KEY is a hash of the configuration, of the steps below, of the kernel's package
 # version and of the compilers' versions. Making it takes 10 to 20 minutes and
-# 4 GB meanwhile; 260 MB are kept. clang is cached as llvm-VERSION, next to the
+# 4 GB meanwhile; 350 MB are kept. clang is cached as llvm-VERSION, next to the
 # build root: what builds for Debian's kernel has no use for it.
 
 set -euo pipefail
@@ -96,7 +96,7 @@ configure() {
 	return $bad
 }
 
-compile() { nice "$in_root" make -C "$tree" "LLVM=$tools/bin/" all; }
+compile() { nice "$in_root" make -C "$tree" "LLVM=$tools/bin/" vmlinux modules; }
 
 # What modules are built with, by the kernel's own rule, and what that leaves out.
 assemble() {
@@ -110,7 +110,7 @@ assemble() {
 		[[ ! -e $path ]] || cp "$path" "$new/rust/kernel/"
 	done
 	cp "$tree"/{.config,.rustfmt.toml,.clippy.toml,System.map} "$new/" &&
-		cp "$tree/arch/x86/boot/bzImage" "$new/vmlinuz" || return
+		"$in_root" "$tools/bin/llvm-strip" -o "$new/vmlinux" "$tree/vmlinux" || return
 	ln -s "$tools/bin" "$new/llvm"
 	cp "$tree/include/config/kernel.release" "$new/complete"
 }

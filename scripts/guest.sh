@@ -42,7 +42,7 @@ stock)
 debug)
 	debug=$("$TREE/scripts/debug-kernel.sh")
 	kernel=$(cat "$debug/complete")
-	vmlinuz=$debug/vmlinuz
+	vmlinuz=$debug/vmlinux
 	modules_dir=$debug/lib/modules/$kernel
 	origin="${root##*/} ${debug##*/}"
 	modules=(configfs) # all are built in
