@@ -314,7 +314,7 @@ struct dmaplane_fabric_list {
  *
  * Errors: EINVAL (@length is 0, unknown access, @offset not page-aligned),
  * EOVERFLOW (@offset + @length wraps), ERANGE (beyond the buffer's end),
- * ENOTCONN (@endpoint is not established), ENODEV (the fabric is gone).
+ * ENOTCONN (@endpoint is not established), ENODEV (the fabric is gone), EINTR.
  */
 struct dmaplane_region_register {
 	__u32 size;
