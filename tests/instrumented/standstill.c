@@ -49,6 +49,8 @@ FIXTURE_TEARDOWN(standstill)
 	EXPECT_EQ(0, live("channels"));
 	EXPECT_EQ(0, mock_value("ports"));
 	EXPECT_EQ(0, mock("off"));
+	/* Nor has anybody less patience any more. */
+	EXPECT_EQ(0, mock("seed 1"));
 }
 
 static void send_some(struct __test_metadata *_metadata, FIXTURE_DATA(standstill) *self)
@@ -124,7 +126,7 @@ TEST_F(standstill, completions_are_lost)
 	ASSERT_EQ(0, mock("patience 1"));
 	ASSERT_EQ(0, mock("step 1000"));
 	ASSERT_GT(mock_value("lost"), 0);
-	has_failed(_metadata, &self->p.a);
+	has_ended(_metadata, &self->p.a);
 	ASSERT_EQ(0, mock("step 1000"));
 	has_failed(_metadata, &self->p.b);
 	/* Whoever waits for all of them waits in vain no more. */
@@ -143,7 +145,9 @@ TEST_F(standstill, completions_are_lost_and_the_end_comes_first)
 	ASSERT_EQ(0, mock("step 1000"));
 	has_failed(_metadata, a);
 	ASSERT_EQ(0, mock("patience 1000"));
-	EXPECT_EQ(0, channel_available(&a->ch));
+	/* Unless this was too late, on a machine that stood still for seconds. */
+	if (channel_available(&a->ch))
+		EXPECT_EQ(ENTRIES_SENT, channel_available(&a->ch));
 	EXPECT_EQ(0, endpoint_close(a->fd, a->endpoint));
 	EXPECT_EQ(ENTRIES_SENT, channel_available(&a->ch));
 	all_failed(_metadata, self);
@@ -217,12 +221,15 @@ TEST_F(standstill, the_oldest_counts)
 {
 	struct side *a = &self->p.a;
 	struct dmaplane_sqe sqe = write_imm(a, self->from.region, self->lease, 0, 0, 100, 1);
+	uint64_t give_up = now_ns() + 40 * SEC;
 
 	ASSERT_EQ(0, mock("patience 1"));
 	ASSERT_EQ(1, channel_submit(&a->ch, &sqe));
 	sqe = write_imm(a, self->from.region, self->lease, 0, 0, LENGTH, 2);
 	ASSERT_EQ(1, channel_submit(&a->ch, &sqe));
-	sleep_ms(8000);
+	/* With the time of the long one it would take 65 seconds. */
+	while (state_of(a->fd, a->endpoint) != DMAPLANE_STATE_ERROR && now_ns() < give_up)
+		sleep_ms(10);
 	EXPECT_EQ(DMAPLANE_STATE_ERROR, state_of(a->fd, a->endpoint));
 	ASSERT_EQ(0, mock("step 1000"));
 }
@@ -251,8 +258,8 @@ TEST_F(standstill, the_slow_live)
 
 	ASSERT_EQ(0, mock("patience 5"));
 	sleep_ms(7000);
-	for (until = now_ns() + 8 * SEC; now_ns() < until || done < sent;) {
-		if (now_ns() < until && sent < done + 6) {
+	for (until = now_ns() + 8 * SEC; now_ns() < until || done < 11 || done < sent;) {
+		if ((now_ns() < until || done < 11) && sent < done + 6) {
 			struct dmaplane_sqe sqe = write_imm(a, self->from.region, self->lease, 0,
 							    0, 100, sent);
 
@@ -272,7 +279,6 @@ TEST_F(standstill, the_slow_live)
 	ASSERT_EQ(0, mock("step 1000"));
 	for (; channel_reap(&b->ch, &cqe); arrived++)
 		ASSERT_EQ(100, cqe.res);
-	EXPECT_LT(10, done);
 	EXPECT_EQ(done, arrived);
 }
 
@@ -282,9 +288,9 @@ TEST_F(standstill, the_idle_live)
 	struct pair p = { 0 };
 
 	ASSERT_EQ(0, mock("off"));
-	ASSERT_EQ(0, mock("patience 3"));
+	ASSERT_EQ(0, mock("patience 8"));
 	ASSERT_EQ(0, pair_open(&p));
-	sleep_ms(9000);
+	sleep_ms(20000);
 	EXPECT_EQ(DMAPLANE_STATE_ESTABLISHED, state_of(p.a.fd, p.a.endpoint));
 	EXPECT_EQ(DMAPLANE_STATE_ESTABLISHED, state_of(p.b.fd, p.b.endpoint));
 	pair_close(&p);

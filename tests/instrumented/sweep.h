@@ -282,6 +282,8 @@ static inline int open_context(struct world *w)
 static inline int close_context(struct world *w)
 {
 	CHECK_IS(0, close(w->fd));
+	/* Whoever looks after all contexts may have this one in hand. */
+	CHECK(WAIT_FOR(live("contexts") == 0));
 	return 0;
 }
 

@@ -217,7 +217,7 @@ impl Worker {
         let Some((listener, addr)) = self.listen_at(&server, &plain, addr, 4) else {
             return;
         };
-        let patience = 2_000_000_000 * u64::from(self.shared().slow);
+        let patience = 15_000_000_000 * u64::from(self.shared().slow);
         let serve = |worker: &Self| {
             let endpoint = worker.request(&server, &plain, listener, patience)?;
             worker.connect(&server, &plain, Cmd::EndpointAccept, (endpoint, far), terms).ok()?;
@@ -320,6 +320,6 @@ impl Worker {
             return;
         };
         self.grant(from, &plain, granting, region);
-        self.wait_lease(to, &plain, waiting, 200_000_000);
+        self.wait_lease(to, &plain, waiting, 200_000_000 * u64::from(self.shared().slow));
     }
 }
