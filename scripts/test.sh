@@ -36,7 +36,7 @@ if [[ ${DMAPLANE_KERNEL:-stock} == debug ]]; then
 fi
 with_instrumented=0
 [[ ${DMAPLANE_TEST-} != y ]] && ((stock)) || with_instrumented=1
-limit=1800 # of the long ones
+limit=3600 # of the long ones
 if [[ ${SOAK-} ]]; then
 	: "${CYCLES:=10000}" "${MOCK_SEEDS:=10x}" "${FUZZ_S:=1800}"
 	limit=9000
@@ -229,15 +229,15 @@ item=DMAPLANE_LIMIT=$((limit - 100))
 machine_part matrix "$limit" -- "$item" "${matrix[@]}"
 machine_part instrumented "$limit" --share "$out/share" -- "$item" "${instrumented[@]}"
 machine_part faults "$limit" -- "$item" "${faults[@]}"
-machine_part scenarios 600 -- "$fabric" "${scenarios[@]}"
+machine_part scenarios 1800 -- "$fabric" DMAPLANE_LIMIT=500 "${scenarios[@]}"
 machine_part loss 600 -- "$fabric" DMAPLANE_LIMIT=500 "${loss[@]}"
-machine_part programs 600 -- "$fabric" "${programs[@]}"
+machine_part programs 1200 -- "$fabric" "${programs[@]}"
 if ((!stock && !${#wanted[@]})); then
-	machine_part scenarios-siw 600 -- DMAPLANE_RDMA=siw "${scenarios[@]}"
+	machine_part scenarios-siw 1800 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=500 "${scenarios[@]}"
 	machine_part loss-siw 600 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=500 "${loss[@]}"
-	machine_part programs-siw 600 -- DMAPLANE_RDMA=siw "${programs[@]}"
+	machine_part programs-siw 1200 -- DMAPLANE_RDMA=siw "${programs[@]}"
 fi
-machine_part numa 120 --numa 4 -- "${numa[@]}"
+machine_part numa 300 --numa 4 -- "${numa[@]}"
 
 # As many at a time as there are processors and memory, but two at least: most of
 # them wait more than they compute. Each in a process group of its own, so that all
