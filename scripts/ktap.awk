@@ -125,6 +125,13 @@ function result(d, good, name, reason, e) {
 	next
 }
 
+# Whoever says that has no more to report.
+/^ *Bail out!/ {
+	record(0, "failed", $0, said)
+	said = ""
+	next
+}
+
 /^ *(KTAP|TAP) version / { next }
 /^ *# *(RUN|OK) / { next }
 /^ *# (Starting|PASSED:|FAILED:|Totals:|Subtest:)/ { next }

@@ -162,6 +162,8 @@ log_complaints() { # [FAULTS]
 		text ~ /stall|lockup|leak|general protection|[Uu]nable to handle/ { bad = 30 }
 		text ~ /invoked oom-killer|Out of memory|page allocation failure/ { bad = 30 }
 		text ~ /Bad page|corruption|scheduling while atomic|sleeping function/ { bad = 30 }
+		# What a scan sums up is no finding: whose they are is said by leaks().
+		text ~ /kmemleak: [0-9]+ new suspected/ { bad = 0 }
 		text ~ /waiting for .* to become free/ { bad = 1 }
 		text ~ /dmaplane/ && $1 % 8 <= 4 { bad = 1 }
 		text ~ /loading out-of-tree module taints kernel|module verification failed/ { bad = 0 }
