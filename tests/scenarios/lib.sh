@@ -199,7 +199,11 @@ leaks() {
 
 # ---- Networks -------------------------------------------------------------
 
-rdma_modules() { modprobe -a "$rdma_driver" rdma_cm ib_uverbs rdma_ucm dummy veth sch_netem; }
+rdma_modules() {
+	modprobe -a "$rdma_driver" rdma_cm ib_uverbs rdma_ucm dummy veth sch_netem
+	# An RDMA device holds its interface until all that used it has ended.
+	echo 120 >/proc/sys/net/core/netdev_unregister_timeout_secs
+}
 
 # One host for programs that connect to themselves: two RDMA devices, and an
 # address without one (see tests/selftests/pair.h).
@@ -253,7 +257,7 @@ two_hosts() {
 
 # rdma_link HOST, no_rdma_link HOST: gives the host its RDMA device, takes it away.
 rdma_link() { ip netns exec "$1" rdma link add "${rdma_type}_$1" type "$rdma_type" netdev "v$1"; }
-no_rdma_link() { timeout 60 rdma link del "${rdma_type}_$1"; }
+no_rdma_link() { timeout $((60 * slow)) rdma link del "${rdma_type}_$1"; }
 
 # First the RDMA devices: rxe drops its socket twice if a device's end and its
 # namespace's meet.
@@ -313,7 +317,7 @@ peer() {
 	: >"$peer_dir/$name"
 	# With exec, so that the process to be killed is the peer itself.
 	(
-		exec ip netns exec "$host" "${peer_as[@]}" "$bin/peer" --patience $((25 * slow)) "$@"
+		exec ip netns exec "$host" "${peer_as[@]}" "$bin/peer" "$@"
 	) >"$peer_dir/$name" 2>&1 &
 	peer_pid[$name]=$!
 }
@@ -330,7 +334,7 @@ peer_said_or_gone() { said "$peer_dir/$1" "$2" || gone "${peer_pid[$1]}"; }
 # ended NAME: waits for its end; true if it found everything as it should be.
 ended() {
 	local status=0
-	ends_within 60 "${peer_pid[$1]}" || status=$?
+	ends_within 150 "${peer_pid[$1]}" || status=$?
 	sed "s/^/# $1: /" "$peer_dir/$1"
 	((status == 0)) && return
 	echo "# $1 ended with $status"

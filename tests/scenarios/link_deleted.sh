@@ -59,7 +59,7 @@ check "a device that comes back has a new number" numbers_are_new
 # The driver of the devices goes, or refuses to; it takes the devices along.
 driver_unloaded() {
 	flows || return
-	if timeout 30 rmmod "$rdma_driver"; then
+	if timeout $((30 * slow)) rmmod "$rdma_driver"; then
 		ended a && ended b
 	else
 		echo "# rmmod $rdma_driver was refused"

@@ -56,6 +56,15 @@ bad() { # KIND WHAT…
 	echo "# $*: lost $lost packets, $kind noticed $seen times"
 }
 seen=0 lost=0
+# Once more where a slow machine's packets came too far apart to overtake each other.
+unordered() { # WHAT…
+	local try
+	for try in 1 2 3 4; do
+		bad disorder "$@" || return
+		((seen == 0)) || return 0
+	done
+	echo "# not one of $try times"
+}
 
 check "3 % lost" bad repeat loss 3%
 check "and packets were lost" really "$lost"
@@ -63,10 +72,10 @@ check "which was noticed" really "$seen"
 # Soft-RoCE begins a message anew when a packet of it overtakes another, and gives
 # up when that has happened five times: where nearly all do, several are too many.
 large=
-check "delay, and not the same for all" bad disorder delay 1ms 1ms
+check "delay, and not the same for all" unordered delay 1ms 1ms
 large=yes
 check "so that some overtook others" really "$seen"
-check "some at once, the others later" bad disorder delay 2ms reorder 5%
+check "some at once, the others later" unordered delay 2ms reorder 5%
 check "so that some overtook others" really "$seen"
 check "5 % doubled" bad double duplicate 5%
 check "which was noticed" really "$seen"
@@ -160,7 +169,7 @@ check "and packets were lost" really "$lost"
 # out: data flows, and then the cable is out.
 out() { cable && flows --may-end && cable loss 100%; }
 long() {
-	out && within 60 gone "${peer_pid[a]}" && within 60 gone "${peer_pid[b]}" && cable &&
+	out && within 100 gone "${peer_pid[a]}" && within 100 gone "${peer_pid[b]}" && cable &&
 		ended a && ended b && said "$peer_dir/a" reset && said "$peer_dir/b" reset
 }
 check "out for ever" long

@@ -35,8 +35,6 @@ rdma_modules
 ip netns attach a $$
 ip netns add b
 ip -n b link set lo up
-# A device of the RDMA core holds its interface until all that used it has ended.
-echo 120 >/proc/sys/net/core/netdev_unregister_timeout_secs
 
 log_clean() { nothing_in "$(log_complaints)"; }
 no_leaks() { nothing_in "$(leaks)"; }

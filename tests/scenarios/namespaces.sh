@@ -36,11 +36,11 @@ check "crosswise connections" four_ended
 no_hosts
 
 # With exclusive RDMA devices they stay with the initial namespace (rxe cannot move).
-check "devices are made exclusive" rdma system set netns exclusive
+# Not before the namespaces are really gone.
+check "devices are made exclusive" within 10 rdma system set netns exclusive
 two_hosts
 check "then a has no device" is "" on a "$peer_here" fabrics
 check "and cannot reach b" is ENODEV on a "$peer_here" resolve 10.9.0.2
 no_hosts
-# Not before the namespaces are really gone.
 check "devices are shared again" within 10 rdma system set netns shared
 done_testing

@@ -120,6 +120,7 @@ static void part(bool serves)
 	int ret;
 
 	progress = "waiting for the other side to end";
+	be_patient();
 	if (!serves) {
 		ret = lease_wait(&side, DMAPLANE_FOREVER, &got);
 		if (ret != -ENOTCONN && (ret || got.tag != BYE))
@@ -208,7 +209,6 @@ int main(int argc, char **argv)
 		{ "depth", required_argument, NULL, 'd' },
 		{ "entries", required_argument, NULL, 'e' },
 		{ "slow", required_argument, NULL, 'w' },
-		{ "patience", required_argument, NULL, 'p' },
 		{ "ends", no_argument, NULL, 'E' },
 		{ "may-end", no_argument, NULL, 'M' },
 		{ "idle", no_argument, NULL, 'I' },
@@ -216,7 +216,7 @@ int main(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	const char *role;
-	int c, patience = 25;
+	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
@@ -226,7 +226,6 @@ int main(int argc, char **argv)
 		case 'd': opt.depth = atoi(optarg); break;
 		case 'e': opt.entries = atoi(optarg); break;
 		case 'w': opt.slow = atoi(optarg); break;
-		case 'p': patience = atoi(optarg); break;
 		case 'E': opt.ends = true; break;
 		case 'M': opt.may_end = true; break;
 		case 'I': opt.idle = true; break;
@@ -239,7 +238,7 @@ int main(int argc, char **argv)
 	role = argc ? argv[0] : "";
 	signal(SIGALRM, out_of_patience);
 	if (argc == 3 && (!strcmp(role, "serve") || !strcmp(role, "connect"))) {
-		alarm(patience);
+		be_patient();
 		return run(role, argv[1], atoi(argv[2]));
 	}
 	if (argc == 1 && !strcmp(role, "fabrics"))

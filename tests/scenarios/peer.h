@@ -62,6 +62,12 @@ static void out_of_patience(int signal)
 	_exit(3);
 }
 
+/* From now on there is so much time for something to happen: more than an adapter may take. */
+static void be_patient(void)
+{
+	alarm(100);
+}
+
 /* ---- The transfer ------------------------------------------------------- */
 
 static struct memory from, to;
@@ -216,6 +222,8 @@ static void reap(void)
 {
 	struct channel *c = &side.ch;
 
+	if (channel_available(c))
+		be_patient();
 	while (channel_available(c)) {
 		if (opt.slow)
 			sleep_ms(opt.slow);
@@ -256,6 +264,7 @@ static void exchange_leases(void)
 		if (got.tag != (uint64_t)count.received || got.length != to.length)
 			fail("a wrong lease", 0);
 		count.received++;
+		be_patient();
 	} else if (ret != -ETIME && ret != -ENOTCONN) {
 		fail("LEASE_WAIT", ret);
 	}

@@ -235,6 +235,7 @@ TEST_F(channel, threads)
 		while (channel_reap(&crowd.c, &cqe)) {
 			EXPECT_EQ(reaped, cqe.user_data);
 			reaped++;
+			give_up = now_ns() + PATIENCE;
 			__atomic_store_n(&crowd.reaped, reaped, __ATOMIC_RELEASE);
 		}
 		ASSERT_GT(give_up, now_ns()) TH_LOG("hangs with %lu reaped", (long)reaped);

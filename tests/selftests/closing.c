@@ -44,7 +44,8 @@ FIXTURE_TEARDOWN(closing)
 	EXPECT_TRUE(WAIT_FOR(live("contexts") == 0));
 	EXPECT_EQ(0, live("buffers"));
 	EXPECT_EQ(0, live("regions"));
-	EXPECT_EQ(0, live("endpoints"));
+	/* A handler of the connection manager may still have one in hand. */
+	EXPECT_TRUE(WAIT_FOR(live("endpoints") == 0));
 	EXPECT_EQ(0, live("channels"));
 }
 
@@ -261,7 +262,7 @@ TEST_F(closing, killed)
 		EXPECT_EQ(pid, waitpid(pid, &status, 0));
 		EXPECT_TRUE(WAIT_FOR(live("contexts") == 0));
 		EXPECT_EQ(0, live("buffers"));
-		EXPECT_EQ(0, live("endpoints"));
+		EXPECT_TRUE(WAIT_FOR(live("endpoints") == 0));
 		open_all(_metadata, self);
 	}
 }

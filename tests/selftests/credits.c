@@ -28,6 +28,8 @@ FIXTURE_SETUP(credits)
 {
 	struct dmaplane_fabric fabric;
 
+	/* Who waits does so for credits and nothing else. */
+	self->p.a.send_depth = MESSAGES;
 	ASSERT_EQ(0, pair_open_narrow(&self->p, PLACES));
 	ASSERT_EQ(0, memory_make(&self->p.a, MESSAGES * BYTES, 0, &self->from));
 	ASSERT_EQ(0, target(&self->p.b, &self->p.a, MESSAGES * BYTES, &self->to, &self->lease));

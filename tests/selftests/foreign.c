@@ -65,7 +65,7 @@ static int next_event(struct user *u)
 	if (u->event)
 		rdma_ack_cm_event(u->event);
 	u->event = NULL;
-	if (poll(&p, 1, 5000) != 1)
+	if (poll(&p, 1, PATIENCE / MS) != 1)
 		return -ETIME;
 	return rdma_get_cm_event(u->events, &u->event) ? -errno : (int)u->event->event;
 }
@@ -93,9 +93,9 @@ static int user_connect(struct user *u, const struct dmaplane_addr *dst, const v
 
 	memcpy(&to, dst->data, dst->len);
 	if (rdma_create_id(u->events, &u->id, NULL, RDMA_PS_TCP) ||
-	    rdma_resolve_addr(u->id, NULL, (struct sockaddr *)&to, 5000))
+	    rdma_resolve_addr(u->id, NULL, (struct sockaddr *)&to, PATIENCE / MS))
 		return -errno;
-	if (next_event(u) != RDMA_CM_EVENT_ADDR_RESOLVED || rdma_resolve_route(u->id, 5000) ||
+	if (next_event(u) != RDMA_CM_EVENT_ADDR_RESOLVED || rdma_resolve_route(u->id, PATIENCE / MS) ||
 	    next_event(u) != RDMA_CM_EVENT_ROUTE_RESOLVED || add_queue_pair(u->id) ||
 	    rdma_connect(u->id, &param))
 		return -EPROTO;

@@ -51,6 +51,7 @@ static bool allowed(int error)
 	case ENOTCONN:
 	case ECONNREFUSED:
 	case ECONNRESET:
+	case EHOSTUNREACH:
 	case ECANCELED:
 	case EACCES:
 	case EMFILE:
@@ -142,7 +143,7 @@ static int listen_step(unsigned int *seed)
 static int join_step(unsigned int *seed)
 {
 	struct dmaplane_endpoint_connect arg = ARG(endpoint_connect, .send_depth = 2,
-		.recv_depth = 2, .timeout_ns = 500 * MS, .channel = pick(CHANNELS, seed));
+		.recv_depth = 2, .timeout_ns = PATIENCE / 40, .channel = pick(CHANNELS, seed));
 	int ret = resolve(all.fd, &all.listening, &arg.endpoint);
 
 	if (ret)
@@ -155,7 +156,7 @@ static int join_step(unsigned int *seed)
 static void *accept_all(void *arg)
 {
 	struct dmaplane_endpoint_connect join = ARG(endpoint_connect, .send_depth = 2,
-						    .recv_depth = 2, .timeout_ns = 500 * MS);
+						    .recv_depth = 2, .timeout_ns = PATIENCE / 40);
 	struct dmaplane_endpoint_request request;
 	unsigned int seed = 99;
 
@@ -250,7 +251,8 @@ TEST(anything_at_once)
 	EXPECT_EQ(0, live("buffers"));
 	EXPECT_EQ(0, live("buffer_bytes"));
 	EXPECT_EQ(0, live("regions"));
-	EXPECT_EQ(0, live("endpoints"));
+	/* A handler of the connection manager may still have one in hand. */
+	EXPECT_TRUE(WAIT_FOR(live("endpoints") == 0));
 	EXPECT_EQ(0, live("channels"));
 }
 

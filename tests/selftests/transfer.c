@@ -195,7 +195,8 @@ static void both_ways(struct __test_metadata *_metadata, struct pair *p, uint32_
 	uint32_t lease[2], sent[2] = { 0 }, done[2] = { 0 }, received[2] = { 0 };
 	int result = written(&p->a, length);
 	uint32_t all = result < 0 ? 2 * EACH : 4 * EACH;
-	uint64_t give_up = now_ns() + PATIENCE;
+	uint32_t before = 0, now;
+	uint64_t give_up = 0;
 	struct memory from[2], to[2];
 
 	for (int i = 0; i < 2; i++) {
@@ -205,7 +206,10 @@ static void both_ways(struct __test_metadata *_metadata, struct pair *p, uint32_
 		for (uint32_t n = 0; n < EACH; n++)
 			fill(from[i].at + n * length, length, n + i * 1000);
 	}
-	while (done[0] + done[1] + received[0] + received[1] < all) {
+	while ((now = done[0] + done[1] + received[0] + received[1]) < all) {
+		if (!give_up || now != before)
+			give_up = now_ns() + PATIENCE;
+		before = now;
 		for (int i = 0; i < 2; i++) {
 			struct channel *c = &sides[i]->ch;
 			struct dmaplane_cqe cqe;
