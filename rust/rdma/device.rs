@@ -173,6 +173,12 @@ impl Device {
         self.info.repeats_local
     }
 
+    /// Whether what is about to be sent when the connection ends fails as if that were its own fault,
+    /// with `IB_WC_LOC_QP_OP_ERR` (over iWARP: for siw_qp_sq_process() whatever TCP says is that).
+    pub fn blames_itself(&self) -> bool {
+        self.info.iwarp
+    }
+
     /// Whether to disconnect waits for the answer to a connect or accept under way (over iWARP).
     pub(super) fn disconnect_waits(&self) -> bool {
         self.info.iwarp

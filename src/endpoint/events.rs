@@ -3,7 +3,6 @@
 //! What the connection manager and the adapter report, turned into state.
 
 use super::{
-    send::meaning,
     Endpoint,
     Private, //
 };
@@ -157,7 +156,7 @@ impl Endpoint {
             // The connection manager flushes before it says why the peer refused.
             false if completion.is_flush() && inner.state == State::Connecting => Ok(()),
             false if completion.is_flush() => Err(ECONNRESET.into()),
-            false => Err(meaning(completion.status)),
+            false => Err(inner.meaning(completion.status)),
         };
         drop(inner);
         self.changed.notify_all();

@@ -44,6 +44,7 @@ use kernel::{
 
 /// Completion statuses (`enum ib_wc_status`) that mean something to the user.
 mod status {
+    pub(super) const LOCAL_OPERATION: u32 = 2;
     pub(super) const REMOTE_INVALID_REQUEST: u32 = 9;
     pub(super) const REMOTE_ACCESS: u32 = 10;
     pub(super) const REMOTE_OPERATION: u32 = 11;
@@ -219,7 +220,7 @@ impl Endpoint {
         }
         let failure = match completion.is_flush() {
             true => error.unwrap_or(ECONNRESET.into()),
-            false => meaning(completion.status),
+            false => inner.meaning(completion.status),
         };
         inner.note_status(completion);
         // The endpoint is in its final state before the program can learn of the failure.
@@ -340,21 +341,25 @@ impl Inner {
         Ok(())
     }
 
+    /// The errno of a failed work request.
+    pub(super) fn meaning(&self, status: u32) -> Error {
+        let fabric = self.fabric.as_ref();
+        match status {
+            status::REMOTE_INVALID_REQUEST | status::REMOTE_ACCESS | status::REMOTE_OPERATION => {
+                EREMOTEIO.into()
+            }
+            status::RETRY_EXCEEDED | status::RNR_RETRY_EXCEEDED => ECONNRESET.into(),
+            status::LOCAL_OPERATION if fabric.is_some_and(|f| f.rdma().blames_itself()) => {
+                ECONNRESET.into()
+            }
+            _ => EIO,
+        }
+    }
+
     /// Keeps the status of the first work request that failed by itself.
     pub(super) fn note_status(&mut self, completion: &Completion<'_>) {
         if self.wc_status == 0 && !completion.is_flush() {
             self.wc_status = completion.status;
         }
-    }
-}
-
-/// The errno of a failed work request.
-pub(super) fn meaning(status: u32) -> Error {
-    match status {
-        status::REMOTE_INVALID_REQUEST | status::REMOTE_ACCESS | status::REMOTE_OPERATION => {
-            EREMOTEIO.into()
-        }
-        status::RETRY_EXCEEDED | status::RNR_RETRY_EXCEEDED => ECONNRESET.into(),
-        _ => EIO,
     }
 }
