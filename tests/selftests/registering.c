@@ -13,6 +13,8 @@
 #define THREADS		2
 #define MESSAGES	300
 #define REGISTRATIONS	20
+/* They take turns, so that some hundred messages are enough for all registrations. */
+#define TOO_MANY	5000
 #define WINDOW		24
 #define SIZE		64
 #define LENGTH		4096
@@ -101,7 +103,7 @@ TEST_F(registering, and_sending_both_get_on)
 		if (now != before)
 			give_up = now_ns() + PATIENCE;
 		before = now;
-		ASSERT_LT(now_ns(), give_up) {
+		ASSERT_TRUE(now_ns() < give_up && (good < 0 || done < TOO_MANY)) {
 			TH_LOG("%u sent, %u done, %u received, %lu registered", sent, done,
 			       received, least(self->who));
 		}
