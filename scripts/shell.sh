@@ -8,13 +8,15 @@ set -euo pipefail
 
 module=$("$TREE/scripts/module.sh")
 tools=$("$TREE/scripts/tools.sh")
-overlay=$(mktemp -d "${TMPDIR:-/tmp}/dmaplane-shell.XXXXXX")
+# In the tree, where the build root sees it.
+mkdir -p "$TREE/out"
+overlay=$(mktemp -d "$TREE/out/shell.XXXXXX")
 trap 'rm -rf "$overlay"' EXIT
-mkdir -p "$overlay/usr/local/bin" "$overlay/etc" "$overlay/root"
+mkdir -p "$overlay/usr/local/bin" "$overlay/root"
 cp "$module" "$overlay/root"
 cp "$tools/dmaplane" "$tools/kvdemo" "$overlay/usr/local/bin"
 "$TREE/scripts/in-root" strip -d "$overlay/root/dmaplane.ko"
-cat >"$overlay/etc/profile.dmaplane" <<'END'
+cat >"$overlay/root/.bash_profile" <<'END'
 modprobe -a rdma_cm rdma_rxe dummy
 ip link add net0 type dummy
 ip link set net0 mtu 4200 up
