@@ -262,6 +262,16 @@ for part in "${parts[@]}"; do
 		printf 'failed %s: it left no result\ntotal 0 1 0\n' "$part" >"$out/$part.summary"
 done
 for part in "${parts[@]}"; do sed '/^total /d' "$out/$part.summary"; done
+# Once more in short, for whoever sees only the end: each with the first thing it said.
+echo
+for part in "${parts[@]}"; do
+	awk -v part="$part" '
+		function show() { if (name) print "failed in " part ": " name (said ? " (" said ")" : ""); name = said = "" }
+		/^failed / { show(); name = substr($0, 8); next }
+		/^(skipped|total) / { show(); next }
+		name && !said && /[^ #]/ { sub(/^[ #]+/, ""); said = substr($0, 1, 160) }
+		END { show() }' "$out/$part.summary"
+done
 totals=$(for part in "${parts[@]}"; do tail -n 1 "$out/$part.summary"; done |
 	awk '{ p += $2; f += $3; s += $4 } END { print p + 0, f + 0, s + 0 }')
 read -r passed failed skipped <<<"$totals"

@@ -165,7 +165,8 @@ log_complaints() { # [FAULTS]
 		# What a scan sums up is no finding: whose they are is said by leaks().
 		text ~ /kmemleak: [0-9]+ new suspected/ { bad = 0 }
 		text ~ /waiting for .* to become free/ { bad = 1 }
-		text ~ /dmaplane/ && $1 % 8 <= 4 { bad = 1 }
+		# A frame is a complaint only if there is no other.
+		text ~ /dmaplane/ && $1 % 8 <= 4 && !(found && text ~ /\+0x[0-9a-f]+\/0x/) { bad = 1 }
 		text ~ /loading out-of-tree module taints kernel|module verification failed/ { bad = 0 }
 		# With what is shown of the caller, but not what others say meanwhile.
 		faults && text ~ /vmalloc error: / { said = 150 }
