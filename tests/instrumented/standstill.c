@@ -2,10 +2,14 @@
 /*
  * A connection on which nothing moves ends by itself, whatever the adapter does:
  * on the mock fabric, where nothing is carried out before it is asked for, and
- * any completion can be lost. One that moves, however slowly, does not end.
+ * any completion can be lost. One that moves, however slowly, does not end. And what
+ * waits for another thing to move, does.
  */
 #include "mock_run.h"
 #include "harness.h"
+
+#include <pthread.h>
+#include <sys/syscall.h>
 
 #define ENTRIES_SENT	12		/* more than there are credits, and none too large */
 #define LENGTH		(16U << 20)	/* of the memory on both sides */
@@ -294,6 +298,77 @@ TEST_F(standstill, the_idle_live)
 	EXPECT_EQ(DMAPLANE_STATE_ESTABLISHED, state_of(p.a.fd, p.a.endpoint));
 	EXPECT_EQ(DMAPLANE_STATE_ESTABLISHED, state_of(p.b.fd, p.b.endpoint));
 	pair_close(&p);
+}
+
+struct registrant {
+	pthread_t thread;
+	struct side *side;
+	uint32_t buffer, region;
+	pid_t tid;
+	bool done;
+	int result;
+};
+
+static void *register_in_thread(void *arg)
+{
+	struct registrant *r = arg;
+
+	__atomic_store_n(&r->tid, gettid(), __ATOMIC_RELAXED);
+	r->result = region_register(r->side->fd, r->side->endpoint, r->buffer, 0, 4096, 0,
+				    &r->region);
+	__atomic_store_n(&r->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* Reads what a file of a thread has in a place; 0 if it cannot. */
+static int thread_file(pid_t tid, const char *name, const char *format, void *place)
+{
+	char path[64];
+	FILE *file;
+	int got;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/%s", tid, name);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	got = fscanf(file, format, place);
+	fclose(file);
+	return got == 1;
+}
+
+/* It sleeps in an ioctl, until something happens or a signal comes. */
+static bool waits(struct registrant *r)
+{
+	pid_t tid = __atomic_load_n(&r->tid, __ATOMIC_RELAXED);
+	char state;
+	int number;
+
+	return thread_file(tid, "stat", "%*d (%*[^)]) %c", &state) && state == 'S' &&
+	       thread_file(tid, "syscall", "%d", &number) && number == SYS_ioctl;
+}
+
+/*
+ * Memory is registered when nothing is in flight, and nothing that is submitted meanwhile
+ * goes before it: else it would wait for as long as others send.
+ */
+TEST_F(standstill, who_registers_is_waited_for)
+{
+	struct side *a = &self->p.a;
+	struct dmaplane_sqe sqe = write_imm(a, self->from.region, self->lease, 0, 0, 100, 1);
+	struct registrant r = { .side = a, .buffer = self->from.buffer.handle };
+	struct dmaplane_endpoint_query got;
+
+	ASSERT_EQ(1, channel_submit(&a->ch, &sqe));
+	ASSERT_EQ(0, pthread_create(&r.thread, NULL, register_in_thread, &r));
+	ASSERT_TRUE(WAIT_FOR(waits(&r)));
+	ASSERT_EQ(1, channel_submit(&a->ch, &sqe));
+	ASSERT_EQ(0, query(a->fd, a->endpoint, &got));
+	EXPECT_EQ(1, got.in_flight);
+	EXPECT_EQ(1, got.queued);
+	EXPECT_TRUE(WAIT_FOR(!mock("step 1000") && __atomic_load_n(&r.done, __ATOMIC_ACQUIRE) &&
+			     channel_available(&a->ch) == 2));
+	ASSERT_EQ(0, pthread_join(r.thread, NULL));
+	EXPECT_EQ(0, r.result);
 }
 
 /* How far a long entry is cannot be seen, so it has more time. */
