@@ -275,12 +275,39 @@ on() {
 	ip netns exec "$host" "$@"
 }
 
-# cable WHAT…: how bad it is from now on, in both directions; none: good again.
+# cable WHAT…: how bad it is from now on, in both directions; none: good again, which is
+# seen by packets that come through.
 cable() {
 	local host
 	for host in a b; do
-		on "$host" tc qdisc del dev "v$host" root 2>/dev/null
+		within 10 unplugged "$host" || return
 		(($# == 0)) || on "$host" tc qdisc add dev "v$host" root netem limit 4000 "$@" || return
+	done
+	(($#)) || within 10 on a ping -q -c 1 -W 5 10.9.0.2 >/dev/null && return
+	echo "# nothing comes through a good cable"
+	what_is_known
+	return 1
+}
+unplugged() {
+	on "$1" tc qdisc del dev "v$1" root 2>/dev/null
+	[[ $(on "$1" tc qdisc show dev "v$1") != *netem* ]]
+}
+
+# What adapters, their managers and the network know of both hosts: where something that
+# depends on them did not work, and it is not clear which of them did not.
+what_is_known() {
+	local host file value
+	for host in a b; do
+		for file in "/sys/class/infiniband/${rdma_type}_$host/ports/1/"{hw_counters,cm_*}/*; do
+			value=$(cat "$file" 2>/dev/null)
+			[[ ${value:-0} == 0 ]] || echo "# $host: ${file#*/ports/1/} $value"
+		done
+		{
+			ip -n "$host" neigh
+			on "$host" tc -s qdisc show dev "v$host"
+			on "$host" grep Udp: /proc/net/snmp
+			on "$host" rdma resource show
+		} 2>&1 | sed "s/^/# $host: /"
 	done
 }
 
