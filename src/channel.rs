@@ -18,9 +18,12 @@ pub(crate) use self::{
     submit::Ticket, //
 };
 
-use self::ring::{
-    Batch,
-    Layout, //
+use self::{
+    ring::{
+        Batch,
+        Layout, //
+    },
+    submit::Plug, //
 };
 use crate::{
     context::{
@@ -74,12 +77,14 @@ impl Channel {
             return Err(EBUSY);
         }
         let mut done = Batch::new(&self.ring);
+        let mut plug = Plug::default();
         for _ in 0..taken {
             let sqe = self.ring.submission(*head);
             *head = head.wrapping_add(1);
-            submit::issue(context, &self.ring, &sqe, &mut done);
+            submit::issue(context, &self.ring, &sqe, &mut done, &mut plug);
         }
         drop(done);
+        drop(plug);
         self.ring.publish_sq_head(*head);
         Ok(taken)
     }

@@ -43,9 +43,17 @@ impl<T> Fifo<T> {
         self.len == self.places.len()
     }
 
-    /// The next item.
-    pub(crate) fn front(&self) -> Option<&T> {
-        self.places.get(self.first)?.as_ref()
+    /// The item before which there are `index` others.
+    pub(crate) fn get(&self, index: usize) -> Option<&T> {
+        let place = self.first.checked_add(index)?;
+        let place = match place.checked_sub(self.places.len()) {
+            Some(wrapped) => wrapped,
+            None => place,
+        };
+        self.places
+            .get(place)
+            .filter(|_| index < self.len)?
+            .as_ref()
     }
 
     /// The next item, to change it.

@@ -55,6 +55,7 @@ pub struct WriteChain {
     writes: KVVec<bindings::ib_rdma_wr>,
     pieces: KVVec<Sge>,
     widest: usize,
+    immediates: bool,
 }
 
 // SAFETY: the pointers inside are set when the chain is posted and not used later.
@@ -70,6 +71,7 @@ impl WriteChain {
             writes: KVVec::with_capacity(writes.max(1), GFP_KERNEL_ACCOUNT)?,
             pieces: KVVec::with_capacity(pieces, GFP_KERNEL_ACCOUNT)?,
             widest: 0,
+            immediates: false,
         })
     }
 
@@ -78,6 +80,7 @@ impl WriteChain {
         self.writes.clear();
         self.pieces.clear();
         self.widest = 0;
+        self.immediates = false;
     }
 
     /// Writes in the chain.
@@ -107,6 +110,7 @@ impl WriteChain {
         let write = bindings::ib_rdma_wr {
             wr: bindings::ib_send_wr {
                 num_sge: i32::try_from(local.len()).map_err(|_| EINVAL)?,
+                opcode: bindings::ib_wr_opcode_IB_WR_RDMA_WRITE,
                 ..Default::default()
             },
             remote_addr,
@@ -144,15 +148,32 @@ impl WriteChain {
         Ok(())
     }
 
-    /// Each write's key and address at the peer, and its local pieces.
+    /// Has the last write tell the peer a value when it is done, as all before it are by then.
+    pub fn deliver(&mut self, imm: u32) -> Result {
+        let wr = &mut self.writes.last_mut().ok_or(EINVAL)?.wr;
+        wr.opcode = bindings::ib_wr_opcode_IB_WR_RDMA_WRITE_WITH_IMM;
+        wr.ex.imm_data = imm.to_be();
+        self.immediates = true;
+        Ok(())
+    }
+
+    /// Whether a value is told to the peer.
+    pub(super) fn has_immediates(&self) -> bool {
+        self.immediates
+    }
+
+    /// Each write's key and address at the peer, its local pieces, and the value that it tells.
     #[cfg(dmaplane_test)]
-    pub(super) fn writes(&self) -> impl Iterator<Item = (u32, u64, &[Sge])> {
+    pub(super) fn writes(&self) -> impl Iterator<Item = (u32, u64, &[Sge], Option<u32>)> {
         let mut begin = 0usize;
         self.writes.iter().map(move |write| {
             let end = begin.saturating_add(write.wr.num_sge as usize);
             let pieces = self.pieces.get(begin..end).unwrap_or(&[]);
             begin = end;
-            (write.rkey, write.remote_addr, pieces)
+            let tells = write.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE_WITH_IMM;
+            // SAFETY: any bits are a number.
+            let imm = u32::from_be(unsafe { write.wr.ex.imm_data });
+            (write.rkey, write.remote_addr, pieces, tells.then_some(imm))
         })
     }
 
@@ -161,11 +182,11 @@ impl WriteChain {
         self.widest
     }
 
-    /// Links the chain up to be posted for a slot: its last write is signalled and may carry an
-    /// immediate value, all others complete only if they fail.
+    /// Links the chain up to be posted for a slot: its last write is signalled, all others complete
+    /// only if they fail.
     ///
     /// The result is valid until the chain is touched again.
-    pub(super) fn link(&mut self, slot: &Slot, imm: Option<u32>) -> *mut bindings::ib_send_wr {
+    pub(super) fn link(&mut self, slot: &Slot) -> *mut bindings::ib_send_wr {
         let mut next: *mut bindings::ib_send_wr = core::ptr::null_mut();
         let mut end = self.pieces.len();
         let pieces = self.pieces.as_mut_ptr();
@@ -176,14 +197,9 @@ impl WriteChain {
             end = end.saturating_sub(wr.num_sge as usize);
             // SAFETY: by the invariant `end` is within the pieces.
             wr.sg_list = unsafe { pieces.add(end) }.cast();
-            wr.opcode = bindings::ib_wr_opcode_IB_WR_RDMA_WRITE;
             if next.is_null() {
                 wr.__bindgen_anon_1.wr_cqe = slot.cqe();
                 wr.send_flags = SIGNALED;
-                if let Some(imm) = imm {
-                    wr.opcode = bindings::ib_wr_opcode_IB_WR_RDMA_WRITE_WITH_IMM;
-                    wr.ex.imm_data = imm.to_be();
-                }
             } else {
                 wr.__bindgen_anon_1.wr_cqe = slot.part();
                 wr.send_flags = 0;
@@ -290,10 +306,11 @@ mod tests {
         chain.push(11, 1001, &[piece(2), piece(3)])?;
         chain.gather(piece(4))?;
         chain.push(12, 1002, &[])?;
+        chain.deliver(0x0102_0304)?;
         let lengths = [&[1][..], &[2, 3, 4], &[]];
 
         let mut right = 0;
-        let count = walk(chain.link(slot, Some(0x0102_0304)), |i, write, list| {
+        let count = walk(chain.link(slot), |i, write, list| {
             let last = i == 2;
             // SAFETY: the request has a completion entry.
             let cqe = unsafe { write.wr.__bindgen_anon_1.wr_cqe };
@@ -323,22 +340,33 @@ mod tests {
         let slots = Slots::new(1, done, done)?;
         let slot = slots.get(0)?;
         let mut chain = WriteChain::new(2, 2)?;
-        assert!(chain.link(slot, Some(1)).is_null());
+        assert!(chain.link(slot).is_null());
+        assert_eq!(chain.deliver(1), Err(EINVAL));
+        assert!(!chain.has_immediates());
         chain.push(1, 0, &[piece(1)])?;
-        assert_eq!(walk(chain.link(slot, Some(1)), |_, _, _| ()), 1);
-        // What was the last is now the first, and carries no immediate value.
+        chain.deliver(1)?;
+        assert_eq!(walk(chain.link(slot), |_, _, _| ()), 1);
+        // What was the last is now the first; it tells its value, and is not signalled any more.
         chain.push(2, 0, &[piece(2)])?;
-        let mut plain = 0;
-        let count = walk(chain.link(slot, None), |i, write, _| {
+        let mut right = 0;
+        let count = walk(chain.link(slot), |i, write, _| {
             let signaled = write.wr.send_flags == SIGNALED;
-            let opcode = write.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE;
-            plain += usize::from(opcode && signaled == (i == 1));
+            let plain = write.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE;
+            right += usize::from(plain == (i == 1) && signaled == (i == 1));
         });
         assert_eq!(count, 2);
-        assert_eq!(plain, 2);
+        assert_eq!(right, 2);
+        assert!(chain.has_immediates());
         chain.clear();
         assert_eq!(chain.widest(), 0);
-        assert!(chain.link(slot, None).is_null());
+        assert!(!chain.has_immediates());
+        assert!(chain.link(slot).is_null());
+        chain.push(3, 0, &[])?;
+        walk(chain.link(slot), |_, write, _| {
+            let plain = write.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE;
+            right += usize::from(plain);
+        });
+        assert_eq!(right, 3);
         Ok(())
     }
 }

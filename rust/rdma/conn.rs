@@ -309,8 +309,8 @@ impl<H: Handler> Transport<H> for Connection<H> {
         self.queues()?.post_ctrl(slot, message)
     }
 
-    fn post_write(&self, slot: u32, chain: &mut WriteChain, imm: Option<u32>) -> Result {
-        self.queues()?.post_write(slot, chain, imm)
+    fn post_write(&self, slot: u32, chain: &mut WriteChain) -> Result {
+        self.queues()?.post_write(slot, chain)
     }
 
     fn post_reg(&self, slot: u32, region: &Arc<Region>, segment: usize, access: Access) -> Result {

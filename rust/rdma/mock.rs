@@ -312,21 +312,25 @@ impl<H: Handler> Transport<H> for Connection<H> {
                     message: copy,
                     pieces: KVec::new(),
                     requests: 1,
+                    signalled: true,
                 };
-                fabric::with_port(number, |fabric, index| fabric.post_send(index, send))
+                let mut sends = KVec::new();
+                sends.push(send, GFP_ATOMIC)?;
+                fabric::with_port(number, |fabric, index| fabric.post_sends(index, sends))
             },
             |real| real.post_ctrl(slot, message),
         )
     }
 
-    fn post_write(&self, slot: u32, chain: &mut WriteChain, imm: Option<u32>) -> Result {
+    fn post_write(&self, slot: u32, chain: &mut WriteChain) -> Result {
         let Some(number) = self.relay.port() else {
-            return self.real.post_write(slot, chain, imm);
+            return self.real.post_write(slot, chain);
         };
-        let mut pieces = KVec::new();
-        let mut last_bytes = 0u32;
-        for (rkey, mut remote, local) in chain.writes() {
-            last_bytes = 0;
+        let mut sends = KVec::new();
+        let mut send = Posted::write(slot);
+        for (rkey, mut remote, local, imm) in chain.writes() {
+            send.requests = send.requests.saturating_add(1);
+            send.bytes = 0;
             for sge in local {
                 let (lkey, local) = sge.place();
                 let length = sge.length();
@@ -337,26 +341,25 @@ impl<H: Handler> Transport<H> for Connection<H> {
                     remote,
                     length,
                 };
-                pieces.push(piece, GFP_ATOMIC)?;
-                last_bytes = last_bytes.saturating_add(length);
+                send.pieces.push(piece, GFP_ATOMIC)?;
+                send.bytes = send.bytes.saturating_add(length);
                 remote = remote.checked_add(length.into()).ok_or(EINVAL)?;
             }
+            if imm.is_some() {
+                send.imm = imm;
+                sends.push(
+                    core::mem::replace(&mut send, Posted::write(slot)),
+                    GFP_ATOMIC,
+                )?;
+            }
         }
-        match (pieces.is_empty(), imm) {
-            (true, None) if chain.is_empty() => return Err(EINVAL),
-            (true, None) => return Err(EAGAIN),
-            _ => (),
+        match (send.requests, sends.last_mut()) {
+            (0, None) => return Err(EINVAL),
+            (0, Some(last)) => last.signalled = true,
+            // Heartbeats tell nothing.
+            _ => return Err(EAGAIN),
         }
-        let send = Posted {
-            what: Use::Write,
-            slot,
-            imm,
-            bytes: last_bytes,
-            message: KVec::new(),
-            pieces,
-            requests: u32::try_from(chain.len().max(1))?,
-        };
-        fabric::with_port(number, |fabric, index| fabric.post_send(index, send))
+        fabric::with_port(number, |fabric, index| fabric.post_sends(index, sends))
     }
 
     fn post_reg(&self, slot: u32, region: &Arc<Region>, segment: usize, access: Access) -> Result {

@@ -106,6 +106,8 @@ pub enum Kind<'a> {
     Write {
         /// Its slot.
         slot: u32,
+        /// Writes that succeeded, which are the first of the chain.
+        good: u32,
     },
     /// A segment was registered.
     Reg {

@@ -38,8 +38,9 @@ pub(super) struct Slot {
     part: Opaque<bindings::ib_cqe>,
     /// Requests in flight; zero if the slot is free.
     requests: Atomic<u32>,
-    /// The first status of a part that was not success.
+    /// The first status of a part that was not success, and how many parts had one.
     status: Atomic<u32>,
+    failed: Atomic<u32>,
 }
 
 impl Slot {
@@ -57,7 +58,14 @@ impl Slot {
             .cmpxchg(0, requests, Acquire)
             .map_err(|_| EBUSY)?;
         self.status.store(SUCCESS, Relaxed);
+        self.failed.store(0, Relaxed);
         Ok(())
+    }
+
+    /// Requests in flight.
+    #[cfg(dmaplane_test)]
+    pub(super) fn requests(&self) -> u32 {
+        self.requests.load(Relaxed)
     }
 
     /// Frees the slot and returns the requests it was taken for.
@@ -70,10 +78,20 @@ impl Slot {
     /// Notes how a part of the chain ended: the first error stands, but one that is the
     /// consequence of another does not hide it.
     pub(super) fn note(&self, status: u32) {
+        let failed = self.failed.load(Relaxed);
+        self.failed.store(failed.saturating_add(1), Relaxed);
         let old = self.status.load(Relaxed);
         if old == SUCCESS || old == FLUSH {
             self.status.store(status, Relaxed);
         }
+    }
+
+    /// How many requests of the chain succeeded, given how the last one ended. As they are done in
+    /// their order, these are the first.
+    pub(super) fn good(&self, last: u32) -> u32 {
+        let failed = self.failed.load(Relaxed);
+        let failed = failed.saturating_add(u32::from(last != SUCCESS));
+        self.requests.load(Relaxed).saturating_sub(failed)
     }
 
     /// How the whole chain ended, given how its last request did.
@@ -102,6 +120,7 @@ impl Slots {
                     part: Opaque::new(bindings::ib_cqe { done: Some(part) }),
                     requests: Atomic::new(0),
                     status: Atomic::new(SUCCESS),
+                    failed: Atomic::new(0),
                 },
                 GFP_KERNEL_ACCOUNT,
             )?;
@@ -197,23 +216,26 @@ mod tests {
     fn a_cause_is_not_hidden_by_its_consequences() -> Result {
         let slots = slots(1)?;
         let slot = slots.get(0)?;
-        // What the parts said, what the last request said, and how the chain ended.
-        for (parts, last, outcome) in [
-            (&[][..], SUCCESS, SUCCESS),
-            (&[], ACCESS, ACCESS),
-            (&[], FLUSH, FLUSH),
-            (&[FLUSH], SUCCESS, FLUSH),
-            (&[FLUSH], ACCESS, ACCESS),
-            (&[FLUSH, PROTECTION], FLUSH, PROTECTION),
-            (&[PROTECTION, FLUSH], FLUSH, PROTECTION),
-            (&[PROTECTION, ACCESS], ACCESS, PROTECTION),
-            (&[PROTECTION], SUCCESS, PROTECTION),
+        // What the parts said, what the last request said, how the chain ended, and how many of
+        // its four requests succeeded.
+        for (parts, last, outcome, good) in [
+            (&[][..], SUCCESS, SUCCESS, 4),
+            (&[], ACCESS, ACCESS, 3),
+            (&[], FLUSH, FLUSH, 3),
+            (&[FLUSH], SUCCESS, FLUSH, 3),
+            (&[FLUSH], ACCESS, ACCESS, 2),
+            (&[FLUSH, PROTECTION], FLUSH, PROTECTION, 1),
+            (&[PROTECTION, FLUSH], FLUSH, PROTECTION, 1),
+            (&[PROTECTION, ACCESS], ACCESS, PROTECTION, 1),
+            (&[PROTECTION], SUCCESS, PROTECTION, 3),
+            (&[PROTECTION, FLUSH, FLUSH], FLUSH, PROTECTION, 0),
         ] {
-            slot.claim(1)?;
+            slot.claim(4)?;
             for status in parts {
                 slot.note(*status);
             }
             assert_eq!(slot.outcome(last), outcome);
+            assert_eq!(slot.good(last), good);
             slot.free();
         }
         Ok(())

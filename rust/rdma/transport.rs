@@ -98,9 +98,9 @@ pub trait Transport<H: Handler>: Send + Sync + Sized {
     /// full. After `EIO` the connection is of no use and must be dropped.
     fn post_ctrl(&self, slot: u32, message: &[u8]) -> Result;
 
-    /// Posts a chain of writes, the last with the immediate value if there is one. An empty
-    /// chain delivers just that. `EOPNOTSUPP` if the device has no immediate values.
-    fn post_write(&self, slot: u32, chain: &mut WriteChain, imm: Option<u32>) -> Result;
+    /// Posts a chain of writes, of which all or none are posted and which complete as one.
+    /// `EOPNOTSUPP` if it tells values and the device cannot, `EINVAL` if it is empty.
+    fn post_write(&self, slot: u32, chain: &mut WriteChain) -> Result;
 
     /// Registers a segment of a region of the same device. `EBUSY` if it is registered.
     fn post_reg(&self, slot: u32, region: &Arc<Region>, segment: usize, access: Access) -> Result;

@@ -13,7 +13,10 @@ use super::{
 use crate::{
     context::Context,
     endpoint::{
-        send::Write,
+        send::{
+            Write,
+            BATCH, //
+        },
         Endpoint, //
     },
     info::MAX_TRANSFER, //
@@ -71,12 +74,48 @@ impl Drop for Ticket {
     }
 }
 
+/// Holds entries for one endpoint back for a moment, so that they are sent together.
+#[derive(Default)]
+pub(super) struct Plug {
+    endpoint: Option<Arc<Endpoint>>,
+    count: u32,
+}
+
+impl Plug {
+    fn submit(&mut self, endpoint: Arc<Endpoint>, write: Write, ticket: Ticket) {
+        let same = self
+            .endpoint
+            .as_ref()
+            .is_some_and(|held| Arc::ptr_eq(held, &endpoint));
+        if !same || self.count >= BATCH {
+            self.send();
+        }
+        endpoint.submit(write, ticket);
+        self.count = self.count.saturating_add(1);
+        self.endpoint = Some(endpoint);
+    }
+
+    fn send(&mut self) {
+        self.count = 0;
+        if let Some(endpoint) = self.endpoint.take() {
+            endpoint.send();
+        }
+    }
+}
+
+impl Drop for Plug {
+    fn drop(&mut self) {
+        self.send();
+    }
+}
+
 /// Does what an entry asks for. Its completion has a place reserved in `ring`.
 pub(super) fn issue(
     context: &Context,
     ring: &Arc<CompletionRing>,
     sqe: &uapi::dmaplane_sqe,
     done: &mut Batch<'_>,
+    plug: &mut Plug,
 ) {
     let result = match u32::from(sqe.opcode) {
         uapi::DMAPLANE_OP_NOP => nop(sqe),
@@ -89,7 +128,7 @@ pub(super) fn issue(
                     opcode: sqe.opcode,
                     done: false,
                 };
-                return endpoint.submit(write, ticket);
+                return plug.submit(endpoint, write, ticket);
             }
             Err(error) => Err(error),
         },

@@ -76,7 +76,7 @@ impl Handler for Endpoint {
 
     fn completion(&self, completion: Completion<'_>) {
         match completion.kind {
-            Kind::Write { slot } => self.write_done(slot, &completion),
+            Kind::Write { slot, good } => self.write_done(slot, good, &completion),
             Kind::Ctrl { slot } => self.slot_done(&completion, |link| link.messages.push(slot)),
             Kind::Reg { slot } => self.slot_done(&completion, |link| link.registrations.push(slot)),
             // A receive ends unused when the connection does; its slot is of no use any more.

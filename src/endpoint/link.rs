@@ -5,7 +5,8 @@
 //! Invariants, kept by `send` and `receive` under the endpoint's lock:
 //! - messages in flight never exceed the credits that the peer granted;
 //! - for each receive posted beyond those for control messages, a place is reserved in `ring`;
-//! - a write slot is in `free` or has an entry in `in_flight`, never both.
+//! - entries in flight have consecutive places in `in_flight`, in their order, `next` being the next;
+//!   those that were posted together complete together, and the slot of that is the first one's place.
 //!
 //! Teardown: dropping gives the reserved places back; the connection was drained before.
 
@@ -160,9 +161,9 @@ pub(super) struct Link {
     /// Entries that wait for credits or depth.
     pub(super) queue: Fifo<Pending>,
     pub(super) in_flight: KVec<Option<InFlight>>,
+    pub(super) next: u32,
     /// Posts on the send queue so far: their numbers are their order.
     pub(super) posted: u64,
-    pub(super) free: FreeSlots,
     /// Work requests in flight.
     pub(super) writes: u32,
     /// Number of the heartbeat in flight.
@@ -212,7 +213,6 @@ impl Link {
         let max_sge = domain.device().max_sge().min(MAX_SGE);
         let pieces = depth.saturating_mul(max_sge as usize);
         let chain = WriteChain::new(depth, pieces)?;
-        let free = FreeSlots::new(send_depth, true)?;
         let messages = SendSlots::new(CTRL_SLOTS)?;
         let registrations = SendSlots::new(REGISTRATIONS)?;
         let idle = FreeSlots::new(recv_slots, false)?;
@@ -231,8 +231,8 @@ impl Link {
             ctrl: Ctrl::new(),
             queue,
             in_flight,
+            next: 0,
             posted: 0,
-            free,
             writes: 0,
             beating: None,
             watched: None,
@@ -291,6 +291,13 @@ impl Link {
     /// Whether nothing is in flight but registrations.
     pub(super) fn is_quiet(&self) -> bool {
         self.writes == 0 && self.messages.oldest().is_none() && self.beating.is_none()
+    }
+
+    /// The place of the entry in flight that comes `n` after that at `place`; both are less than
+    /// `send_depth`.
+    pub(super) fn place_after(&self, place: u32, n: u32) -> u32 {
+        let sum = place.saturating_add(n);
+        sum.checked_sub(self.send_depth).unwrap_or(sum)
     }
 
     /// Entries posted and not completed.

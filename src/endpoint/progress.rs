@@ -146,7 +146,7 @@ impl Link {
             let Some(entry) = oldest.and_then(Option::take) else {
                 break;
             };
-            entry.fail(error);
+            entry.fail(error, 0);
             count = count.saturating_add(1);
         }
         self.writes = 0;
@@ -169,7 +169,7 @@ impl Link {
         }
         self.chain.clear();
         self.chain.push(0, 0, &[])?;
-        conn.post_write(self.send_depth, &mut self.chain, None)?;
+        conn.post_write(self.send_depth, &mut self.chain)?;
         self.beating = Some(self.number());
         Ok(())
     }

@@ -7,7 +7,10 @@
 
 use super::{
     lease::PeerLeases,
-    link::Turn,
+    link::{
+        Link,
+        Turn, //
+    },
     Endpoint,
     Inner, //
 };
@@ -45,6 +48,7 @@ use kernel::{
 /// Completion statuses (`enum ib_wc_status`) that mean something to the user.
 mod status {
     pub(super) const LOCAL_OPERATION: u32 = 2;
+    pub(super) const FLUSH: u32 = 5;
     pub(super) const REMOTE_INVALID_REQUEST: u32 = 9;
     pub(super) const REMOTE_ACCESS: u32 = 10;
     pub(super) const REMOTE_OPERATION: u32 = 11;
@@ -68,6 +72,19 @@ pub(crate) struct Write {
     pub(crate) imm: u32,
 }
 
+/// Entries that are posted together, as long as they are short: with one call, and with one
+/// completion, which is most of what the adapter and we have to do for a short one.
+pub(crate) const BATCH: u32 = 8;
+const BATCH_BYTES: u32 = 1 << 14;
+
+/// What was built to be posted together.
+#[derive(Default)]
+struct Batch {
+    entries: u32,
+    requests: u32,
+    bytes: u32,
+}
+
 /// An entry that waits.
 pub(super) struct Pending {
     write: Write,
@@ -88,6 +105,8 @@ impl Pending {
 pub(super) struct InFlight {
     /// Its number among all posts.
     pub(super) order: u64,
+    /// How many were posted with it, if it is the first of them.
+    batch: u32,
     ticket: Ticket,
     pub(super) length: u32,
     requests: u32,
@@ -95,10 +114,16 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    pub(super) fn fail(self, error: Error) {
+    fn succeed(self) {
         // Whoever sees the completion may deregister the region.
         drop(self.region);
-        self.ticket.fail(error, 0);
+        self.ticket.succeed(self.length);
+    }
+
+    pub(super) fn fail(self, error: Error, status: u32) {
+        // Whoever sees the completion may deregister the region.
+        drop(self.region);
+        self.ticket.fail(error, status);
     }
 }
 
@@ -124,11 +149,11 @@ impl Requests {
     }
 }
 
-/// Fills `chain` with the work requests of a message whose numbers were checked.
+/// Adds the work requests of a message whose numbers were checked.
 fn build(chain: &mut WriteChain, write: &Write, leases: &PeerLeases) -> Result {
-    chain.clear();
     let Some(region) = write.region.as_ref().filter(|_| write.length > 0) else {
-        return Ok(());
+        chain.push(0, 0, &[])?;
+        return chain.deliver(write.imm);
     };
     let keys = region.keys()?;
     let lease = leases.find(write.lease).ok_or(ENOKEY)?;
@@ -152,11 +177,11 @@ fn build(chain: &mut WriteChain, write: &Write, leases: &PeerLeases) -> Result {
         let addr = remote.addr.checked_add(cut.remote.offset).ok_or(EIO)?;
         chain.push(remote.rkey, addr, &[sge])?;
     }
-    Ok(())
+    chain.deliver(write.imm)
 }
 
 impl Endpoint {
-    /// Sends a message, now or when the peer can take it. The ticket is completed either way.
+    /// Takes a message, to be sent by [`Self::send`] or later. The ticket is completed either way.
     pub(crate) fn submit(&self, write: Write, ticket: Ticket) {
         let mut inner = self.inner.lock();
         let requests = match inner.check(&write) {
@@ -176,60 +201,82 @@ impl Endpoint {
             return pending.fail(ENOTCONN.into());
         };
         // Each waiting entry has a place in its completion ring, so with one channel there is
-        // room; entries from other channels may fill the queue.
-        if let Err(pending) = link.queue.push(pending) {
-            return pending.fail(EAGAIN);
+        // room; entries from other channels may fill the queue, if only until some are sent.
+        let Err(pending) = link.queue.push(pending) else {
+            return;
+        };
+        if let Err(error) = inner.pump() {
+            drop(inner);
+            self.fail(error);
+            return pending.fail(error);
         }
-        let pumped = inner.pump();
-        drop(inner);
+        let refused = match &mut inner.link {
+            Some(link) => link.queue.push(pending).err(),
+            None => Some(pending),
+        };
+        if let Some(pending) = refused {
+            pending.fail(EAGAIN);
+        }
+    }
+
+    /// Sends what can be sent of what was submitted.
+    pub(crate) fn send(&self) {
+        let pumped = self.inner.lock().pump();
         if let Err(error) = pumped {
             self.fail(error);
         }
     }
 
-    /// A work request of an entry is done, and with it the entry.
-    pub(super) fn write_done(&self, slot: u32, completion: &Completion<'_>) {
+    /// Entries that were posted together are done. The first `good` of their work requests
+    /// succeeded.
+    pub(super) fn write_done(&self, slot: u32, mut good: u32, completion: &Completion<'_>) {
         let mut inner = self.inner.lock();
-        let error = inner.error;
-        let Inner { link, stats, .. } = &mut *inner;
-        let Some(link) = link else { return };
+        let Some(link) = &inner.link else { return };
         if slot == link.send_depth {
             drop(inner);
             return self.slot_done(completion, |link| link.beating = None);
         }
-        let entry = link.in_flight.get_mut(slot as usize).and_then(Option::take);
-        let Some(entry) = entry else { return };
-        link.writes = link.writes.saturating_sub(entry.requests);
-        link.free.push(slot);
-        if link.registering > 0 {
+        let oldest = link.in_flight.get(slot as usize).and_then(Option::as_ref);
+        let batch = oldest.map_or(0, |entry| entry.batch);
+        let (mut status, mut failed, mut first) = (completion.status, false, false);
+        for n in 0..batch {
+            let Some(entry) = inner.land(slot, n) else {
+                continue;
+            };
+            if entry.requests <= good {
+                good = good.saturating_sub(entry.requests);
+                inner.stats.sent = inner.stats.sent.saturating_add(1);
+                inner.stats.sent_bytes = inner.stats.sent_bytes.saturating_add(entry.length.into());
+                entry.succeed();
+                continue;
+            }
+            good = 0;
+            let failure = match status {
+                status::FLUSH => inner.error.unwrap_or(ECONNRESET.into()),
+                status => inner.meaning(status),
+            };
+            inner.note_status(completion);
+            // The endpoint is in its final state before the program can learn of the failure.
+            first |= inner.fail(failure);
+            entry.fail(failure, status);
+            failed = true;
+            // Those behind it were not done for that.
+            status = status::FLUSH;
+        }
+        inner.fail_queued();
+        let pumped = inner.pump();
+        let conn = inner.conn.clone().filter(|_| first);
+        let waited_for = inner.link.as_ref().is_some_and(|link| link.registering > 0);
+        drop(inner);
+        if failed {
+            return self.flush(conn);
+        }
+        if waited_for {
             self.changed.notify_all();
         }
-        // Whoever sees the completion may deregister the region.
-        drop(entry.region);
-        if completion.is_ok() {
-            stats.sent = stats.sent.saturating_add(1);
-            stats.sent_bytes = stats.sent_bytes.saturating_add(u64::from(entry.length));
-            entry.ticket.succeed(entry.length);
-            inner.fail_queued();
-            let pumped = inner.pump();
-            drop(inner);
-            if let Err(error) = pumped {
-                self.fail(error);
-            }
-            return;
+        if let Err(error) = pumped {
+            self.fail(error);
         }
-        let failure = match completion.is_flush() {
-            true => error.unwrap_or(ECONNRESET.into()),
-            false => inner.meaning(completion.status),
-        };
-        inner.note_status(completion);
-        // The endpoint is in its final state before the program can learn of the failure.
-        let first = inner.fail(failure);
-        entry.ticket.fail(failure, completion.status);
-        inner.fail_queued();
-        let conn = inner.conn.clone().filter(|_| first);
-        drop(inner);
-        self.flush(conn);
     }
 }
 
@@ -277,6 +324,15 @@ impl Inner {
         supported(requests.all)
     }
 
+    /// Takes an entry out of flight, the `n`th of those posted together from `slot` on.
+    fn land(&mut self, slot: u32, n: u32) -> Option<InFlight> {
+        let link = self.link.as_mut()?;
+        let place = link.place_after(slot, n);
+        let entry = link.in_flight.get_mut(place as usize)?.take()?;
+        link.writes = link.writes.saturating_sub(entry.requests);
+        Some(entry)
+    }
+
     /// Sends whatever can be sent now.
     pub(super) fn pump(&mut self) -> Result {
         if self.state != State::Established {
@@ -296,42 +352,15 @@ impl Inner {
             return Ok(());
         }
         link.send_messages(conn, stats)?;
-        while link.sender.available() > 0 {
-            let Some(pending) = link.queue.front() else {
-                break;
-            };
-            if link.writes.saturating_add(pending.requests) > link.send_depth {
+        loop {
+            let batch = link.build_batch(leases)?;
+            if batch.entries == 0 {
                 break;
             }
-            let Some(slot) = link.free.pop() else { break };
-            let posted = build(&mut link.chain, &pending.write, leases)
-                .and_then(|()| conn.post_write(slot, &mut link.chain, Some(pending.write.imm)));
-            if let Err(error) = posted {
-                link.free.push(slot);
-                match error {
-                    EAGAIN => break,
-                    error => return Err(error),
-                }
-            }
-            link.sender.take();
-            let Some(Pending {
-                write,
-                ticket,
-                requests,
-            }) = link.queue.pop()
-            else {
-                return Err(EIO);
-            };
-            link.writes = link.writes.saturating_add(requests);
-            let order = link.number();
-            if let Some(place) = link.in_flight.get_mut(slot as usize) {
-                *place = Some(InFlight {
-                    order,
-                    ticket,
-                    length: write.length,
-                    requests,
-                    region: write.region,
-                });
+            match conn.post_write(link.next, &mut link.chain) {
+                Ok(()) => link.take_off(&batch)?,
+                Err(EAGAIN) => break,
+                Err(error) => return Err(error),
             }
         }
         match link.sender.available() == 0 && !link.queue.is_empty() {
@@ -361,5 +390,68 @@ impl Inner {
         if self.wc_status == 0 && !completion.is_flush() {
             self.wc_status = completion.status;
         }
+    }
+}
+
+impl Link {
+    /// Builds what can be sent next, as far as it is sent together.
+    fn build_batch(&mut self, leases: &PeerLeases) -> Result<Batch> {
+        self.chain.clear();
+        // Half of what is there at most, so that the adapter always has something to do.
+        let queued = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
+        let half = self.writes.saturating_add(queued).div_ceil(2);
+        let most = self.sender.available().min(half).min(BATCH);
+        let mut batch = Batch::default();
+        while batch.entries < most {
+            let Some(pending) = self.queue.get(batch.entries as usize) else {
+                break;
+            };
+            let bytes = batch.bytes.saturating_add(pending.write.length);
+            let requests = batch.requests.saturating_add(pending.requests);
+            let place = self.place_after(self.next, batch.entries);
+            let taken = self
+                .in_flight
+                .get(place as usize)
+                .is_none_or(Option::is_some);
+            if taken
+                || self.writes.saturating_add(requests) > self.send_depth
+                || (batch.entries > 0 && bytes > BATCH_BYTES)
+            {
+                break;
+            }
+            build(&mut self.chain, &pending.write, leases)?;
+            batch = Batch {
+                entries: batch.entries.saturating_add(1),
+                requests,
+                bytes,
+            };
+        }
+        Ok(batch)
+    }
+
+    /// What was built has been posted.
+    fn take_off(&mut self, batch: &Batch) -> Result {
+        for n in 0..batch.entries {
+            let Pending {
+                write,
+                ticket,
+                requests,
+            } = self.queue.pop().ok_or(EIO)?;
+            self.sender.take();
+            self.writes = self.writes.saturating_add(requests);
+            let entry = InFlight {
+                order: self.number(),
+                batch: if n == 0 { batch.entries } else { 0 },
+                ticket,
+                length: write.length,
+                requests,
+                region: write.region,
+            };
+            if let Some(place) = self.in_flight.get_mut(self.next as usize) {
+                *place = Some(entry);
+            }
+            self.next = self.place_after(self.next, 1);
+        }
+        Ok(())
     }
 }

@@ -18,7 +18,9 @@ mod tests {
             assert_eq!(fifo.push(item), Ok(()));
             // One stays behind, so that the two ends pass the capacity at different times.
             if item > 0 {
-                assert_eq!(fifo.front(), Some(&next));
+                assert_eq!(fifo.get(0), Some(&next));
+                assert_eq!(fifo.get(1), Some(&item));
+                assert_eq!(fifo.get(2), None);
                 assert_eq!(fifo.pop(), Some(next));
                 next += 1;
             }
@@ -56,6 +58,8 @@ mod tests {
         assert_eq!(fifo.push(1), Err(1));
         assert_eq!(fifo.push_front(1), Err(1));
         assert_eq!(fifo.pop(), None);
+        assert_eq!(fifo.get(0), None);
+        assert_eq!(fifo.get(usize::MAX), None);
         assert!(fifo.is_full() && fifo.is_empty());
         Ok(())
     }

@@ -282,18 +282,19 @@ impl Fabric {
         self.index(self.ports.get(index)?.peer?)
     }
 
-    /// Posts to a send queue.
-    pub(super) fn post_send(&mut self, index: usize, send: Posted) -> Result {
+    /// Posts to a send queue what completes as one.
+    pub(super) fn post_sends(&mut self, index: usize, sends: KVec<Posted>) -> Result {
         let port = self.port(index)?;
-        let note = [
-            0,
-            port.number,
-            send.what as u32,
-            send.slot,
-            send.imm.unwrap_or(0),
-        ];
-        port.post_send(send)?;
-        self.trace.note(&note);
+        let number = port.number;
+        let mut notes = KVec::new();
+        for send in &sends {
+            let imm = send.imm.unwrap_or(0);
+            notes.push([0, number, send.what as u32, send.slot, imm], GFP_ATOMIC)?;
+        }
+        port.post_sends(sends)?;
+        for note in &notes {
+            self.trace.note(note);
+        }
         // Credits promise this, whatever the order in which things happen from here on.
         if let Some(peer) = self.peer(index).and_then(|peer| self.ports.get(peer)) {
             let posted = self.ports.get(index).map_or(0, |port| port.sends.len());

@@ -17,7 +17,8 @@ use crate::{
             Caps,
             Completion,
             Kind, //
-        }, //
+        },
+        slot::Slots, //
     }, //
 };
 use kernel::{
@@ -80,6 +81,24 @@ pub(super) struct Posted {
     pub(super) pieces: KVec<Piece>,
     /// Work requests that it takes.
     pub(super) requests: u32,
+    /// The last of those that complete as one.
+    pub(super) signalled: bool,
+}
+
+impl Posted {
+    /// A write of nothing yet.
+    pub(super) fn write(slot: u32) -> Self {
+        Self {
+            what: Use::Write,
+            slot,
+            imm: None,
+            bytes: 0,
+            message: KVec::new(),
+            pieces: KVec::new(),
+            requests: 0,
+            signalled: false,
+        }
+    }
 }
 
 /// A completion.
@@ -90,8 +109,9 @@ pub(super) struct Done {
     pub(super) imm: Option<u32>,
     pub(super) bytes: u32,
     pub(super) message: KVec<u8>,
-    /// Work requests that it gives back.
+    /// Work requests that it gives back, and how many of them succeeded.
     pub(super) requests: u32,
+    pub(super) good: u32,
     /// It was told before.
     pub(super) again: bool,
 }
@@ -106,6 +126,7 @@ impl Done {
             bytes: 0,
             message: KVec::new(),
             requests,
+            good: if status == SUCCESS { requests } else { 0 },
             again: false,
         }
     }
@@ -125,7 +146,10 @@ impl Done {
         let slot = self.slot;
         let kind = match self.what {
             Use::Ctrl => Kind::Ctrl { slot },
-            Use::Write => Kind::Write { slot },
+            Use::Write => Kind::Write {
+                slot,
+                good: self.good,
+            },
             Use::Recv => Kind::Recv {
                 slot,
                 imm: self.imm,
@@ -155,7 +179,7 @@ pub(super) struct Port {
     used: u32,
     recv_busy: KVec<bool>,
     ctrl_busy: KVec<bool>,
-    write_busy: KVec<bool>,
+    writes: Slots,
     pub(super) recvs: KVec<u32>,
     pub(super) sends: KVec<Posted>,
     pub(super) send_done: KVec<Done>,
@@ -188,7 +212,7 @@ impl Port {
             used: 0,
             recv_busy: free(caps.recv_slots)?,
             ctrl_busy: free(caps.ctrl_slots)?,
-            write_busy: free(caps.write_slots)?,
+            writes: Slots::new(caps.write_slots, unused, unused)?,
             recvs: KVec::new(),
             sends: KVec::new(),
             send_done: KVec::new(),
@@ -221,33 +245,40 @@ impl Port {
         }
     }
 
-    fn slots(&mut self, what: Use) -> &mut KVec<bool> {
-        match what {
+    /// Takes a slot. `EBUSY` if it is not free.
+    fn claim(&mut self, what: Use, slot: u32, requests: u32) -> Result {
+        let busy = match what {
             Use::Recv => &mut self.recv_busy,
             Use::Ctrl => &mut self.ctrl_busy,
-            Use::Write => &mut self.write_busy,
+            Use::Write => return self.writes.get(slot)?.claim(requests),
+        };
+        let busy = busy.get_mut(slot as usize).ok_or(EINVAL)?;
+        match core::mem::replace(busy, true) {
+            false => Ok(()),
+            true => Err(EBUSY),
         }
     }
 
-    /// Whether a slot could be claimed.
-    fn check(&mut self, what: Use, slot: u32) -> Result {
-        match self.slots(what).get(slot as usize) {
-            Some(false) => Ok(()),
-            Some(true) => Err(EBUSY),
-            None => Err(EINVAL),
-        }
-    }
-
-    fn set(&mut self, what: Use, slot: u32, busy: bool) {
-        if let Some(place) = self.slots(what).get_mut(slot as usize) {
-            *place = busy;
+    fn free(&mut self, what: Use, slot: u32) {
+        let busy = match what {
+            Use::Recv => &mut self.recv_busy,
+            Use::Ctrl => &mut self.ctrl_busy,
+            Use::Write => {
+                if let Ok(slot) = self.writes.get(slot) {
+                    slot.free();
+                }
+                return;
+            }
+        };
+        if let Some(busy) = busy.get_mut(slot as usize) {
+            *busy = false;
         }
     }
 
     /// A completion is about to be told: its slot is free, its requests make room.
     pub(super) fn release(&mut self, done: &Done) {
         if !done.again {
-            self.set(done.what, done.slot, false);
+            self.free(done.what, done.slot);
             self.used = self.used.saturating_sub(done.requests);
         }
     }
@@ -256,36 +287,60 @@ impl Port {
         if self.phase == Phase::Closed {
             return Err(ENOTCONN.into());
         }
-        self.check(Use::Recv, slot)?;
+        self.recvs.reserve(1, GFP_ATOMIC)?;
+        self.recv_done.reserve(1, GFP_ATOMIC)?;
+        self.claim(Use::Recv, slot, 1)?;
         if self.phase == Phase::Error {
             let done = Done::new(Use::Recv, slot, FLUSH, 0);
             self.recv_done.push(done, GFP_ATOMIC)?;
         } else {
             self.recvs.push(slot, GFP_ATOMIC)?;
         }
-        self.set(Use::Recv, slot, true);
         Ok(())
     }
 
-    pub(super) fn post_send(&mut self, send: Posted) -> Result {
+    /// Posts what completes as one, of one slot.
+    pub(super) fn post_sends(&mut self, sends: KVec<Posted>) -> Result {
         if matches!(self.phase, Phase::Idle | Phase::Closed) {
             return Err(ENOTCONN.into());
         }
-        let (what, slot) = (send.what, send.slot);
-        self.check(what, slot)?;
-        let used = self.used.checked_add(send.requests).ok_or(EINVAL)?;
+        let first = sends.first().ok_or(EINVAL)?;
+        let (what, slot) = (first.what, first.slot);
+        let requests = sends.iter().try_fold(0u32, |sum, send| {
+            sum.checked_add(send.requests).ok_or(EINVAL)
+        })?;
+        let used = self.used.checked_add(requests).ok_or(EINVAL)?;
         if used > self.send_wr {
             return Err(EAGAIN);
         }
-        if self.phase == Phase::Error {
-            let done = Done::new(what, slot, FLUSH, send.requests);
-            self.send_done.push(done, GFP_ATOMIC)?;
-        } else {
-            self.sends.push(send, GFP_ATOMIC)?;
-        }
+        self.sends.reserve(sends.len(), GFP_ATOMIC)?;
+        self.send_done.reserve(1, GFP_ATOMIC)?;
+        self.claim(what, slot, requests)?;
         self.used = used;
-        self.set(what, slot, true);
+        for send in sends {
+            match self.phase {
+                Phase::Error => self.carried_out(&send, FLUSH),
+                _ => self.sends.push(send, GFP_ATOMIC)?,
+            }
+        }
         Ok(())
+    }
+
+    /// Something on the send queue ended; who posted it is told at the end of what completes as one.
+    pub(super) fn carried_out(&mut self, send: &Posted, status: u32) {
+        let mut done = Done::new(send.what, send.slot, status, send.requests);
+        if let (Use::Write, Ok(slot)) = (send.what, self.writes.get(send.slot)) {
+            let parts = send.requests.saturating_sub(u32::from(send.signalled));
+            if status != SUCCESS {
+                (0..parts).for_each(|_| slot.note(status));
+            }
+            done.status = slot.outcome(status);
+            done.good = slot.good(status);
+            done.requests = slot.requests();
+        }
+        if send.signalled {
+            keep(&mut self.send_done, done);
+        }
     }
 
     /// Goes into error: all that is posted is flushed, and so are the last `unheard` of the
@@ -298,17 +353,20 @@ impl Port {
         for done in self.send_done.iter_mut().rev().take(unheard) {
             if !done.again && done.status == SUCCESS {
                 done.status = FLUSH;
+                done.good = 0;
             }
         }
-        for send in self.sends.drain_all() {
-            let done = Done::new(send.what, send.slot, FLUSH, send.requests);
-            keep(&mut self.send_done, done);
+        for send in core::mem::take(&mut self.sends) {
+            self.carried_out(&send, FLUSH);
         }
         for slot in self.recvs.drain_all() {
             keep(&mut self.recv_done, Done::new(Use::Recv, slot, FLUSH, 0));
         }
     }
 }
+
+/// What slots have to name, and nobody calls here.
+extern "C" fn unused(_: *mut bindings::ib_cq, _: *mut bindings::ib_wc) {}
 
 /// Adds a completion that has to be told.
 pub(super) fn keep(to: &mut KVec<Done>, done: Done) {

@@ -209,9 +209,8 @@ impl Fabric {
             }
         }
         self.trace.note(&[6, status]);
-        let done = Done::new(send.what, send.slot, status, send.requests);
         if let Some(port) = self.ports.get_mut(index) {
-            keep(&mut port.send_done, done);
+            port.carried_out(&send, status);
         }
         if status != SUCCESS {
             self.fail(index, false);

@@ -113,9 +113,9 @@ pub(super) unsafe extern "C" fn write<H: Handler>(
     let Some((slot, place)) = queues.writes.find(cqe(wc)) else {
         return;
     };
-    let status = place.outcome(wc.status);
+    let (status, good) = (place.outcome(wc.status), place.good(wc.status));
     queues.sent(place);
-    queues.tell(&queues.sending, Kind::Write { slot }, status);
+    queues.tell(&queues.sending, Kind::Write { slot, good }, status);
 }
 
 /// # Safety

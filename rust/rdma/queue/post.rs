@@ -129,36 +129,22 @@ impl<H: Handler> Queues<H> {
         })
     }
 
-    /// Posts a chain of writes, the last with the immediate value.
-    pub(in crate::rdma) fn post_write(
-        &self,
-        number: u32,
-        chain: &mut WriteChain,
-        imm: Option<u32>,
-    ) -> Result {
+    /// Posts a chain of writes, which completes as one.
+    pub(in crate::rdma) fn post_write(&self, number: u32, chain: &mut WriteChain) -> Result {
         let slot = self.writes.get(number)?;
-        if imm.is_some() && !self.domain.device().write_imm() {
+        if chain.has_immediates() && !self.domain.device().write_imm() {
             return Err(EOPNOTSUPP.into());
         }
-        if chain.widest() > self.max_sge as usize {
+        if chain.is_empty() || chain.widest() > self.max_sge as usize {
             return Err(EINVAL);
         }
-        let bare = chain.is_empty();
-        if bare {
-            imm.ok_or(EINVAL)?;
-            chain.push(0, 0, &[])?;
-        }
         let count = u32::try_from(chain.len())?;
-        let result = Self::post(slot, count, || {
-            let first = chain.link(slot, imm);
+        Self::post(slot, count, || {
+            let first = chain.link(slot);
             // SAFETY: `count` requests of a slot of ours; what memory they name is for their
             // keys to decide.
             unsafe { self.send(first, count) }
-        });
-        if bare {
-            chain.clear();
-        }
-        result
+        })
     }
 
     /// Posts the registration of a segment, which holds the region until it completes.
