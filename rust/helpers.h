@@ -15,6 +15,7 @@
 #ifdef DMAPLANE_TEST
 #include "helpers/mock.h"
 #endif
+#include "helpers/poll.h"
 #include "helpers/rdma.h"
 #include "helpers/work.h"
 

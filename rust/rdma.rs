@@ -21,6 +21,7 @@ pub mod event;
 #[cfg(dmaplane_test)]
 pub mod mock;
 pub mod mr;
+pub mod poller;
 pub mod queue;
 mod slot;
 pub mod transport;

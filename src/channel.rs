@@ -35,8 +35,7 @@ use crate::{
         Tally, //
     },
     info::MAX_RING_ENTRIES,
-    ioctl::Created,
-    wait::Patience, //
+    ioctl::Created, //
 };
 use dmakit::{
     errno::EBADFD,
@@ -144,7 +143,7 @@ pub(crate) fn enter(context: &Context, arg: &mut uapi::dmaplane_channel_enter) -
         0 => 0,
         count => channel.submit(context, count)?,
     };
-    let waited = ring.wait(arg.min_complete, Patience::new(arg.timeout_ns));
+    let waited = ring.wait(arg.min_complete, arg.timeout_ns);
     arg.submitted = submitted;
     arg.available = match waited {
         Ok(available) => available,

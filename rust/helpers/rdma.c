@@ -69,13 +69,6 @@ void dk_ib_dealloc_pd(struct ib_pd *pd)
 	ib_dealloc_pd(pd);
 }
 
-struct ib_cq *dk_ib_alloc_cq(struct ib_device *dev, void *context, u32 entries)
-{
-	if (dk_fault())
-		return ERR_PTR(-ENOMEM);
-	return ib_alloc_cq_any(dev, context, entries, IB_POLL_WORKQUEUE);
-}
-
 /* U64_MAX if it fails. */
 u64 dk_ib_dma_map(struct ib_device *dev, void *buf, size_t len, bool to_device)
 {

@@ -77,7 +77,6 @@ bool dk_rdma_accessible(struct ib_device *dev);
 struct ib_pd *dk_ib_alloc_pd(struct ib_device *dev);
 void dk_ib_dealloc_pd(struct ib_pd *pd);
 
-struct ib_cq *dk_ib_alloc_cq(struct ib_device *dev, void *context, u32 entries);
 u64 dk_ib_dma_map(struct ib_device *dev, void *buf, size_t len, bool to_device);
 void dk_ib_dma_unmap(struct ib_device *dev, u64 addr, size_t len, bool to_device);
 void dk_ib_dma_sync_for_cpu(struct ib_device *dev, u64 addr, size_t len);

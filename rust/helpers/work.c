@@ -28,16 +28,24 @@ void dk_schedule_delayed_work(struct delayed_work *work, unsigned long delay)
  */
 static struct workqueue_struct *dk_reaper;
 
-int dk_reaper_start(void)
+int dk_workers_start(void)
 {
 	dk_reaper = alloc_workqueue("dmaplane_reaper", WQ_UNBOUND, 0);
-	return dk_reaper ? 0 : -ENOMEM;
+	if (!dk_reaper)
+		return -ENOMEM;
+	if (dk_poller_start()) {
+		destroy_workqueue(dk_reaper);
+		return -ENOMEM;
+	}
+	return 0;
 }
 
-void dk_reaper_stop(void)
+/* The reaper waits for completions of what it ends. */
+void dk_workers_stop(void)
 {
 	destroy_workqueue(dk_reaper);
 	dk_reaper = NULL;
+	dk_poller_stop();
 }
 
 void dk_reap(struct work_struct *work)

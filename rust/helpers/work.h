@@ -9,8 +9,8 @@ void dk_init_delayed_work(struct delayed_work *work, work_func_t func);
 struct delayed_work *dk_to_delayed_work(struct work_struct *work);
 void dk_schedule_delayed_work(struct delayed_work *work, unsigned long delay);
 
-int dk_reaper_start(void);
-void dk_reaper_stop(void);
+int dk_workers_start(void);
+void dk_workers_stop(void);
 void dk_reap(struct work_struct *work);
 
 #endif

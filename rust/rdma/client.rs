@@ -156,14 +156,14 @@ impl<C: Client> Registration<C> {
             READY.store(true, Release);
         }
         // SAFETY: we are alone, as above.
-        if let Err(error) = to_result(unsafe { bindings::dk_reaper_start() }) {
+        if let Err(error) = to_result(unsafe { bindings::dk_workers_start() }) {
             CONTEXT.store(ptr::null_mut(), Release);
             return Err(error);
         }
         // SAFETY: `raw` is pinned, and stays until it is unregistered.
         if let Err(error) = to_result(unsafe { bindings::ib_register_client(raw) }) {
             // SAFETY: started above.
-            unsafe { bindings::dk_reaper_stop() };
+            unsafe { bindings::dk_workers_stop() };
             CONTEXT.store(ptr::null_mut(), Release);
             return Err(error);
         }
@@ -178,7 +178,7 @@ impl<C: Client> Drop for Registration<C> {
         unsafe { bindings::ib_unregister_client(self.context.raw.get()) };
         wait_for_all();
         // SAFETY: started in `new`. It may still be freeing the last connection.
-        unsafe { bindings::dk_reaper_stop() };
+        unsafe { bindings::dk_workers_stop() };
         *DEVICES.lock() = KVec::new();
         CONTEXT.store(ptr::null_mut(), Release);
     }

@@ -40,6 +40,7 @@ use super::{
         Region, //
     },
     outcome,
+    poller::Poller,
     queue::{
         Caps,
         Queues, //
@@ -228,7 +229,7 @@ impl<H: Handler> Transport<H> for Connection<H> {
         outcome(unsafe { bindings::rdma_resolve_route(self.id(), timeout_ms as usize) })
     }
 
-    fn create_qp(&self, domain: &Arc<Domain>, caps: &Caps) -> Result {
+    fn create_qp(&self, domain: &Arc<Domain>, poller: &Arc<Poller>, caps: &Caps) -> Result {
         if !Arc::ptr_eq(&self.device().ok_or(ENODEV)?, domain.device()) {
             return Err(EINVAL);
         }
@@ -241,8 +242,15 @@ impl<H: Handler> Transport<H> for Connection<H> {
         }
         // SAFETY: `id` is valid until the queues are destroyed; `setup` keeps others from making
         // some. C compares the devices.
-        let queues =
-            unsafe { Queues::new(self.id(), domain.clone(), self.inner.handler.clone(), caps)? };
+        let queues = unsafe {
+            Queues::new(
+                self.id(),
+                domain.clone(),
+                self.inner.handler.clone(),
+                poller.clone(),
+                caps,
+            )?
+        };
         // INVARIANT: the queues were made for `id`.
         self.inner.queues.populate(queues);
         Ok(())

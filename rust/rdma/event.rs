@@ -46,8 +46,8 @@ pub trait Handler: Send + Sync + Sized + 'static {
     /// The listener itself must not be dropped in here.
     fn request(&self, _request: Incoming<'_>) {}
 
-    /// Something that was posted completed. In a workqueue, may sleep; the send side and the
-    /// receive side call independently of each other.
+    /// Something that was posted completed. In process context, that of a worker or of anybody who
+    /// waits at the poller; may sleep; one at a time for all queues of a poller.
     ///
     /// The connection must neither be shut down nor dropped in here. Who clones an
     /// `Arc<Connection>` in here must see to it that this is not the last one: call

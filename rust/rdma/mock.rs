@@ -59,6 +59,7 @@ use super::{
         Region,
         SegmentKey, //
     },
+    poller::Poller,
     queue::{
         Caps,
         Completion,
@@ -250,8 +251,8 @@ impl<H: Handler> Transport<H> for Connection<H> {
         self.real.resolve_route(timeout_ms)
     }
 
-    fn create_qp(&self, domain: &Arc<Domain>, caps: &Caps) -> Result {
-        self.real.create_qp(domain, caps)?;
+    fn create_qp(&self, domain: &Arc<Domain>, poller: &Arc<Poller>, caps: &Caps) -> Result {
+        self.real.create_qp(domain, poller, caps)?;
         match fabric::is_on() {
             true => self.mock(domain, caps),
             false => Ok(()),

@@ -18,6 +18,7 @@ use super::{
     event::Handler,
     mr::Region,
     outcome,
+    poller::Poller,
     slot::{
         Slot,
         Slots, //
@@ -30,7 +31,6 @@ use core::{
 };
 use kernel::{
     alloc::KVVec,
-    error::from_err_ptr,
     new_spinlock,
     prelude::*,
     sync::{
@@ -41,7 +41,7 @@ use kernel::{
         Arc,
         SpinLock, //
     },
-    task::Task, //
+    types::Opaque, //
 };
 
 mod done;
@@ -138,7 +138,7 @@ struct SendGate {
 /// # Invariants
 ///
 /// - `qp` and the two completion queues are null or valid, and made by us with `self` as
-///   their context; they are set before `self` is shared and cleared by nobody but
+///   context and owner; they are set before `self` is shared and cleared by nobody but
 ///   [`Queues::destroy`] and drop.
 /// - `id` is valid until [`Queues::destroy`] was called.
 /// - At most `send_wr` requests are in flight on the send queue.
@@ -146,14 +146,14 @@ struct SendGate {
 pub(super) struct Queues<H: Handler> {
     id: *mut bindings::rdma_cm_id,
     qp: Atomic<*mut bindings::ib_qp>,
-    send_cq: Atomic<*mut bindings::ib_cq>,
-    recv_cq: Atomic<*mut bindings::ib_cq>,
+    poller: Arc<Poller>,
+    #[pin]
+    send_cq: Opaque<bindings::dk_cq>,
+    #[pin]
+    recv_cq: Opaque<bindings::dk_cq>,
     handler: Arc<H>,
     send_wr: u32,
     max_sge: u32,
-    /// The tasks that run the handler for a completion of either side, as numbers.
-    sending: Atomic<usize>,
-    receiving: Atomic<usize>,
     #[pin]
     send: SpinLock<SendGate>,
     /// Whether receives may be posted.
@@ -187,6 +187,7 @@ impl<H: Handler> Queues<H> {
         id: *mut bindings::rdma_cm_id,
         domain: Arc<Domain>,
         handler: Arc<H>,
+        poller: Arc<Poller>,
         caps: &Caps,
     ) -> Result<Pin<KBox<Self>>> {
         let device = domain.device();
@@ -214,13 +215,12 @@ impl<H: Handler> Queues<H> {
             pin_init!(Self {
                 id,
                 qp: Atomic::new(ptr::null_mut()),
-                send_cq: Atomic::new(ptr::null_mut()),
-                recv_cq: Atomic::new(ptr::null_mut()),
+                poller,
+                send_cq: Opaque::zeroed(),
+                recv_cq: Opaque::zeroed(),
                 handler,
                 send_wr,
                 max_sge,
-                sending: Atomic::new(0),
-                receiving: Atomic::new(0),
                 send <- new_spinlock!(SendGate { phase: Phase::Idle, used: 0 }, "Queues::send"),
                 recv <- new_spinlock!(true, "Queues::recv"),
                 recvs,
@@ -236,13 +236,16 @@ impl<H: Handler> Queues<H> {
         )?;
         let context = ptr::from_ref::<Self>(&this).cast_mut().cast();
         let (raw, pd) = (this.domain.raw(), this.domain.pd());
-        // INVARIANT: here and below, set before `this` is shared, with it as the context.
-        // SAFETY: the device is there, and the queue is freed before `this` is.
-        let send_cq = from_err_ptr(unsafe { bindings::dk_ib_alloc_cq(raw, context, send) })?;
-        this.send_cq.store(send_cq, Relaxed);
-        // SAFETY: as above.
-        let recv_cq = from_err_ptr(unsafe { bindings::dk_ib_alloc_cq(raw, context, recv) })?;
-        this.recv_cq.store(recv_cq, Relaxed);
+        let poller = this.poller.raw();
+        // INVARIANT: here and below, set before `this` is shared, with it as owner or context.
+        for (cq, entries) in [(&this.send_cq, send), (&this.recv_cq, recv)] {
+            // SAFETY: zeroed and pinned; the device is there, and the poller and `this` are until
+            // the queue was destroyed, after which nothing comes of it.
+            let ret = unsafe { bindings::dk_cq_create(cq.get(), raw, poller, context, entries) };
+            kernel::error::to_result(ret)?;
+        }
+        // SAFETY: made just now, and nobody else knows them yet.
+        let (send_cq, recv_cq) = unsafe { ((*this.send_cq.get()).cq, (*this.recv_cq.get()).cq) };
         let param = bindings::dk_qp_param {
             send_cq,
             recv_cq,
@@ -291,25 +294,20 @@ impl<H: Handler> Queues<H> {
             unsafe { bindings::rdma_destroy_qp(self.id) };
         }
         for cq in [&self.send_cq, &self.recv_cq] {
-            let cq = cq.xchg(ptr::null_mut(), Relaxed);
-            if !cq.is_null() {
-                // SAFETY: ours, and the queue pair that used it is gone.
-                unsafe { bindings::ib_free_cq(cq) };
-            }
+            // SAFETY: ours, zeroed or made, and the queue pair that used it is gone. We do not have
+            // the turn: whoever has it leaves the end of the connection to the reaper.
+            unsafe { bindings::dk_cq_destroy(cq.get()) };
         }
     }
 
     /// Tells the handler of a completion.
-    fn tell(&self, task: &Atomic<usize>, kind: Kind<'_>, status: u32) {
-        task.store(Task::current_raw().addr(), Relaxed);
+    fn tell(&self, kind: Kind<'_>, status: u32) {
         self.handler.completion(Completion { kind, status });
-        task.store(0, Relaxed);
     }
 
     /// Whether the caller is the handler of a completion, which cannot wait for itself.
     pub(super) fn in_completion(&self) -> bool {
-        let task = Task::current_raw().addr();
-        self.sending.load(Relaxed) == task || self.receiving.load(Relaxed) == task
+        self.poller.has_turn()
     }
 
     /// A slot of the send queue completed: its requests make room, and it is free.

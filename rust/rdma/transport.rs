@@ -24,6 +24,7 @@ use super::{
         Access,
         Region, //
     },
+    poller::Poller,
     queue::Caps, //
 };
 use kernel::{
@@ -65,7 +66,7 @@ pub trait Transport<H: Handler>: Send + Sync + Sized {
     ///
     /// Fails with `ENODEV` without a device, `EINVAL` if the domain is of another or beyond its
     /// limits, `EBUSY` if there are queues, `ENOTCONN` after [`Self::shutdown`].
-    fn create_qp(&self, domain: &Arc<Domain>, caps: &Caps) -> Result;
+    fn create_qp(&self, domain: &Arc<Domain>, poller: &Arc<Poller>, caps: &Caps) -> Result;
 
     /// Begins to connect, once there are a route and queues; once per connection. At most 56 bytes go
     /// along.
@@ -98,7 +99,7 @@ pub trait Transport<H: Handler>: Send + Sync + Sized {
     /// full. After `EIO` the connection is of no use and must be dropped.
     fn post_ctrl(&self, slot: u32, message: &[u8]) -> Result;
 
-    /// Posts a chain of writes, of which all or none are posted and which complete as one.
+    /// Posts a chain of writes, which complete as one, all of them or, but for `EIO`, none.
     /// `EOPNOTSUPP` if it tells values and the device cannot, `EINVAL` if it is empty.
     fn post_write(&self, slot: u32, chain: &mut WriteChain) -> Result;
 

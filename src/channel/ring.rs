@@ -21,14 +21,16 @@ use crate::{
         Completions,
         Corrupt, //
     },
-    wait::Patience, //
 };
 use core::mem::{
     offset_of,
     size_of, //
 };
 use dmakit::{
-    errno::EBADFD,
+    errno::{
+        EBADFD,
+        ETIME, //
+    },
     mm::{
         map::Mappable,
         pages::{
@@ -37,16 +39,18 @@ use dmakit::{
         },
         shared::Shared, //
     },
+    rdma::poller::{
+        Deadline,
+        Poller, //
+    },
     uapi, //
 };
 use kernel::{
-    new_condvar,
     new_spinlock,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
         Arc,
-        CondVar,
         SpinLock,
         SpinLockGuard, //
     }, //
@@ -97,8 +101,7 @@ pub(crate) struct CompletionRing {
     counters: Arc<Counters>,
     #[pin]
     state: SpinLock<State>,
-    #[pin]
-    changed: CondVar,
+    poller: Arc<Poller>,
     pollers: Arc<Pollers>,
 }
 
@@ -141,6 +144,7 @@ impl CompletionRing {
                 ..Default::default()
             },
         )?;
+        let poller = Poller::new()?;
         let counters = counters.clone();
         let pollers = pollers.clone();
         Arc::pin_init(
@@ -156,16 +160,16 @@ impl CompletionRing {
                     waiters: 0,
                     wanted: 0,
                 }),
-                changed <- new_condvar!(),
+                poller,
                 pollers,
             }),
             GFP_KERNEL_ACCOUNT,
         )
     }
 
-    fn notify(&self) {
-        self.changed.notify_all();
-        self.pollers.notify();
+    /// Who waits does so there.
+    pub(crate) fn poller(&self) -> &Arc<Poller> {
+        &self.poller
     }
 
     /// Size of the completion ring.
@@ -262,8 +266,9 @@ impl CompletionRing {
             return Err(EBUSY);
         }
         state.retired = true;
+        self.poller.tell();
         drop(state);
-        self.notify();
+        self.pollers.notify();
         Ok(())
     }
 
@@ -297,17 +302,21 @@ impl CompletionRing {
             && self
                 .count_available(&mut state)
                 .map_or(true, |available| available >= state.wanted);
-        drop(state);
         if wake {
-            self.changed.notify_all();
+            self.poller.tell();
         }
+        drop(state);
         self.pollers.notify();
     }
 
-    /// Waits until `min` completions can be reaped; returns how many can.
-    pub(super) fn wait(&self, min: u32, mut patience: Patience) -> Result<u32> {
-        let mut state = self.state.lock();
+    /// Waits until `min` completions can be reaped; returns how many can. `ETIME` after the time,
+    /// `EINTR` for a signal.
+    pub(super) fn wait(&self, min: u32, timeout_ns: u64) -> Result<u32> {
+        let deadline = Deadline::after(timeout_ns);
+        // Without any time nothing is waited for, nor done for others.
+        let mut over = (timeout_ns == 0).then_some(ETIME.into());
         loop {
+            let mut state = self.state.lock();
             if state.flags & uapi::DMAPLANE_RING_POISONED != 0 {
                 return Err(EBADFD.into());
             }
@@ -318,14 +327,22 @@ impl CompletionRing {
             if available >= min {
                 return Ok(available);
             }
+            if let Some(error) = over {
+                return Err(error);
+            }
             state.wanted = match state.waiters {
                 0 => min,
                 _ => state.wanted.min(min),
             };
             state.waiters = state.waiters.saturating_add(1);
-            let waited = patience.wait(&self.changed, &mut state);
+            let news = self.poller.news();
+            drop(state);
+            let waited = self.poller.wait(news, &deadline);
+            let mut state = self.state.lock();
             state.waiters = state.waiters.saturating_sub(1);
-            waited?;
+            drop(state);
+            // What came last still counts.
+            over = waited.err();
         }
     }
 
@@ -359,7 +376,8 @@ impl CompletionRing {
     fn poison(&self, state: &mut State) -> Error {
         state.flags |= uapi::DMAPLANE_RING_POISONED;
         let _ = self.memory.store_release(FLAGS, state.flags);
-        self.notify();
+        self.poller.tell();
+        self.pollers.notify();
         EBADFD.into()
     }
 

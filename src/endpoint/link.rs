@@ -251,6 +251,7 @@ impl Link {
         };
         conn.create_qp(
             domain,
+            link.ring.poller(),
             &Caps {
                 send_wr: send_depth
                     .saturating_add(HEARTBEATS)

@@ -87,7 +87,6 @@ static void connect_sides(const char *role, const char *host, uint16_t port)
 	if (!strcmp(role, "serve")) {
 		check("LISTEN", listen_on(side.fd, host, port, 1, &listen));
 		printf("listening\n");
-		fflush(stdout);
 		check("REQUEST", take_request(side.fd, listen.handle, DMAPLANE_FOREVER, &request));
 		side.endpoint = request.handle;
 		check("ACCEPT", side_join(&side, DMAPLANE_IOC_ENDPOINT_ACCEPT));
@@ -106,7 +105,6 @@ static void connect_sides(const char *role, const char *host, uint16_t port)
 	check("LEASE_WAIT", lease_wait(&side, PATIENCE, &got));
 	lease = got.lease;
 	printf("connected\n");
-	fflush(stdout);
 }
 
 /*
@@ -195,7 +193,6 @@ static int hold(bool mapping)
 		close(fd);
 	}
 	printf("holding\n");
-	fflush(stdout);
 	for (;;)
 		pause();
 }
@@ -218,6 +215,8 @@ int main(int argc, char **argv)
 	const char *role;
 	int c;
 
+	/* Whoever reads waits for a line. */
+	setlinebuf(stdout);
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case 's': opt.send = atol(optarg); break;

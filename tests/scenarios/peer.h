@@ -58,7 +58,6 @@ static void out_of_patience(int signal)
 	(void)signal;
 	printf("failed: hangs while %s: accepted %ld, done %ld, failed %ld, received %ld\n",
 	       progress, count.accepted, count.done, count.failed, count.received);
-	fflush(stdout);
 	_exit(3);
 }
 
@@ -215,7 +214,6 @@ static void say_flowing(void)
 		return;
 	said = true;
 	printf("flowing\n");
-	fflush(stdout);
 }
 
 static void reap(void)
@@ -265,7 +263,7 @@ static void exchange_leases(void)
 			fail("a wrong lease", 0);
 		count.received++;
 		be_patient();
-	} else if (ret != -ETIME && ret != -ENOTCONN) {
+	} else if (ret != -ETIME && ret != -EINTR && ret != -ENOTCONN) {
 		fail("LEASE_WAIT", ret);
 	}
 }
@@ -303,7 +301,7 @@ static bool transfer(void)
 		if (!writes)
 			exchange_leases();
 		ret = channel_enter(&side.ch, 0, writes, 200 * MS);
-		if (ret < 0 && ret != -ETIME)
+		if (ret < 0 && ret != -ETIME && ret != -EINTR)
 			fail("ENTER", ret);
 		reap();
 		if (opt.registers)

@@ -5,8 +5,8 @@
 //! C header: [`include/rdma/ib_verbs.h`](srctree/include/rdma/ib_verbs.h)
 //!
 //! Everything here runs while the queues exist: they are drained, and their completion queues
-//! freed, before they are dropped. Completions come one by one per completion queue, in a
-//! workqueue; events may come in atomic context.
+//! freed, before they are dropped. Completions come one by one per poller, in process context;
+//! events may come in atomic context.
 
 use super::{
     Kind,
@@ -35,8 +35,8 @@ unsafe fn parts<'a, H: Handler>(
     cq: *mut bindings::ib_cq,
     wc: *mut bindings::ib_wc,
 ) -> (&'a Queues<H>, &'a bindings::ib_wc) {
-    // SAFETY: the context of our completion queues is their `Queues`, which outlives them.
-    let queues = unsafe { &*(*cq).cq_context.cast::<Queues<H>>() };
+    // SAFETY: our completion queues name their `Queues`, which outlives them, as the owner.
+    let queues = unsafe { &*(*bindings::dk_cq_of(cq)).owner.cast::<Queues<H>>() };
     // SAFETY: valid for the time of the callback.
     (queues, unsafe { &*wc })
 }
@@ -82,7 +82,7 @@ pub(super) unsafe extern "C" fn recv<H: Handler>(
         bytes,
         data: message.get(..len).unwrap_or(&[]),
     };
-    queues.tell(&queues.receiving, kind, wc.status);
+    queues.tell(kind, wc.status);
 }
 
 /// # Safety
@@ -98,7 +98,7 @@ pub(super) unsafe extern "C" fn ctrl<H: Handler>(
         return;
     };
     queues.sent(place);
-    queues.tell(&queues.sending, Kind::Ctrl { slot }, wc.status);
+    queues.tell(Kind::Ctrl { slot }, wc.status);
 }
 
 /// # Safety
@@ -115,7 +115,7 @@ pub(super) unsafe extern "C" fn write<H: Handler>(
     };
     let (status, good) = (place.outcome(wc.status), place.good(wc.status));
     queues.sent(place);
-    queues.tell(&queues.sending, Kind::Write { slot, good }, status);
+    queues.tell(Kind::Write { slot, good }, status);
 }
 
 /// # Safety
@@ -149,7 +149,7 @@ pub(super) unsafe extern "C" fn reg<H: Handler>(
         region.finish(*segment, wc.status == SUCCESS);
     }
     queues.sent(place);
-    queues.tell(&queues.sending, Kind::Reg { slot }, wc.status);
+    queues.tell(Kind::Reg { slot }, wc.status);
     drop(held);
 }
 
