@@ -13,7 +13,7 @@ cd "$TREE"
 out=$TREE/out/bench
 scripts/bench-build.sh >/dev/null
 say "counting instructions (about a minute)"
-scripts/bench-vm.sh --name bench-guard --timeout 600 --log "$out/guard.console.log" --icount 1 -- \
+scripts/bench-vm.sh plain --name bench-guard --timeout 600 --log "$out/guard.console.log" --icount 1 -- \
 	dmaplane-bench guest --mode icount --guard --pairs 5 >"$out/guard.samples"
 # What has a part in the numbers and is not in the tree.
 system="$(cat "$(scripts/guest.sh)/kernel"), $(scripts/in-root sh -c 'rustc --version | cut -d " " -f 1-2; gcc-14 -dumpfullversion' |

@@ -19,8 +19,12 @@ rm -rf "$out"
 mkdir -p "$out"
 scripts/in-root gcc -O2 -Wall -Wextra -Werror -shared -fPIC -o "$out/count.so" tools/bench/profile/count.c
 
+kind=$(scripts/in-root out/tools/release/dmaplane-bench list --mode icount --only "$case" |
+	awk -v case="$case" '$1 == case { print $4 }')
+[[ $kind ]] || die "there is no case $case" "out/tools/release/dmaplane-bench list tells which there are"
+
 boot() { # SIDE COUNT
-	scripts/bench-vm.sh --name "profile-$1-$2" --timeout 900 --log "$out/$1.$2.console.log" --icount 1 \
+	scripts/bench-vm.sh "$kind" --name "profile-$1-$2" --timeout 900 --log "$out/$1.$2.console.log" --icount 1 \
 		--qemu -plugin --qemu "$out/count.so,out=$out/$1.$2.insns" -- \
 		dmaplane-bench blocks "$case" "$1" "$2" >"$out/$1.$2.said" ||
 		die "$case cannot be run: $(tail -n 3 "$out/$1.$2.said")"

@@ -36,13 +36,18 @@ if [[ ${PROFILE-} ]]; then
 	exec scripts/bench-profile.sh ${BENCH:+"$BENCH"}
 fi
 scripts/bench-build.sh >/dev/null
+list() { scripts/in-root out/tools/release/dmaplane-bench list "$@"; }
+for name in ${BENCH-}; do
+	[[ $(list --only "$name") ]] ||
+		die "BENCH=$name: there is no such case or group" "there are: $(list | awk '{ print $2 }' | sort -u | paste -sd ' ')"
+done
 rm -f "$out"/*.samples "$out"/*.json "$out"/*.svg
 
 # machine NAME PAIRS MODE KIND SEED OPTION…: its samples, and what it says as it goes.
 machine() {
 	local name=$1 pairs=$2 mode=$3 kind=$4 seed=$5
 	shift 5
-	scripts/bench-vm.sh --name "bench-$name" --timeout 3000 --log "$out/$name.console.log" "$@" -- \
+	scripts/bench-vm.sh "$kind" --name "bench-$name" --timeout 3000 --log "$out/$name.console.log" "$@" -- \
 		dmaplane-bench guest --mode "$mode" --machine "$kind" --pairs "$pairs" --seed "$seed" "${only[@]}" |
 		tee "$out/$name.samples" | grep --line-buffered -v '^{' |
 		while IFS= read -r line; do say "$name: ${line#bench: }"; done
@@ -51,25 +56,22 @@ machine() {
 status=0
 set -m
 trap 'kill -- $(jobs -p | sed "s/^/-/") 2>/dev/null || :' EXIT
-# What a case wants of its machine, beside what all have.
-declare -A kinds=([plain]="" [large]="--mem 10G" [smp]="--cpus 4")
-wanted() { [[ $(scripts/in-root out/tools/release/dmaplane-bench list --mode "$1" --machine "$2" "${only[@]}") ]]; }
+wanted() { [[ $(list --mode "$1" --machine "$2" "${only[@]}") ]]; }
 for mode in "${modes[@]}"; do
 	pids=()
 	for kind in plain large smp; do
 		wanted "$mode" "$kind" || continue
-		read -ra options <<<"${kinds[$kind]}"
 		case $mode in
 		icount)
 			# What else the host does makes no difference.
 			for seed in "${seeds[@]}"; do
 				[[ $kind == plain || $seed == "${seeds[0]}" ]] || break
 				while (($(jobs -rp | wc -l) >= $(nproc))); do sleep 1; done
-				machine "icount-$kind$seed" "${rounds:-7}" icount "$kind" "$seed" --icount "$seed" "${options[@]}" &
+				machine "icount-$kind$seed" "${rounds:-7}" icount "$kind" "$seed" --icount "$seed" &
 				pids+=($!)
 			done
 			;;
-		wall) machine "wall-$kind" "${rounds:-21}" wall "$kind" 1 --cpus 2 "${options[@]}" || status=1 ;;
+		wall) machine "wall-$kind" "${rounds:-21}" wall "$kind" 1 --cpus 2 || status=1 ;;
 		esac
 	done
 	for pid in "${pids[@]}"; do wait "$pid" || status=1; done

@@ -64,11 +64,12 @@ pub struct List {
 }
 
 impl List {
-    /// Prints a line for each: name, group, mode, machine.
+    /// Prints a line for each: name, group, mode, machine. In whichever mode, what cannot be
+    /// measured yet is listed as well.
     pub fn run(&self) -> Result<()> {
         for case in cases::all() {
             let (mode, machine) = (case.mode, case.machine.name());
-            if cases::wanted(&self.only, &case.name, case.group)
+            if cases::needed(&self.only, &case)
                 && self.mode.is_none_or(|wanted| wanted == mode)
                 && self
                     .machine
@@ -76,6 +77,12 @@ impl List {
                     .is_none_or(|wanted| wanted == machine)
             {
                 println!("{} {} {} {machine}", case.name, case.group, mode.name());
+            }
+        }
+        let missing = cases::MISSING.iter().filter(|_| self.mode.is_none());
+        for (name, group, ..) in missing {
+            if cases::wanted(&self.only, name, group) {
+                println!("{name} {group} missing");
             }
         }
         Ok(())
@@ -87,7 +94,7 @@ impl Guest {
     pub fn run(&self) -> Result<()> {
         let wanted = |case: &Case| match self.guard {
             true => cases::GUARD.contains(&case.name.as_str()),
-            false => cases::wanted(&self.only, &case.name, case.group),
+            false => cases::needed(&self.only, case),
         };
         let cases: Vec<Case> = cases::all()
             .into_iter()

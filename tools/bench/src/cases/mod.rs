@@ -140,6 +140,15 @@ pub fn wanted(only: &[String], name: &str, group: &str) -> bool {
             .any(|only| only == group || only == name || begins(only))
 }
 
+/// Whether a case is to be run: it was asked for, or what it comes to by another was.
+pub fn needed(only: &[String], case: &Case) -> bool {
+    let part = |of: &str, by: &str| case.name == of || case.name == by;
+    wanted(only, &case.name, case.group)
+        || QUOTIENTS
+            .iter()
+            .any(|(name, group, of, by, _)| part(of, by) && wanted(only, name, group))
+}
+
 /// All of them.
 pub fn all() -> Vec<Case> {
     let mut cases = vec![];
