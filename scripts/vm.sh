@@ -101,7 +101,6 @@ done
 cp "$TREE/tests/guest/init" "$stage/init"
 {
 	echo '#!/bin/bash'
-	echo '[[ -e /etc/profile.dmaplane ]] && . /etc/profile.dmaplane'
 	[[ $mode == shell ]] || printf 'exec'
 	[[ $mode == shell ]] || printf ' %q' "$@"
 	echo

@@ -320,8 +320,8 @@ static void *register_in_thread(void *arg)
 	return NULL;
 }
 
-/* Reads what a file of a thread has in a place; 0 if it cannot. */
-static int thread_file(pid_t tid, const char *name, const char *format, void *place)
+/* Reads what a file of a thread has in a place, if it can. */
+static bool thread_file(pid_t tid, const char *name, const char *format, void *place)
 {
 	char path[64];
 	FILE *file;
@@ -330,7 +330,7 @@ static int thread_file(pid_t tid, const char *name, const char *format, void *pl
 	snprintf(path, sizeof(path), "/proc/self/task/%d/%s", tid, name);
 	file = fopen(path, "re");
 	if (!file)
-		return 0;
+		return false;
 	got = fscanf(file, format, place);
 	fclose(file);
 	return got == 1;

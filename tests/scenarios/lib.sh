@@ -280,7 +280,7 @@ on() {
 cable() {
 	local host
 	for host in a b; do
-		within 10 unplugged "$host" || return
+		within 10 no_netem "$host" || return
 		(($# == 0)) || on "$host" tc qdisc add dev "v$host" root netem limit 4000 "$@" || return
 	done
 	(($#)) || within 10 on a ping -q -c 1 -W 5 10.9.0.2 >/dev/null && return
@@ -288,9 +288,10 @@ cable() {
 	what_is_known
 	return 1
 }
-unplugged() {
+no_netem() {
+	local left
 	on "$1" tc qdisc del dev "v$1" root 2>/dev/null
-	[[ $(on "$1" tc qdisc show dev "v$1") != *netem* ]]
+	left=$(on "$1" tc qdisc show dev "v$1") && [[ $left != *netem* ]]
 }
 
 # What adapters, their managers and the network know of both hosts: where something that
