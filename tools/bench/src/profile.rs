@@ -22,46 +22,31 @@ pub struct Profile {
     top: usize,
 }
 
-/// Instructions by symbol.
-type Counts = BTreeMap<String, f64>;
+/// Instructions by module and symbol.
+type Counts = BTreeMap<(String, String), f64>;
 
-/// What is not the work's: a machine waits so for its devices.
-const NOT_WORK: [&str; 1] = ["delay_tsc"];
+/// What is of no module.
+const PROGRAMS: &str = "(programs)";
+const KERNEL: &str = "(kernel)";
+
+/// What is not the work's: a machine waits so for its devices, and measures its clock as often as
+/// it takes until nothing comes in between.
+const NOT_WORK: [&str; 2] = ["delay_tsc", "hpet_alloc.cold"];
 
 impl Profile {
     pub fn run(&self) -> Result<()> {
         let ours = self.side("ours")?;
         let theirs = self.side("theirs")?;
-        let mut names: Vec<&String> = ours.keys().chain(theirs.keys()).collect();
-        names.sort();
-        names.dedup();
-        let of = |side: &Counts, name: &str| side.get(name).copied().unwrap_or(0.0);
-        // The dearest first, of whichever side.
-        names.sort_by(|a, b| {
-            let dear = |name: &str| of(&ours, name).max(of(&theirs, name));
-            dear(b).total_cmp(&dear(a))
-        });
-        let mut table = Table::new();
-        table
-            .load_preset(UTF8_HORIZONTAL_ONLY)
-            .set_header(["symbol", "ours", "theirs"]);
-        let mut row = |name: &str, ours: f64, theirs: f64| {
-            table.add_row([
-                name.to_owned(),
-                format!("{ours:.1}"),
-                format!("{theirs:.1}"),
-            ]);
-        };
-        row("(all)", ours.values().sum(), theirs.values().sum());
-        for name in names.into_iter().take(self.top) {
-            row(name, of(&ours, name), of(&theirs, name));
-        }
-        for column in 1..=2 {
-            if let Some(column) = table.column_mut(column) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        println!("instructions for an operation\n{table}");
+        println!("instructions for an operation");
+        let all = (ours.values().sum(), theirs.values().sum());
+        let mut modules = dearest(&by_module(&ours), &by_module(&theirs));
+        modules.insert(0, ("(all)".to_owned(), all));
+        let rows = modules.into_iter().map(|(module, n)| ([module], n));
+        println!("{}", table(["module"], rows));
+        let symbols = dearest(&ours, &theirs).into_iter();
+        let symbols = symbols.filter(|(_, n)| n.0.max(n.1) >= 0.1).take(self.top);
+        let rows = symbols.map(|((module, symbol), n)| ([symbol, module], n));
+        println!("{}", table(["symbol", "module"], rows));
         Ok(())
     }
 
@@ -80,25 +65,87 @@ impl Profile {
         let before = count(&read(few, "insns")?, &symbols)?;
         let after = count(&read(many, "insns")?, &symbols)?;
         let ops = f64::from(many - few) * block.ops as f64;
-        let each = after.into_iter().map(|(name, executed)| {
-            let more = executed - before.get(&name).copied().unwrap_or(0.0);
-            (name, more / ops)
+        let each = after.into_iter().map(|(place, executed)| {
+            let more = executed - before.get(&place).copied().unwrap_or(0.0);
+            (place, more / ops)
         });
         Ok(each
-            .filter(|(name, n)| *n >= 0.1 && !NOT_WORK.contains(&name.as_str()))
+            .filter(|((_, symbol), _)| !NOT_WORK.contains(&symbol.as_str()))
             .collect())
     }
 }
 
+fn by_module(counts: &Counts) -> BTreeMap<String, f64> {
+    let mut modules = BTreeMap::new();
+    for ((module, _), n) in counts {
+        *modules.entry(module.clone()).or_default() += n;
+    }
+    modules
+}
+
+/// Both sides of each, the dearest of whichever side first.
+fn dearest<K: Ord + Clone>(
+    ours: &BTreeMap<K, f64>,
+    theirs: &BTreeMap<K, f64>,
+) -> Vec<(K, (f64, f64))> {
+    let mut both = BTreeMap::<K, (f64, f64)>::new();
+    for (key, n) in ours {
+        both.entry(key.clone()).or_default().0 = *n;
+    }
+    for (key, n) in theirs {
+        both.entry(key.clone()).or_default().1 = *n;
+    }
+    let mut both: Vec<_> = both.into_iter().collect();
+    both.sort_by(|(_, a), (_, b)| b.0.max(b.1).total_cmp(&a.0.max(a.1)));
+    both
+}
+
+fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl Iterator<Item = ([String; N], (f64, f64))>,
+) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(UTF8_HORIZONTAL_ONLY)
+        .set_header(header.into_iter().chain(["ours", "theirs"]));
+    for (names, (ours, theirs)) in rows {
+        let numbers = [ours, theirs].map(|n| format!("{n:.1}"));
+        table.add_row(names.into_iter().chain(numbers));
+    }
+    for column in N..N + 2 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// A function of the kernel's.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Symbol<'a> {
+    begin: u64,
+    name: &'a str,
+    module: &'a str,
+}
+
 /// The kernel's functions, in the order of their addresses.
-fn symbols(kallsyms: &str) -> Vec<(u64, &str)> {
-    let mut symbols: Vec<(u64, &str)> = kallsyms
+fn symbols(kallsyms: &str) -> Vec<Symbol<'_>> {
+    let mut symbols: Vec<Symbol<'_>> = kallsyms
         .lines()
         .filter_map(|line| {
             let mut words = line.split_whitespace();
-            let address = u64::from_str_radix(words.next()?, 16).ok()?;
+            let begin = u64::from_str_radix(words.next()?, 16).ok()?;
             let function = matches!(words.next()?, "t" | "T" | "w" | "W");
-            function.then_some((address, words.next()?))
+            let name = words.next()?;
+            let module = words.next().and_then(|word| {
+                let word = word.strip_prefix('[')?;
+                word.strip_suffix(']')
+            });
+            function.then_some(Symbol {
+                begin,
+                name,
+                module: module.unwrap_or(KERNEL),
+            })
         })
         .collect();
     symbols.sort();
@@ -106,18 +153,19 @@ fn symbols(kallsyms: &str) -> Vec<(u64, &str)> {
 }
 
 /// Lines "address instructions", by symbol; programs are one.
-fn count(lines: &str, symbols: &[(u64, &str)]) -> Result<Counts> {
+fn count(lines: &str, symbols: &[Symbol<'_>]) -> Result<Counts> {
     const USER_END: u64 = 1 << 47;
     let mut counts = Counts::new();
     for line in lines.lines() {
         let (address, executed) = line.split_once(' ').context("no two words")?;
         let address = u64::from_str_radix(address, 16)?;
-        let place = symbols.partition_point(|(begin, _)| *begin <= address);
-        let name = match place.checked_sub(1) {
-            Some(place) if address >= USER_END => symbols[place].1,
-            _ => "(programs)",
+        let place = symbols.partition_point(|symbol| symbol.begin <= address);
+        let (module, name) = match place.checked_sub(1) {
+            Some(place) if address >= USER_END => (symbols[place].module, symbols[place].name),
+            _ => (PROGRAMS, PROGRAMS),
         };
-        *counts.entry(name.to_owned()).or_default() += executed.parse::<f64>()?;
+        let key = (module.to_owned(), name.to_owned());
+        *counts.entry(key).or_default() += executed.parse::<f64>()?;
     }
     Ok(counts)
 }
@@ -134,11 +182,25 @@ mod tests {
         assert_eq!(symbols.len(), 2);
         let lines = "ffffffff81000000 5\nffffffff81000039 6\nffffffff81000041 7\n401000 8\n";
         let counts = count(lines, &symbols).unwrap();
-        let expected = [("(programs)", 8.0), ("one", 11.0), ("two", 7.0)];
-        assert_eq!(
-            counts,
-            expected.map(|(name, n)| (name.to_owned(), n)).into()
-        );
+        let expected = [
+            (PROGRAMS, PROGRAMS, 8.0),
+            (KERNEL, "one", 11.0),
+            ("mod", "two", 7.0),
+        ];
+        let expected = expected.map(|(module, name, n)| ((module.to_owned(), name.to_owned()), n));
+        assert_eq!(counts, expected.into());
+        assert_eq!(by_module(&counts)["mod"], 7.0);
         assert!(count("what", &symbols).is_err());
+    }
+
+    #[test]
+    fn the_dearest_first() {
+        let side = |counts: &[(&'static str, f64)]| counts.iter().copied().collect();
+        let both = dearest(
+            &side(&[("a", 1.0), ("b", 3.0)]),
+            &side(&[("c", 2.0), ("a", 4.0)]),
+        );
+        let expected = [("a", (1.0, 4.0)), ("b", (3.0, 0.0)), ("c", (0.0, 2.0))];
+        assert_eq!(both, expected);
     }
 }
