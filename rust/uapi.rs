@@ -68,5 +68,5 @@ plain! {
     dmaplane_ring: 256,
     dmaplane_sqe: 64,
     dmaplane_cqe: 32,
-    dmaplane_channel_enter: 40,
+    dmaplane_channel_enter: 32,
 }

@@ -37,10 +37,7 @@ use crate::{
     info::MAX_RING_ENTRIES,
     ioctl::Created, //
 };
-use dmakit::{
-    errno::EBADFD,
-    uapi, //
-};
+use dmakit::uapi;
 use kernel::{
     new_mutex,
     prelude::*,
@@ -122,8 +119,8 @@ pub(crate) fn create(
     Ok(Created(arg.handle))
 }
 
-/// `CHANNEL_ENTER`
-pub(crate) fn enter(context: &Context, arg: &mut uapi::dmaplane_channel_enter) -> Result {
+/// `CHANNEL_ENTER`: how many entries were taken.
+pub(crate) fn enter(context: &Context, arg: &uapi::dmaplane_channel_enter) -> Result<isize> {
     if arg.flags != 0 || arg.pad != 0 {
         return Err(EINVAL);
     }
@@ -132,26 +129,18 @@ pub(crate) fn enter(context: &Context, arg: &mut uapi::dmaplane_channel_enter) -
     if arg.min_complete > ring.cq_entries() {
         return Err(EINVAL);
     }
-    let flags = ring.flags();
-    if flags & uapi::DMAPLANE_RING_POISONED != 0 {
-        return Err(EBADFD.into());
-    }
-    if flags & uapi::DMAPLANE_RING_NEED_ENTER != 0 {
+    if ring.is_starved()? {
         context.replenish(ring);
     }
     let submitted = match arg.to_submit {
         0 => 0,
         count => channel.submit(context, count)?,
     };
-    let waited = ring.wait(arg.min_complete, arg.timeout_ns);
-    arg.submitted = submitted;
-    arg.available = match waited {
-        Ok(available) => available,
-        // What was submitted must be told: the caller sees from `available` how the wait ended.
-        Err(_) if submitted > 0 => ring.available().unwrap_or(0),
-        Err(error) => return Err(error),
-    };
-    Ok(())
+    match ring.wait(arg.min_complete, arg.timeout_ns) {
+        // What was submitted must be told: the caller sees in the ring how the wait ended.
+        Err(error) if submitted == 0 => Err(error),
+        _ => Ok(isize::try_from(submitted)?),
+    }
 }
 
 /// `CHANNEL_CLOSE`

@@ -337,7 +337,7 @@ impl CharDevice for Context {
     }
 
     fn ioctl(this: ArcBorrow<'_, Self>, command: u32, arg: usize) -> Result<isize> {
-        ioctl::run(&this, command, arg).map(|()| 0)
+        ioctl::run(&this, command, arg)
     }
 
     fn poll(&self, file: &File, table: &PollTable<'_>) -> Events {

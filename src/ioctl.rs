@@ -37,15 +37,15 @@ use kernel::{
     }, //
 };
 
-/// Runs a command.
-pub(crate) fn run(context: &Context, command: u32, arg: usize) -> Result {
+/// Runs a command; what it returns is for the program.
+pub(crate) fn run(context: &Context, command: u32, arg: usize) -> Result<isize> {
     if _IOC_TYPE(command) != uapi::DMAPLANE_IOC_MAGIC
         || _IOC_DIR(command) != 0
         || _IOC_SIZE(command) != 0
     {
         return Err(ENOTTY);
     }
-    match _IOC_NR(command) {
+    let done = match _IOC_NR(command) {
         uapi::DMAPLANE_CMD_INFO => call(context, arg, info::info),
         uapi::DMAPLANE_CMD_STATS => call(context, arg, info::stats),
         uapi::DMAPLANE_CMD_BUF_CREATE => call(context, arg, buffer::create),
@@ -64,10 +64,11 @@ pub(crate) fn run(context: &Context, command: u32, arg: usize) -> Result {
         uapi::DMAPLANE_CMD_ENDPOINT_QUERY => call(context, arg, query::query),
         uapi::DMAPLANE_CMD_ENDPOINT_CLOSE => tell(context, arg, query::close),
         uapi::DMAPLANE_CMD_CHANNEL_CREATE => call(context, arg, channel::create),
-        uapi::DMAPLANE_CMD_CHANNEL_ENTER => call(context, arg, channel::enter),
+        uapi::DMAPLANE_CMD_CHANNEL_ENTER => return tell(context, arg, channel::enter),
         uapi::DMAPLANE_CMD_CHANNEL_CLOSE => tell(context, arg, channel::close),
         _ => Err(ENOTTY),
-    }
+    };
+    done.map(|()| 0)
 }
 
 /// What a command did that must be undone if its result cannot be delivered.
@@ -104,12 +105,12 @@ fn call<T: FromBytes + AsBytes, O: Outcome>(
     write(ptr, &value).inspect_err(|_| outcome.undo(context))
 }
 
-/// Copies the argument in and runs a command that has nothing to give back.
-fn tell<T: FromBytes + AsBytes>(
+/// Copies the argument in and runs a command that has nothing to write there.
+fn tell<T: FromBytes + AsBytes, R>(
     context: &Context,
     arg: usize,
-    command: fn(&Context, &T) -> Result,
-) -> Result {
+    command: fn(&Context, &T) -> Result<R>,
+) -> Result<R> {
     command(context, &read::<T>(UserPtr::from_addr(arg))?)
 }
 

@@ -13,6 +13,7 @@
  *    below that of the first version of the struct is EINVAL. A larger one is
  *    accepted when the part unknown to the kernel is zero, else E2BIG; so is
  *    one above 4096 bytes.
+ *  - A command returns 0, but for CHANNEL_ENTER, or -1 and errno.
  *  - Unknown flags and non-zero padding are EINVAL.
  *  - A handle is 32 bits, never 0, and means something in its own context
  *    only. A stale, foreign or never issued handle is ENOENT; a live handle of
@@ -40,7 +41,7 @@
 #include <linux/types.h>
 
 /* dmaplane_info.abi: raised when an existing program would need a change. */
-#define DMAPLANE_ABI_VERSION	1
+#define DMAPLANE_ABI_VERSION	2
 
 /* A timeout that never passes. */
 #define DMAPLANE_FOREVER	0xffffffffffffffffULL
@@ -745,16 +746,15 @@ struct dmaplane_cqe {
  * @to_submit:		in: entries to take from the submission ring at most
  * @min_complete:	in: completions to wait for until they can be reaped;
  *			more than cq_entries is EINVAL
- * @submitted:		out: entries taken
- * @timeout_ns:		in: how long to wait
- * @available:		out: completions that can be reaped now
  * @pad:		in: must be 0
+ * @timeout_ns:		in: how long to wait
+ *
+ * Returns how many entries were taken, and writes nothing to the argument.
  *
  * An entry is taken only if the completion ring has room for its completion;
  * if none could be taken for that reason: EBUSY (reap first). If entries were
- * taken, the call succeeds even when the wait ended early: compare @available.
- * Should @submitted not be writable any more by then (EFAULT), dmaplane_ring.sq_head
- * tells how many it was.
+ * taken, the call succeeds even when the wait ended early: dmaplane_ring.cq_tail
+ * tells what there is.
  * poll() on the context's file reports EPOLLIN while a channel of it has
  * completions to reap, and EPOLLERR while one is poisoned.
  *
@@ -766,10 +766,8 @@ struct dmaplane_channel_enter {
 	__u32 channel;
 	__u32 to_submit;
 	__u32 min_complete;
-	__u32 submitted;
-	__aligned_u64 timeout_ns;
-	__u32 available;
 	__u32 pad;
+	__aligned_u64 timeout_ns;
 };
 
 /* ---- Layout ------------------------------------------------------------ */
@@ -805,7 +803,7 @@ DMAPLANE_LAYOUT(dmaplane_channel_create, 48);
 DMAPLANE_LAYOUT(dmaplane_ring, 256);
 DMAPLANE_LAYOUT(dmaplane_sqe, 64);
 DMAPLANE_LAYOUT(dmaplane_cqe, 32);
-DMAPLANE_LAYOUT(dmaplane_channel_enter, 40);
+DMAPLANE_LAYOUT(dmaplane_channel_enter, 32);
 #undef DMAPLANE_LAYOUT
 
 #endif /* _UAPI_DMAPLANE_H */

@@ -309,10 +309,9 @@ impl CompletionRing {
         self.pollers.notify();
     }
 
-    /// Waits until `min` completions can be reaped; returns how many can. `ETIME` after the time,
-    /// `EINTR` for a signal.
-    pub(super) fn wait(&self, min: u32, timeout_ns: u64) -> Result<u32> {
-        let deadline = Deadline::after(timeout_ns);
+    /// Waits until `min` completions can be reaped. `ETIME` after the time, `EINTR` for a signal.
+    pub(super) fn wait(&self, min: u32, timeout_ns: u64) -> Result {
+        let mut deadline = None;
         // Without any time nothing is waited for, nor done for others.
         let mut over = (timeout_ns == 0).then_some(ETIME.into());
         loop {
@@ -325,7 +324,7 @@ impl CompletionRing {
             }
             let available = self.count_available(&mut state)?;
             if available >= min {
-                return Ok(available);
+                return Ok(());
             }
             if let Some(error) = over {
                 return Err(error);
@@ -337,18 +336,14 @@ impl CompletionRing {
             state.waiters = state.waiters.saturating_add(1);
             let news = self.poller.news();
             drop(state);
-            let waited = self.poller.wait(news, &deadline);
+            let deadline = deadline.get_or_insert_with(|| Deadline::after(timeout_ns));
+            let waited = self.poller.wait(news, deadline);
             let mut state = self.state.lock();
             state.waiters = state.waiters.saturating_sub(1);
             drop(state);
             // What came last still counts.
             over = waited.err();
         }
-    }
-
-    /// Completions that can be reaped now.
-    pub(super) fn available(&self) -> Result<u32> {
-        self.count_available(&mut self.state.lock())
     }
 
     fn count_available(&self, state: &mut State) -> Result<u32> {
@@ -368,9 +363,12 @@ impl CompletionRing {
         }
     }
 
-    /// The flags that user space sees, as the kernel set them.
-    pub(super) fn flags(&self) -> u32 {
-        self.state.lock().flags
+    /// Whether an endpoint has receives to post and found no room.
+    pub(super) fn is_starved(&self) -> Result<bool> {
+        match self.state.lock().flags {
+            flags if flags & uapi::DMAPLANE_RING_POISONED != 0 => Err(EBADFD.into()),
+            flags => Ok(flags & uapi::DMAPLANE_RING_NEED_ENTER != 0),
+        }
     }
 
     fn poison(&self, state: &mut State) -> Error {

@@ -197,10 +197,8 @@ static enum outcome write_failed(struct world *w, int error)
 {
 	struct dmaplane_ring *ring = w->p.a.ch.ring;
 
-	if (load_acquire(&ring->sq_head) != ring->sq_tail)
-		return REPEAT;
-	/* How many were taken could not be written, but the ring says it. */
-	return error == -EFAULT && !write_done(w) ? OVER : WRONG;
+	(void)error;
+	return load_acquire(&ring->sq_head) != ring->sq_tail ? REPEAT : WRONG;
 }
 
 /* ---- CHANNEL_ENTER that posts receives ------------------------------------------------ */
@@ -259,13 +257,6 @@ static int close_narrow(struct world *w)
 	return 0;
 }
 
-static enum outcome come_back_failed(struct world *w, int error)
-{
-	(void)error;
-	/* It may have done its work, and the answer could not be written. */
-	return come_back(w) || fed(w) || close_narrow(w) ? WRONG : OVER;
-}
-
 static const struct op regions[] = {
 	{ "REGION_REGISTER", have_pair, register_it, registered, deregister },
 	{ "REGION_DEREGISTER", pair_and_region, deregister, region_gone },
@@ -276,7 +267,6 @@ static const struct op regions[] = {
 	"CHANNEL_ENTER, WRITE_IMM", push_write, enter, write_done, .failed = write_failed,
 }, replenishing = {
 	"CHANNEL_ENTER that posts receives", starve, come_back, fed, close_narrow,
-	come_back_failed,
 };
 
 FIXTURE(faults) {

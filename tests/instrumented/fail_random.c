@@ -189,7 +189,6 @@ static int join_peer(struct end *e)
 /* Waits for completions until there are @count, or a while without one. */
 static unsigned int reap(struct end *e, unsigned int count)
 {
-	struct dmaplane_channel_enter arg;
 	struct dmaplane_cqe cqe;
 	unsigned int reaped = 0;
 
@@ -200,7 +199,7 @@ static unsigned int reap(struct end *e, unsigned int count)
 			reaped++;
 		}
 		if (reaped < count &&
-		    KNOWN(channel_enter_arg(&e->side.ch, 0, 1, SEC / 2, &arg)) == -ETIME)
+		    KNOWN(channel_enter(&e->side.ch, 0, 1, SEC / 2)) == -ETIME)
 			break;
 	}
 	return reaped;

@@ -89,13 +89,11 @@ TEST_F(channel, new_rings)
 
 TEST_F(channel, one_nop)
 {
-	struct dmaplane_channel_enter arg;
 	struct dmaplane_cqe cqe;
 
 	ASSERT_EQ(0, channel_push_nop(&self->c, 0xfeedfacecafebeefULL));
-	ASSERT_EQ(0, channel_enter_arg(&self->c, 1, 1, PATIENCE, &arg));
-	EXPECT_EQ(1, arg.submitted);
-	EXPECT_EQ(1, arg.available);
+	ASSERT_EQ(1, channel_enter(&self->c, 1, 1, PATIENCE));
+	EXPECT_EQ(1, channel_available(&self->c));
 	ASSERT_TRUE(channel_reap(&self->c, &cqe));
 	EXPECT_EQ(0xfeedfacecafebeefULL, cqe.user_data);
 	EXPECT_EQ(0, cqe.res);
@@ -138,8 +136,6 @@ TEST_F(channel, many_nops)
 
 TEST_F(channel, takes_no_more_than_asked)
 {
-	struct dmaplane_channel_enter arg;
-
 	for (int i = 0; i < 5; i++) {
 		ASSERT_EQ(0, channel_push_nop(&self->c, i));
 	}
@@ -148,14 +144,12 @@ TEST_F(channel, takes_no_more_than_asked)
 	EXPECT_EQ(2, self->c.ring->sq_head);
 	EXPECT_EQ(3, channel_enter(&self->c, 1000, 0, 0));
 	EXPECT_EQ(0, channel_enter(&self->c, UINT32_MAX, 0, 0));
-	ASSERT_EQ(0, channel_enter_arg(&self->c, 0, 0, 0, &arg));
-	EXPECT_EQ(0, arg.submitted);
-	EXPECT_EQ(5, arg.available);
+	EXPECT_EQ(0, channel_enter(&self->c, 0, 0, 0));
+	EXPECT_EQ(5, channel_available(&self->c));
 }
 
 TEST_F(channel, full_completion_ring)
 {
-	struct dmaplane_channel_enter arg;
 	struct dmaplane_cqe cqe;
 	struct channel c;
 
@@ -165,9 +159,8 @@ TEST_F(channel, full_completion_ring)
 	}
 	EXPECT_EQ(-EAGAIN, channel_push_nop(&c, 8));
 	/* Four have room, the others wait in the submission ring. */
-	ASSERT_EQ(0, channel_enter_arg(&c, 8, 0, 0, &arg));
-	EXPECT_EQ(4, arg.submitted);
-	EXPECT_EQ(4, arg.available);
+	ASSERT_EQ(4, channel_enter(&c, 8, 0, 0));
+	EXPECT_EQ(4, channel_available(&c));
 	EXPECT_EQ(-EBUSY, channel_enter(&c, 8, 0, 0));
 	EXPECT_EQ(-EBUSY, channel_enter(&c, 1, 4, PATIENCE));
 	EXPECT_EQ(0, channel_enter(&c, 0, 4, PATIENCE));
@@ -180,6 +173,26 @@ TEST_F(channel, full_completion_ring)
 	}
 	EXPECT_FALSE(channel_reap(&c, &cqe));
 	EXPECT_EQ(0, channel_close(&c));
+}
+
+/* Nothing is written to the argument, which may be anybody's. */
+TEST_F(channel, the_argument_is_only_read)
+{
+	struct dmaplane_channel_enter *arg, before;
+
+	arg = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, arg);
+	*arg = ARG(channel_enter, .channel = self->c.handle, .to_submit = 2, .min_complete = 1,
+		   .timeout_ns = PATIENCE);
+	before = *arg;
+	for (int writable = 1; writable >= 0; writable--) {
+		ASSERT_EQ(0, mprotect(arg, 4096, PROT_READ | (writable ? PROT_WRITE : 0)));
+		ASSERT_EQ(0, channel_push_nop(&self->c, 1));
+		EXPECT_EQ(1, cmd(self->fd, DMAPLANE_IOC_CHANNEL_ENTER, arg));
+		EXPECT_EQ(0, memcmp(&before, arg, sizeof(before)));
+	}
+	EXPECT_EQ(2, channel_available(&self->c));
+	EXPECT_EQ(0, munmap(arg, 4096));
 }
 
 /* A command that fails has changed nothing: no entry was taken. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the test programs share: opening the device, its commands as functions
- * that return 0 or -errno, time, and the counters of live objects.
+ * that return 0 or -errno (CHANNEL_ENTER: a number), time, and the counters of live objects.
  *
  * A test never compares with an absolute time. A wait that must end has
  * PATIENCE, which only decides how soon a hang is reported; seconds of that name in
@@ -75,7 +75,9 @@ static inline int open_device(void)
 
 static inline int cmd(int fd, unsigned long request, void *arg)
 {
-	return ioctl(fd, request, arg) ? -errno : 0;
+	int ret = ioctl(fd, request, arg);
+
+	return ret < 0 ? -errno : ret;
 }
 
 static inline int get_info(int fd, struct dmaplane_info *info)

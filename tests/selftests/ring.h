@@ -70,23 +70,15 @@ static inline int channel_push_nop(struct channel *c, uint64_t user_data)
 	return channel_push(c, &sqe);
 }
 
-/* Returns 0 or -errno; @arg has the rest of the answer. */
-static inline int channel_enter_arg(struct channel *c, uint32_t to_submit, uint32_t min_complete,
-				    uint64_t timeout_ns, struct dmaplane_channel_enter *arg)
-{
-	*arg = ARG(channel_enter, .channel = c->handle, .to_submit = to_submit,
-		   .min_complete = min_complete, .timeout_ns = timeout_ns);
-	return cmd(c->fd, DMAPLANE_IOC_CHANNEL_ENTER, arg);
-}
-
 /* Returns the number of entries taken, or -errno. */
 static inline int channel_enter(struct channel *c, uint32_t to_submit, uint32_t min_complete,
 				uint64_t timeout_ns)
 {
-	struct dmaplane_channel_enter arg;
-	int ret = channel_enter_arg(c, to_submit, min_complete, timeout_ns, &arg);
+	struct dmaplane_channel_enter arg =
+		ARG(channel_enter, .channel = c->handle, .to_submit = to_submit,
+		    .min_complete = min_complete, .timeout_ns = timeout_ns);
 
-	return ret ? ret : (int)arg.submitted;
+	return cmd(c->fd, DMAPLANE_IOC_CHANNEL_ENTER, &arg);
 }
 
 static inline uint32_t channel_available(const struct channel *c)

@@ -26,6 +26,8 @@ pub struct Caller {
 /// What came of a call: the argument as the kernel saw and left it.
 pub struct Outcome<T> {
     pub result: Result<(), i32>,
+    /// What it returned.
+    pub count: u32,
     pub arg: T,
 }
 
@@ -38,17 +40,14 @@ impl Caller {
         self.shared.violation(&self.log, what);
     }
 
-    /// ioctl() with anything.
-    pub fn raw(&self, fd: RawFd, number: u64, argument: usize) -> Result<(), i32> {
+    /// ioctl() with anything: what it returned, or the errno.
+    pub fn raw(&self, fd: RawFd, number: u64, argument: usize) -> Result<u32, i32> {
         self.log.busy(true);
         // SAFETY: the kernel checks the address; what may be written there is nobody's borrow:
         // scratch memory or a mapping, both only accessed by racing loads and stores.
         let ret = unsafe { libc::ioctl(fd, number, argument) };
-        let result = if ret < 0 { Err(errno()) } else { Ok(()) };
+        let result = u32::try_from(ret).map_err(|_| errno());
         self.log.busy(false);
-        if ret > 0 {
-            self.violation(format!("ioctl {number:#x} returned {ret}"));
-        }
         result
     }
 
@@ -87,7 +86,12 @@ impl Caller {
         let (address, map) = self.put(context, place, call.extra, &bytes);
         let before = lock_handles::<T>(context, &bytes, known, uses);
 
-        let result = self.raw(context.fd(), u64::from(cmd.number()), address);
+        let returned = self.raw(context.fd(), u64::from(cmd.number()), address);
+        let count = returned.unwrap_or(0);
+        let result = returned.map(drop);
+        if count > 0 && !matches!(cmd, Cmd::ChannelEnter) {
+            self.violation(format!("{cmd:?} returned {count}"));
+        }
 
         let mut after = bytes.clone();
         if let Some((map, offset)) = map {
@@ -109,7 +113,7 @@ impl Caller {
         }
         let counts = if result.is_ok() { &self.shared.successes } else { &self.shared.failures };
         counts[cmd as usize].fetch_add(1, Ordering::Relaxed);
-        Outcome { result, arg: left }
+        Outcome { result, count, arg: left }
     }
 
     /// Puts an argument somewhere; where it can be read back, if it can.
@@ -186,6 +190,10 @@ impl Caller {
             }
         }
         let certain = matches!(place, Place::Own | Place::ReadOnly);
+        let written = before != after || certain && (size, result) == (Size::Exact, Err(EFAULT));
+        if cmd == Cmd::ChannelEnter && written {
+            self.violation(format!("{cmd:?} writes to its argument"));
+        }
         let wanted = match size {
             _ if matches!(
                 place,

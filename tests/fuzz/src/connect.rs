@@ -89,7 +89,7 @@ impl Worker {
     ) -> Option<(u32, dmaplane_addr)> {
         let arg = dmaplane_endpoint_listen { addr, backlog, ..Argument::sized() };
         let none: fn(&dmaplane_endpoint_listen) -> Vec<Use> = |_| Vec::new();
-        let Outcome { result, arg } =
+        let Outcome { result, arg, .. } =
             self.caller.call(context, Cmd::EndpointListen, call, arg, none);
         result.ok()?;
         self.add(context, Object::new(Kind::Listener, arg.handle));
@@ -114,7 +114,7 @@ impl Worker {
         let arg = dmaplane_endpoint_request { listener, timeout_ns, ..Argument::sized() };
         let uses: fn(&dmaplane_endpoint_request) -> Vec<Use> =
             |a| vec![(a.listener, &[Kind::Listener])];
-        let Outcome { result, arg } =
+        let Outcome { result, arg, .. } =
             self.caller.call(context, Cmd::EndpointRequest, call, arg, uses);
         result.ok()?;
         self.add(context, Object::new(Kind::Endpoint, arg.handle));
@@ -134,7 +134,7 @@ impl Worker {
         }
         let arg = dmaplane_endpoint_address { dst, src, timeout_ns, ..Argument::sized() };
         let none: fn(&dmaplane_endpoint_address) -> Vec<Use> = |_| Vec::new();
-        let Outcome { result, arg } =
+        let Outcome { result, arg, .. } =
             self.caller.call(context, Cmd::EndpointAddress, call, arg, none);
         result.ok()?;
         self.add(context, Object::new(Kind::Endpoint, arg.handle));

@@ -115,7 +115,7 @@ impl Worker {
             Cmd::EndpointClose => |a| vec![(a.handle, ENDPOINTS)],
             _ => |a| vec![(a.handle, &[Kind::Channel])],
         };
-        let Outcome { result, arg } = self.caller.call(context, cmd, call, arg, uses);
+        let Outcome { result, arg, .. } = self.caller.call(context, cmd, call, arg, uses);
         if result.is_ok() {
             let mut objects = lock(&context.objects);
             let gone = objects.of(arg.handle).cloned();

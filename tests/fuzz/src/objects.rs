@@ -29,7 +29,8 @@ impl Worker {
         call: &Call,
         arg: dmaplane_buf_create,
     ) -> Option<u32> {
-        let Outcome { result, arg } = self.caller.call(context, Cmd::BufCreate, call, arg, no_use);
+        let Outcome { result, arg, .. } =
+            self.caller.call(context, Cmd::BufCreate, call, arg, no_use);
         result.ok()?;
         let object = Object {
             length: arg.length.next_multiple_of(PAGE as u64),
@@ -73,7 +74,8 @@ impl Worker {
             return;
         }
         let uses: fn(&dmaplane_buf_query) -> Vec<Use> = |a| vec![(a.handle, &[Kind::Buffer])];
-        let Outcome { result, arg } = self.caller.call(&context, Cmd::BufQuery, &call, arg, uses);
+        let Outcome { result, arg, .. } =
+            self.caller.call(&context, Cmd::BufQuery, &call, arg, uses);
         if result.is_ok() && context.strict {
             let sum: u64 = nodes.iter().sum();
             let length = lock(&context.objects).of(arg.handle).map(|object| object.length);
@@ -88,7 +90,7 @@ impl Worker {
             return None;
         }
         let arg = dmaplane_channel_create { sq_entries: sq, cq_entries: cq, ..Argument::sized() };
-        let Outcome { result, arg } =
+        let Outcome { result, arg, .. } =
             self.caller.call(context, Cmd::ChannelCreate, call, arg, no_use);
         result.ok()?;
         let prot = libc::PROT_READ | libc::PROT_WRITE;
@@ -147,7 +149,7 @@ impl Worker {
         }
         let uses: fn(&dmaplane_region_register) -> Vec<Use> =
             |a| vec![(a.endpoint, &[Kind::Endpoint]), (a.buffer, &[Kind::Buffer])];
-        let Outcome { result, arg } =
+        let Outcome { result, arg, .. } =
             self.caller.call(context, Cmd::RegionRegister, call, arg, uses);
         result.ok()?;
         self.add(context, Object { length: arg.length, ..Object::new(Kind::Region, arg.handle) });
@@ -164,7 +166,8 @@ impl Worker {
     pub fn wait_lease(&self, context: &Context, call: &Call, endpoint: u32, timeout_ns: u64) {
         let arg = dmaplane_lease_wait { endpoint, timeout_ns, ..Argument::sized() };
         let uses: fn(&dmaplane_lease_wait) -> Vec<Use> = |a| vec![(a.endpoint, &[Kind::Endpoint])];
-        let Outcome { result, arg } = self.caller.call(context, Cmd::LeaseWait, call, arg, uses);
+        let Outcome { result, arg, .. } =
+            self.caller.call(context, Cmd::LeaseWait, call, arg, uses);
         if result.is_ok() {
             let mut objects = lock(&context.objects);
             if let Some(object) = objects.live.iter_mut().find(|o| o.handle == arg.endpoint) {

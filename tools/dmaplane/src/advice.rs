@@ -25,6 +25,10 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "this user may not open the device",
             "run as root, or have the device's group changed to one of yours",
         ),
+        (Open, E::PROTO) => (
+            "the module that is loaded has another version of the interface",
+            "load the module that belongs to this program",
+        ),
         (Mmap, E::NOENT) => ("the object is gone", "create it again"),
         (Mmap, E::NXIO) => ("the range goes beyond the end", "map a smaller range"),
         (Mmap, E::AGAIN | E::NOMEM) => (

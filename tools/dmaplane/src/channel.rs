@@ -107,7 +107,7 @@ impl Channel {
         if self.pending() == 0 {
             return Ok(0);
         }
-        Ok(self.enter(0, Some(std::time::Duration::ZERO))?.submitted)
+        self.enter(0, Some(std::time::Duration::ZERO))
     }
 
     /// Submits like [`submit`](Channel::submit), then sleeps until `min`
@@ -132,7 +132,8 @@ impl Channel {
         }
     }
 
-    fn enter(&mut self, min_complete: u32, timeout: Timeout) -> Result<dmaplane_channel_enter> {
+    /// How many entries the kernel took.
+    fn enter(&mut self, min_complete: u32, timeout: Timeout) -> Result<u32> {
         let mut enter = dmaplane_channel_enter {
             channel: self.id(),
             to_submit: self.pending(),
@@ -140,8 +141,7 @@ impl Channel {
             timeout_ns: timeout_ns(timeout),
             ..Argument::sized()
         };
-        sys::CHANNEL_ENTER.call(self.shared.object.context(), &mut enter)?;
-        Ok(enter)
+        sys::CHANNEL_ENTER.call(self.shared.object.context(), &mut enter)
     }
 
     /// The kernel waits for this side to take completions and call

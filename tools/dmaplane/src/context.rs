@@ -10,6 +10,7 @@ use std::{
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::{open, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::sys::uapi::*;
 use crate::sys::{self, Argument, Command};
@@ -31,11 +32,16 @@ impl Context {
         Self::open_at(DEVICE)
     }
 
-    /// Opens the device at another path.
+    /// Opens the device at another path. `EPROTO` if the module's ABI is not
+    /// [`Info::ABI`].
     pub fn open_at(path: impl AsRef<Path>) -> Result<Self> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let fd = open(path.as_ref(), flags, Mode::empty()).map_err(|e| Error::new(Op::Open, e))?;
-        Ok(Context { fd: Arc::new(fd) })
+        let context = Context { fd: Arc::new(fd) };
+        match context.info()?.abi {
+            Info::ABI => Ok(context),
+            _ => Err(Error::new(Op::Open, Errno::PROTO)),
+        }
     }
 
     /// What the module offers and its limits.

@@ -120,7 +120,7 @@ struct Call<'a, T> {
 // that the header gives the command and begins with its size; the kernel writes
 // nothing beyond it but where pointers inside say, for which see `Command::call`.
 unsafe impl<T> Ioctl for Call<'_, T> {
-    type Output = ();
+    type Output = u32;
     const IS_MUTATING: bool = true;
 
     fn opcode(&self) -> Opcode {
@@ -131,15 +131,15 @@ unsafe impl<T> Ioctl for Call<'_, T> {
         (self.argument as *mut T).cast()
     }
 
-    unsafe fn output_from_ptr(_: IoctlOutput, _: *mut std::ffi::c_void) -> Result<(), Errno> {
-        Ok(())
+    unsafe fn output_from_ptr(out: IoctlOutput, _: *mut std::ffi::c_void) -> Result<u32, Errno> {
+        u32::try_from(out).map_err(|_| Errno::PROTO)
     }
 }
 
 impl<T: Argument> Command<T> {
-    /// Runs the command on an open device. `T` has no pointers, or its maker
-    /// below has made them point to memory that outlives the call.
-    pub(crate) fn call(&self, fd: impl AsFd, argument: &mut T) -> Result<()> {
+    /// Runs the command on an open device, and tells what it returned. `T` has no
+    /// pointers, or its maker below has made them point to memory that outlives the call.
+    pub(crate) fn call(&self, fd: impl AsFd, argument: &mut T) -> Result<u32> {
         let opcode = self.opcode;
         // SAFETY: `opcode` expects a `T`, by the table above.
         unsafe { ioctl(fd, Call { opcode, argument }) }.map_err(|e| Error::new(self.op, e))
