@@ -114,12 +114,15 @@ impl Guest {
     }
 
     fn run_case(&self, case: &Case) -> Result<()> {
-        let mut arms = vec![(Side::Ours, Running::start(&case.ours).context("ours")?)];
-        if !self.guard {
-            arms.push((
-                Side::Theirs,
-                Running::start(&case.theirs).context("theirs")?,
-            ));
+        let mut arms = vec![];
+        for (side, arm) in [(Side::Ours, &case.ours), (Side::Theirs, &case.theirs)] {
+            let wanted = side == Side::Ours || !self.guard;
+            if wanted && !matches!(arm, Arm::None) {
+                arms.push((
+                    side,
+                    Running::start(arm).with_context(|| format!("{side:?}"))?,
+                ));
+            }
         }
         // The data is looked at in a block of its own, and another one warms up.
         for line in ["verify", "go"] {
@@ -127,7 +130,7 @@ impl Guest {
                 arm.block(line).with_context(|| format!("{side:?}"))?;
             }
         }
-        for pair in 0..(self.pairs / case.heavy).max(1) {
+        for pair in 0..case.pairs(self.pairs) {
             // A-B-B-A
             for (side, arm) in &mut arms {
                 let side = *side;
@@ -201,6 +204,7 @@ impl<'a> Running<'a> {
         let command = match arm {
             Arm::Perftest(command, report) => return Ok(Running::Perftest(command, *report)),
             Arm::Serve(command) => command,
+            Arm::None => bail!("there is no such side"),
         };
         let mut child = start(command, &[])?;
         let (orders, answers) = (child.stdin.take(), child.stdout.take());

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::stats;
+
 /// A block of work that an arm did.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Block {
@@ -84,6 +86,10 @@ pub enum Metric {
     UsPerOp,
     /// Time of an operation, in milliseconds.
     MsPerOp,
+    /// What half of the operations take at most, in microseconds.
+    P50,
+    /// What 99 of 100 operations take at most, in microseconds.
+    P99,
     /// Bandwidth in MiB/s.
     MibPerS,
     /// Operations per second.
@@ -100,13 +106,22 @@ impl Metric {
     pub fn unit(self) -> &'static str {
         match self {
             Metric::NsPerOp => "ns",
-            Metric::UsPerOp => "us",
+            Metric::UsPerOp | Metric::P50 | Metric::P99 => "us",
             Metric::MsPerOp => "ms",
             Metric::MibPerS => "MiB/s",
             Metric::OpsPerS => "1/s",
             Metric::CpuPerGib => "cpu-s/GiB",
             Metric::CpuShare => "cpu-s/s",
             Metric::UsPerMib => "us/MiB",
+        }
+    }
+
+    /// What of a case it is, where that is not said by the case's name.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Metric::P50 => ".p50",
+            Metric::P99 => ".p99",
+            _ => "",
         }
     }
 
@@ -124,6 +139,8 @@ impl Metric {
             Metric::NsPerOp => ns / ops,
             Metric::UsPerOp => ns / ops / 1e3,
             Metric::MsPerOp => ns / ops / 1e6,
+            Metric::P50 => each(block, 0.5)?,
+            Metric::P99 => each(block, 0.99)?,
             Metric::MibPerS => block.bytes as f64 / MIB / (ns / 1e9),
             Metric::OpsPerS => ops / (ns / 1e9),
             Metric::CpuPerGib => block.busy_ns as f64 / 1e9 / (block.bytes as f64 / GIB),
@@ -134,6 +151,12 @@ impl Metric {
         };
         (value.is_finite() && value > 0.0).then_some(value)
     }
+}
+
+/// Of times of single operations, in microseconds.
+fn each(block: &Block, part: f64) -> Option<f64> {
+    let each: Vec<f64> = block.each_ns.iter().map(|&ns| ns as f64 / 1e3).collect();
+    stats::quantile(&each, part)
 }
 
 /// Which way is up.
@@ -169,6 +192,10 @@ mod tests {
         assert_eq!(Metric::CpuPerGib.of(&block), Some(6.0));
         assert_eq!(Metric::CpuShare.of(&block), Some(1.5));
         assert_eq!(Metric::UsPerMib.of(&block), Some(3906.25));
+        let each_ns = (1..=101).map(|us| us * 1000).collect();
+        let block = Block { each_ns, ..block };
+        assert_eq!(Metric::P50.of(&block), Some(51.0));
+        assert_eq!(Metric::P99.of(&block), Some(100.0));
     }
 
     #[test]
@@ -180,6 +207,7 @@ mod tests {
         };
         assert_eq!(Metric::MibPerS.of(&block), None);
         assert_eq!(Metric::CpuPerGib.of(&block), None);
+        assert_eq!(Metric::P99.of(&block), None);
         assert_eq!(Metric::CpuShare.of(&block), Some(0.0));
         assert_eq!(Metric::CpuShare.of(&Block::default()), None);
         assert_eq!(Metric::NsPerOp.of(&Block::default()), None);

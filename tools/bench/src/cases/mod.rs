@@ -2,6 +2,7 @@
 //! What is compared: cases, which are two arms that do the same work, and the rows that are
 //! told of each. `Row::floor` is the ratio that the bad end of the interval must meet.
 
+pub mod baseline;
 mod missing;
 mod scale;
 
@@ -16,6 +17,8 @@ pub enum Arm {
     Serve(Vec<String>),
     /// A program of perftest, with arguments but the peer's address, and how to read it.
     Perftest(Vec<String>, Perftest),
+    /// Nothing is compared.
+    None,
 }
 
 /// What a program of perftest reports.
@@ -37,6 +40,18 @@ pub struct Case {
     pub rows: Vec<Row>,
     /// Pairs are this many times fewer, because a block takes that long.
     pub heavy: u32,
+}
+
+impl Case {
+    /// How many pairs of those that a boot is asked for. What gates has them all, unless the
+    /// machine is a large one.
+    pub fn pairs(&self, asked: u32) -> u32 {
+        match (self.mode, self.machine) {
+            _ if self.rows.is_empty() => 1,
+            (Mode::Icount, Machine::Plain | Machine::Smp) => asked,
+            _ => (asked / self.heavy).max(1),
+        }
+    }
 }
 
 /// What it is measured in.
@@ -92,6 +107,17 @@ fn row(metric: Metric, floor: f64) -> Vec<Row> {
     }]
 }
 
+/// The average is looked at; what a few had to wait is only told.
+fn times(floor: f64) -> Vec<Row> {
+    let told = |metric| Row {
+        metric,
+        floor: None,
+    };
+    let mut rows = row(Metric::UsPerOp, floor);
+    rows.extend([told(Metric::P50), told(Metric::P99)]);
+    rows
+}
+
 /// Bytes as people write them.
 pub fn size_name(bytes: u64) -> String {
     match bytes {
@@ -140,10 +166,15 @@ pub fn wanted(only: &[String], name: &str, group: &str) -> bool {
             .any(|only| only == group || only == name || begins(only))
 }
 
-/// Whether a case is to be run: it was asked for, or what it comes to by another was.
+/// Whether a case is to be run: it was asked for, or what it comes to by another was, or what
+/// the tools came to before.
 pub fn needed(only: &[String], case: &Case) -> bool {
     let part = |of: &str, by: &str| case.name == of || case.name == by;
+    let mut figures = baseline::FIGURES.iter().map(|(name, ..)| *name);
     wanted(only, &case.name, case.group)
+        || (case.mode == Mode::Icount
+            && wanted(only, "", "baseline")
+            && figures.any(|name| name == case.name))
         || QUOTIENTS
             .iter()
             .any(|(name, group, of, by, _)| part(of, by) && wanted(only, name, group))
@@ -165,6 +196,7 @@ pub fn all() -> Vec<Case> {
     }
     spinning(&mut cases);
     scale::all(&mut cases);
+    baseline::all(&mut cases);
     cases
 }
 
@@ -310,7 +342,7 @@ fn latency(cases: &mut Vec<Case>, mode: Mode) {
         ("pingpong", 64u64, 200),
         ("pingpong", 4 << 10, 200),
         ("pingpong", 64 << 10, 200),
-        ("handoff", 256 << 10, 50),
+        ("handoff", 256 << 10, 100),
     ] {
         // On one processor those that spin only wait for each other.
         let spin = match mode {
@@ -327,14 +359,11 @@ fn latency(cases: &mut Vec<Case>, mode: Mode) {
                 &format!("ib_send_lat -s {size} -n {rounds} -U{spin}"),
                 Perftest::Latency,
             ),
-            rows: row(
-                Metric::UsPerOp,
-                match (name, mode) {
-                    ("handoff", _) => 1.1,
-                    (_, Mode::Icount) => 0.9,
-                    (_, Mode::Wall) => 1.15,
-                },
-            ),
+            rows: times(match (name, mode) {
+                ("handoff", _) => 1.1,
+                (_, Mode::Icount) => 0.9,
+                (_, Mode::Wall) => 1.15,
+            }),
             heavy: 1,
         });
     }
@@ -428,7 +457,7 @@ mod tests {
         let mut seen = HashSet::new();
         for case in all() {
             assert!(seen.insert((case.name.clone(), case.mode)), "{}", case.name);
-            assert!(!case.rows.is_empty());
+            assert_eq!(case.rows.is_empty(), matches!(case.ours, Arm::None));
         }
         for (name, ..) in MISSING {
             assert!(!seen.iter().any(|(n, _)| n == name), "{name}");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Samples, made into rows with verdicts, a table, JSON and plots.
 
+mod baseline;
 mod plot;
 mod rows;
 mod table;
@@ -43,23 +44,28 @@ impl Report {
         let samples = read(&self.samples)?;
         let rows = rows::of(&samples, &self.only);
         fs::create_dir_all(&self.out)?;
-        let json = serde_json::json!({ "rows": rows });
+        let baseline = baseline::of(&samples, &self.only);
+        let json = serde_json::json!({ "rows": rows, "baseline": baseline });
         fs::write(
             self.out.join("bench.json"),
             serde_json::to_string_pretty(&json)? + "\n",
         )?;
         plot::all(&rows, &samples, &self.out)?;
-        print!("{}", table::of(&rows));
+        print!("{}{}", table::of(&rows), table::of_baseline(&baseline));
         let failed = rows.iter().filter(|row| row.fails()).count();
         let modes: Vec<Mode> = samples.iter().map(|sample| sample.mode).collect();
-        let left = rows.iter().filter(|row| row.was_left_out(&modes)).count();
+        let left = rows.iter().filter(|row| row.was_left_out(&modes)).count()
+            + baseline
+                .iter()
+                .filter(|figure| figure.now.is_none())
+                .count();
         ensure!(
             !modes.is_empty(),
             "nothing was measured: is there such a case?"
         );
         ensure!(
             left == 0,
-            "{left} rows could have been measured and were not"
+            "{left} figures could have been measured and were not"
         );
         ensure!(failed == 0, "{failed} rows miss their targets");
         Ok(())

@@ -112,7 +112,7 @@ fn measured(case: &Case, row: &cases::Row, samples: &[&Sample]) -> Row {
     let pairs = pairs.map(|(_, pair)| pair).collect();
     judged(
         Row {
-            name: case.name.clone(),
+            name: case.name.clone() + row.metric.suffix(),
             group: case.group.into(),
             mode: Some(case.mode),
             unit: row.metric.unit().into(),

@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The table for people.
 
+use std::ops::RangeInclusive;
+
 use comfy_table::{presets::UTF8_HORIZONTAL_ONLY, CellAlignment, Table};
 
-use super::rows::{Row, Verdict};
-use crate::sample::{Better, Mode};
+use super::{
+    baseline::Figure,
+    rows::{Row, Verdict},
+};
+use crate::{
+    cases::baseline::WHEN,
+    sample::{Better, Mode},
+};
 
 /// The rows, and what they come to.
 pub fn of(rows: &[Row]) -> String {
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY).set_header([
-        "what", "mode", "unit", "ours", "theirs", "ratio", "95 %", "target", "verdict",
+        "what", "mode", "unit", "pairs", "ours", "theirs", "ratio", "95 %", "target", "verdict",
     ]);
     for row in rows {
         let interval = match (row.ci_low, row.ci_high) {
@@ -23,6 +31,7 @@ pub fn of(rows: &[Row]) -> String {
             _ => String::new(),
         };
         let verdict = match (row.verdict, row.gate, &row.why) {
+            (Verdict::Pass, ..) if row.target.is_none() => "told".to_owned(),
             (Verdict::Pass, true, _) => "pass".to_owned(),
             (Verdict::Fail, true, _) => "FAIL".to_owned(),
             (Verdict::Pass, false, _) => "(pass)".to_owned(),
@@ -34,6 +43,7 @@ pub fn of(rows: &[Row]) -> String {
             row.name.clone(),
             row.mode.map_or("", Mode::name).to_owned(),
             row.unit.clone(),
+            row.pairs.to_string(),
             number(row.ours),
             number(row.theirs),
             row.ratio
@@ -43,15 +53,12 @@ pub fn of(rows: &[Row]) -> String {
             verdict,
         ]);
     }
-    for column in 3..=5 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+    to_the_right(&mut table, 3..=6);
     let count = |verdict, gate| {
         let these = rows
             .iter()
-            .filter(|r| r.verdict == verdict && r.gate == gate);
+            .filter(|r| r.verdict == verdict && r.gate == gate)
+            .filter(|r| r.target.is_some() || verdict == Verdict::Missing);
         these.count()
     };
     format!(
@@ -62,6 +69,47 @@ pub fn of(rows: &[Row]) -> String {
         count(Verdict::Fail, false),
         count(Verdict::Missing, true) + count(Verdict::Missing, false),
     )
+}
+
+/// What the tools came to then, and come to now; nothing of nothing.
+pub fn of_baseline(figures: &[Figure]) -> String {
+    if figures.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new();
+    table
+        .load_preset(UTF8_HORIZONTAL_ONLY)
+        .set_header(["theirs", "unit", "then", "now", "ratio", "within", ""]);
+    for figure in figures {
+        let verdict = match (figure.now, figure.within) {
+            (None, _) => "missing: not run",
+            (_, true) => "as then",
+            (_, false) => "DIFFERS",
+        };
+        table.add_row([
+            figure.name.to_owned(),
+            figure.unit.to_owned(),
+            number(Some(figure.then)),
+            number(figure.now),
+            figure
+                .ratio
+                .map_or(String::new(), |ratio| format!("{ratio:.3}")),
+            format!("± {:.0} %", figure.tolerance * 100.0),
+            verdict.to_owned(),
+        ]);
+    }
+    to_the_right(&mut table, 2..=5);
+    let within = figures.iter().filter(|figure| figure.within).count();
+    let all = figures.len();
+    format!("\nThe tools under icount, and what they were on {WHEN}:\n{table}\n\n{within} of {all} are as then.\n")
+}
+
+fn to_the_right(table: &mut Table, columns: RangeInclusive<usize>) {
+    for column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
 }
 
 /// With four digits that mean something.
