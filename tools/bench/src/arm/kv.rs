@@ -52,7 +52,7 @@ impl Kv {
     ) -> Result<Self> {
         let count = layers * chunks;
         let bytes = u64::from(count) * u64::from(size);
-        let (from, to) = pair::connect(address, depth, 2 * depth.max(32), depth)?;
+        let (from, to) = pair::connect(address, depth, pair::RECEIVES, depth)?;
         let memory = from.memory(bytes, Access::LOCAL)?;
         let (target, region, lease) = to.target(&from, bytes)?;
         let begin = Arc::new(Barrier::new(2));

@@ -44,6 +44,10 @@ impl Hub {
     }
 }
 
+/// Messages that may be under way where theirs is perftest, or has a receive for each: perftest's
+/// own number.
+pub const RECEIVES: u32 = 512;
+
 /// Connects two sides over the address's device. Each may have `depth` work requests in
 /// flight, `receives` messages under way to it, and rings of `entries`.
 pub fn connect(address: Ipv4Addr, depth: u32, receives: u32, entries: u32) -> Result<(Side, Side)> {

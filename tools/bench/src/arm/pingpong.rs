@@ -63,7 +63,7 @@ impl Player {
 
 impl PingPong {
     pub fn new(address: Ipv4Addr, size: u32, rounds: u32) -> Result<Self> {
-        let (one, other) = pair::connect(address, 8, 8, 8)?;
+        let (one, other) = pair::connect(address, 8, pair::RECEIVES, 8)?;
         let (from_one, region_one) = one.memory(size.into(), Access::LOCAL)?;
         let (from_other, region_other) = other.memory(size.into(), Access::LOCAL)?;
         let (to_other, target_other, lease_one) = other.target(&one, size.into())?;

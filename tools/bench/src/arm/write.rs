@@ -33,8 +33,7 @@ pub struct Stream {
 impl Stream {
     pub fn new(address: Ipv4Addr, size: u32, depth: u32, count: u32) -> Result<Self> {
         let segments = size.div_ceil(1 << 20).max(1);
-        let receives = (2 * depth).max(64);
-        let (from, to) = pair::connect(address, depth * segments, receives, depth)?;
+        let (from, to) = pair::connect(address, depth * segments, pair::RECEIVES, depth)?;
         let memory = from.memory(size.into(), Access::LOCAL)?;
         let (target, region, lease) = to.target(&from, size.into())?;
         let turn = Arc::new(Barrier::new(2));
