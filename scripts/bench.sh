@@ -8,7 +8,7 @@
 # Environment:
 #   BENCH=NAME…   only cases whose name or group begins with one of these
 #   MODES=…       "icount wall" if not said
-#   ROUNDS=N      pairs for each case and boot (7 under icount, in three boots; 21)
+#   ROUNDS=N      pairs for each case and boot (7; under icount there are three boots)
 #   QUICK=1       one boot for each mode and three pairs
 #   PROFILE=1     instead: instructions by symbol of the one case BENCH
 #
@@ -71,7 +71,7 @@ for mode in "${modes[@]}"; do
 				pids+=($!)
 			done
 			;;
-		wall) machine "wall-$kind" "${rounds:-21}" wall "$kind" 1 --cpus 2 || status=1 ;;
+		wall) machine "wall-$kind" "${rounds:-7}" wall "$kind" 1 --cpus 2 || status=1 ;;
 		esac
 	done
 	for pid in "${pids[@]}"; do wait "$pid" || status=1; done
