@@ -13,6 +13,13 @@ use crate::{
     stats,
 };
 
+/// What the x axis has.
+#[derive(Clone, Copy, PartialEq)]
+enum Axis {
+    Bytes,
+    Microseconds,
+}
+
 /// A line of a plot: what it is, and its points.
 type Line = (String, Vec<(f64, f64)>);
 
@@ -44,7 +51,7 @@ pub fn all(rows: &[Row], samples: &[Sample], out: &Path) -> Result<()> {
         }
         let title = format!("WRITE WITH IMMEDIATE ({})", mode.name());
         let path = out.join(format!("bandwidth-{}.svg", mode.name()));
-        draw(&path, &title, "bytes of a message", "MiB/s", &lines)?;
+        draw(&path, &title, Axis::Bytes, "MiB/s", &lines)?;
 
         let points = SIZES.iter().filter_map(|&size| {
             let (ours, theirs) = of(&format!("pingpong.{}", size_name(size)))?;
@@ -53,7 +60,7 @@ pub fn all(rows: &[Row], samples: &[Sample], out: &Path) -> Result<()> {
         let title = format!("Half a round trip ({})", mode.name());
         let path = out.join(format!("latency-{}.svg", mode.name()));
         let lines = two_lines("ping-pong", points);
-        draw(&path, &title, "bytes of a message", "us", &lines)?;
+        draw(&path, &title, Axis::Bytes, "us", &lines)?;
 
         let mut lines = vec![];
         for ((case, side), each) in distributions(samples, mode) {
@@ -65,7 +72,13 @@ pub fn all(rows: &[Row], samples: &[Sample], out: &Path) -> Result<()> {
         }
         let title = format!("Half a round trip, distribution ({})", mode.name());
         let path = out.join(format!("cdf-{}.svg", mode.name()));
-        draw(&path, &title, "us", "% that take no longer", &lines)?;
+        draw(
+            &path,
+            &title,
+            Axis::Microseconds,
+            "% that take no longer",
+            &lines,
+        )?;
     }
     Ok(())
 }
@@ -98,7 +111,7 @@ fn distributions(samples: &[Sample], mode: Mode) -> BTreeMap<(String, &'static s
 }
 
 /// One plot; the x axis is logarithmic. Nothing if there are no points.
-fn draw(path: &Path, title: &str, x: &str, y: &str, lines: &[Line]) -> Result<()> {
+fn draw(path: &Path, title: &str, axis: Axis, y: &str, lines: &[Line]) -> Result<()> {
     let points = || lines.iter().flat_map(|(_, points)| points.iter().copied());
     let (mut left, mut right, mut top) = (f64::INFINITY, 0.0f64, 0.0f64);
     for (x, y) in points() {
@@ -107,6 +120,10 @@ fn draw(path: &Path, title: &str, x: &str, y: &str, lines: &[Line]) -> Result<()
     if points().next().is_none() {
         return Ok(());
     }
+    let (x, base, legend) = match axis {
+        Axis::Bytes => ("bytes of a message", 4.0, SeriesLabelPosition::UpperLeft),
+        Axis::Microseconds => ("us", 10.0, SeriesLabelPosition::LowerRight),
+    };
     let failed = |error: &dyn std::fmt::Display| anyhow!("{}: {error}", path.display());
     let area = SVGBackend::new(path, (900, 520)).into_drawing_area();
     area.fill(&WHITE).map_err(|e| failed(&e))?;
@@ -115,14 +132,18 @@ fn draw(path: &Path, title: &str, x: &str, y: &str, lines: &[Line]) -> Result<()
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(64)
-        .build_cartesian_2d((left * 0.9..right * 1.1).log_scale(), 0.0..top * 1.05)
+        .build_cartesian_2d(
+            (left * 0.9..right * 1.1).log_scale().base(base),
+            0.0..top * 1.05,
+        )
         .map_err(|e| failed(&e))?;
+    let label = |x: &f64| match axis {
+        Axis::Bytes => size_name(*x as u64),
+        Axis::Microseconds => format!("{x:.0}"),
+    };
     let mut mesh = chart.configure_mesh();
     mesh.x_desc(x).y_desc(y);
-    mesh.x_label_formatter(&|x| match *x >= 1024.0 {
-        true => size_name(*x as u64),
-        false => format!("{x:.0}"),
-    });
+    mesh.x_label_formatter(&label);
     mesh.draw().map_err(|e| failed(&e))?;
     for (i, (name, points)) in lines.iter().enumerate() {
         // The two sides of a pair have one colour; ours is thicker.
@@ -136,7 +157,7 @@ fn draw(path: &Path, title: &str, x: &str, y: &str, lines: &[Line]) -> Result<()
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(legend)
         .background_style(WHITE.mix(0.8))
         .draw()
         .map_err(|e| failed(&e))?;
