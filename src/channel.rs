@@ -19,10 +19,7 @@ pub(crate) use self::{
 };
 
 use self::{
-    ring::{
-        Batch,
-        Layout, //
-    },
+    ring::Layout,
     submit::Plug, //
 };
 use crate::{
@@ -63,26 +60,45 @@ impl Channel {
         &self.ring
     }
 
-    /// Takes up to `count` entries. Returns how many; `EBUSY` if the first has no room for its
-    /// completion.
-    fn submit(&self, context: &Context, count: u32) -> Result<u32> {
+    /// Takes up to `count` entries. Returns how many, and how many completions can be reaped, or
+    /// fewer; `EBUSY` if the first has no room for its completion.
+    fn submit(&self, context: &Context, count: u32) -> Result<(u32, u32)> {
         let mut head = self.sq.lock();
-        let count = count.min(self.ring.submissions(*head)?);
-        let taken = self.ring.accept(count)?;
-        if taken == 0 && count > 0 {
-            return Err(EBUSY);
-        }
-        let mut done = Batch::new(&self.ring);
+        let (taken, mut done) = self.ring.accept(*head, count)?;
         let mut plug = Plug::default();
         for _ in 0..taken {
             let sqe = self.ring.submission(*head);
             *head = head.wrapping_add(1);
             submit::issue(context, &self.ring, &sqe, &mut done, &mut plug);
         }
-        drop(done);
+        let available = done.finish();
         drop(plug);
         self.ring.publish_sq_head(*head);
-        Ok(taken)
+        Ok((taken, available))
+    }
+
+    /// Takes up to `count` entries and waits for `min` completions.
+    fn enter(&self, context: &Context, count: u32, min: u32, timeout_ns: u64) -> Result<u32> {
+        let ring = self.ring();
+        if min > ring.cq_entries() {
+            return Err(EINVAL);
+        }
+        ring.check()?;
+        if ring.is_starved() {
+            context.replenish(ring);
+        }
+        let (taken, available) = match count {
+            0 => (0, 0),
+            count => self.submit(context, count)?,
+        };
+        if taken > 0 && available >= min {
+            return Ok(taken);
+        }
+        match ring.wait(min, timeout_ns) {
+            // What was submitted must be told: the caller sees in the ring how the wait ended.
+            Err(error) if taken == 0 => Err(error),
+            _ => Ok(taken),
+        }
     }
 }
 
@@ -125,22 +141,8 @@ pub(crate) fn enter(context: &Context, arg: &uapi::dmaplane_channel_enter) -> Re
         return Err(EINVAL);
     }
     let channel = context.get::<Channel>(arg.channel)?;
-    let ring = channel.ring();
-    if arg.min_complete > ring.cq_entries() {
-        return Err(EINVAL);
-    }
-    if ring.is_starved()? {
-        context.replenish(ring);
-    }
-    let submitted = match arg.to_submit {
-        0 => 0,
-        count => channel.submit(context, count)?,
-    };
-    match ring.wait(arg.min_complete, arg.timeout_ns) {
-        // What was submitted must be told: the caller sees in the ring how the wait ended.
-        Err(error) if submitted == 0 => Err(error),
-        _ => Ok(isize::try_from(submitted)?),
-    }
+    let taken = channel.enter(context, arg.to_submit, arg.min_complete, arg.timeout_ns)?;
+    Ok(isize::try_from(taken)?)
 }
 
 /// `CHANNEL_CLOSE`

@@ -40,9 +40,11 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `base` is a kernel mapping of all of `pages`, page-aligned, that lives as long as `self`.
+/// `base` is a kernel mapping of all of `pages`, page-aligned, that lives as long as `self`;
+/// `length` is their length in bytes.
 pub struct Shared {
     base: NonNull<u8>,
+    length: usize,
     pages: Arc<Pages>,
 }
 
@@ -56,11 +58,13 @@ impl Shared {
     pub fn new(pages: Arc<Pages>) -> Result<Self> {
         let list = pages.as_ptrs();
         let count = u32::try_from(list.len())?;
+        let length = usize::try_from(pages.len())?;
         // SAFETY: `list` holds `count` live pages; the helper does not modify the array.
         let base = unsafe { bindings::dk_vmap(list.as_ptr().cast_mut(), count) };
         // INVARIANT: the mapping exists until `drop`, and `pages` keeps the memory alive.
         Ok(Self {
             base: NonNull::new(base.cast()).ok_or(ENOMEM)?,
+            length,
             pages,
         })
     }
@@ -74,7 +78,7 @@ impl Shared {
     #[inline]
     fn at(&self, offset: usize, len: usize) -> Result<*mut u32> {
         let end = offset.checked_add(len).ok_or(ERANGE)?;
-        if end as u64 > self.pages.len() || offset % size_of::<u32>() != 0 {
+        if end > self.length || offset % size_of::<u32>() != 0 {
             return Err(ERANGE);
         }
         // SAFETY: `offset` is inside the mapping.

@@ -7,7 +7,8 @@
 //! here, and what is read from the memory is only ever compared with them.
 //!
 //! Ownership: see [`super`].
-//! Locking: `state` is a leaf spinlock, taken with anything else held.
+//! Locking: `state` is a leaf spinlock, taken with anything else held. `flags` is changed under it,
+//! so that user space's copy is the last one, and read without.
 //! Teardown: the memory goes with the last mapping, endpoint, entry and handle.
 
 use super::pollers::Pollers;
@@ -50,6 +51,10 @@ use kernel::{
     page::PAGE_SIZE,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         SpinLock,
         SpinLockGuard, //
@@ -101,6 +106,8 @@ pub(crate) struct CompletionRing {
     counters: Arc<Counters>,
     #[pin]
     state: SpinLock<State>,
+    /// `DMAPLANE_RING_*`
+    flags: Atomic<u32>,
     poller: Arc<Poller>,
     pollers: Arc<Pollers>,
 }
@@ -111,7 +118,6 @@ struct State {
     endpoints: u32,
     /// The handle is gone.
     retired: bool,
-    flags: u32,
     /// Calls that wait for completions, and the least that one of them waits for.
     waiters: u32,
     wanted: u32,
@@ -156,10 +162,10 @@ impl CompletionRing {
                     completions: Completions::new(layout.cq_entries),
                     endpoints: 0,
                     retired: false,
-                    flags: 0,
                     waiters: 0,
                     wanted: 0,
                 }),
+                flags: Atomic::new(0),
                 poller,
                 pollers,
             }),
@@ -177,19 +183,27 @@ impl CompletionRing {
         self.layout.cq_entries
     }
 
-    /// Entries that user space has submitted past `head`.
-    pub(super) fn submissions(&self, head: u32) -> Result<u32> {
+    /// Accepts up to `most` of the entries that user space has submitted past `head`: their
+    /// completions have places then. Returns how many, and where completions go; `EBUSY` if the first
+    /// has no place.
+    pub(super) fn accept(&self, head: u32, most: u32) -> Result<(u32, Batch<'_>)> {
+        let mut state = self.state.lock();
         let tail = self.memory.load_acquire(SQ_TAIL)?;
-        ring::distance(head, tail, self.layout.sq_entries)
-            .map_err(|Corrupt| self.poison(&mut self.state.lock()))
-    }
-
-    /// Reserves places for the completions of up to `count` entries, which are then accepted;
-    /// returns how many.
-    pub(super) fn accept(&self, count: u32) -> Result<u32> {
-        let accepted = self.reserve_up_to(count)?;
+        let submitted = ring::distance(head, tail, self.layout.sq_entries)
+            .map_err(|Corrupt| self.poison(&mut state))?;
+        let wanted = most.min(submitted);
+        let accepted = self.reserve(&mut state, wanted)?;
+        if accepted == 0 && wanted > 0 {
+            return Err(EBUSY);
+        }
         self.counters.count(Total::Submitted, accepted);
-        Ok(accepted)
+        let batch = Batch {
+            ring: self,
+            state: Some(state),
+            count: 0,
+            available: 0,
+        };
+        Ok((accepted, batch))
     }
 
     /// A copy of the submission entry at `index`.
@@ -209,10 +223,13 @@ impl CompletionRing {
 
     /// Reserves up to `n` places, returns how many.
     fn reserve_up_to(&self, n: u32) -> Result<u32> {
-        let mut state = self.state.lock();
+        self.reserve(&mut self.state.lock(), n)
+    }
+
+    fn reserve(&self, state: &mut State, n: u32) -> Result<u32> {
         let head = self.memory.load_acquire(CQ_HEAD)?;
         let reserved = state.completions.reserve_up_to(head, n);
-        reserved.map_err(|Corrupt| self.poison(&mut state))
+        reserved.map_err(|Corrupt| self.poison(state))
     }
 
     /// Reserves one place for a receive; if there is no room, user space is asked to come back.
@@ -274,8 +291,10 @@ impl CompletionRing {
 
     /// Fills a reserved place with the completion of a submitted entry.
     pub(crate) fn complete(&self, cqe: &uapi::dmaplane_cqe) {
-        let mut batch = Batch::new(self);
-        batch.push(cqe);
+        self.counters.count(Total::Completed, 1);
+        let mut state = self.state.lock();
+        self.fill(&mut state, cqe);
+        self.tell(state);
     }
 
     /// Fills a reserved place with a message received.
@@ -293,20 +312,18 @@ impl CompletionRing {
         let _ = self.memory.write(offset, cqe);
     }
 
-    /// Lets user space see what was filled in.
-    fn tell(&self, mut state: SpinLockGuard<'_, State>) {
+    /// Lets user space see what was filled in; returns how many completions it can reap.
+    fn tell(&self, mut state: SpinLockGuard<'_, State>) -> u32 {
         // As above.
         let _ = self.memory.store_release(CQ_TAIL, state.completions.tail());
+        let available = self.count_available(&mut state);
         // Whoever waits for more is left asleep.
-        let wake = state.waiters > 0
-            && self
-                .count_available(&mut state)
-                .map_or(true, |available| available >= state.wanted);
-        if wake {
+        if state.waiters > 0 && available.map_or(true, |available| available >= state.wanted) {
             self.poller.tell();
         }
         drop(state);
         self.pollers.notify();
+        available.unwrap_or(0)
     }
 
     /// Waits until `min` completions can be reaped. `ETIME` after the time, `EINTR` for a signal.
@@ -316,9 +333,7 @@ impl CompletionRing {
         let mut over = (timeout_ns == 0).then_some(ETIME.into());
         loop {
             let mut state = self.state.lock();
-            if state.flags & uapi::DMAPLANE_RING_POISONED != 0 {
-                return Err(EBADFD.into());
-            }
+            self.check()?;
             if state.retired {
                 return Err(ENOENT);
             }
@@ -358,59 +373,62 @@ impl CompletionRing {
         let available = matches!(self.count_available(&mut state), Ok(count) if count > 0);
         Status {
             available,
-            poisoned: state.flags & uapi::DMAPLANE_RING_POISONED != 0,
-            starved: state.flags & uapi::DMAPLANE_RING_NEED_ENTER != 0,
+            poisoned: self.flags.load(Relaxed) & uapi::DMAPLANE_RING_POISONED != 0,
+            starved: self.flags.load(Relaxed) & uapi::DMAPLANE_RING_NEED_ENTER != 0,
         }
     }
 
     /// Whether an endpoint has receives to post and found no room.
-    pub(super) fn is_starved(&self) -> Result<bool> {
-        match self.state.lock().flags {
-            flags if flags & uapi::DMAPLANE_RING_POISONED != 0 => Err(EBADFD.into()),
-            flags => Ok(flags & uapi::DMAPLANE_RING_NEED_ENTER != 0),
+    pub(super) fn is_starved(&self) -> bool {
+        // Pairs with that of `reserve_receive()`: whoever reaped before is seen there, or sees it.
+        Shared::order();
+        self.flags.load(Relaxed) & uapi::DMAPLANE_RING_NEED_ENTER != 0
+    }
+
+    /// `EBADFD` if user space broke the indices.
+    pub(super) fn check(&self) -> Result {
+        match self.flags.load(Relaxed) & uapi::DMAPLANE_RING_POISONED {
+            0 => Ok(()),
+            _ => Err(EBADFD.into()),
         }
     }
 
     fn poison(&self, state: &mut State) -> Error {
-        state.flags |= uapi::DMAPLANE_RING_POISONED;
-        let _ = self.memory.store_release(FLAGS, state.flags);
+        self.change_flag(state, uapi::DMAPLANE_RING_POISONED, true);
         self.poller.tell();
         self.pollers.notify();
         EBADFD.into()
     }
 
     fn set_flag(&self, flag: u32, on: bool) {
-        let mut state = self.state.lock();
-        match on {
-            true => state.flags |= flag,
-            false => state.flags &= !flag,
-        }
-        let _ = self.memory.store_release(FLAGS, state.flags);
+        self.change_flag(&mut self.state.lock(), flag, on);
+    }
+
+    fn change_flag(&self, _locked: &mut State, flag: u32, on: bool) {
+        let flags = match on {
+            true => self.flags.load(Relaxed) | flag,
+            false => self.flags.load(Relaxed) & !flag,
+        };
+        self.flags.store(flags, Relaxed);
+        let _ = self.memory.store_release(FLAGS, flags);
     }
 }
 
 /// Completions of submitted entries, told together: in the end, when many are there, or when asked
-/// to. The ring is locked from the first one until then, so nothing may sleep meanwhile.
+/// to. The ring is locked until then, so nothing may sleep meanwhile.
 pub(super) struct Batch<'a> {
     ring: &'a CompletionRing,
     state: Option<SpinLockGuard<'a, State>>,
     count: u32,
+    available: u32,
 }
 
 /// The ring is not locked by a [`Batch`].
 pub(super) struct Told(());
 
-impl<'a> Batch<'a> {
+impl Batch<'_> {
     /// Completions that the ring is locked for.
     const MANY: u32 = 64;
-
-    pub(super) fn new(ring: &'a CompletionRing) -> Self {
-        Self {
-            ring,
-            state: None,
-            count: 0,
-        }
-    }
 
     /// Fills a reserved place.
     pub(super) fn push(&mut self, cqe: &uapi::dmaplane_cqe) {
@@ -425,12 +443,18 @@ impl<'a> Batch<'a> {
 
     /// Tells of what there is.
     pub(super) fn tell(&mut self) -> Told {
-        if let Some(state) = self.state.take() {
+        if let (Some(state), 1..) = (self.state.take(), self.count) {
             self.ring.counters.count(Total::Completed, self.count);
-            self.ring.tell(state);
+            self.available = self.ring.tell(state);
         }
         self.count = 0;
         Told(())
+    }
+
+    /// Tells of what there is, and returns how many completions can be reaped, or fewer.
+    pub(super) fn finish(mut self) -> u32 {
+        self.tell();
+        self.available
     }
 }
 

@@ -95,6 +95,7 @@ impl Plug {
         self.endpoint = Some(endpoint);
     }
 
+    #[inline]
     fn send(&mut self) {
         self.count = 0;
         if let Some(endpoint) = self.endpoint.take() {
