@@ -43,6 +43,24 @@ pub struct Events {
     pub readable: bool,
     /// The file is broken (`EPOLLERR`).
     pub error: bool,
+    /// What the file was for is gone (`EPOLLHUP`).
+    pub ended: bool,
+}
+
+impl Events {
+    pub(crate) fn mask(self) -> bindings::__poll_t {
+        let mut mask = 0;
+        if self.readable {
+            mask |= bindings::POLLIN | bindings::POLLRDNORM;
+        }
+        if self.error {
+            mask |= bindings::POLLERR;
+        }
+        if self.ended {
+            mask |= bindings::POLLHUP;
+        }
+        mask as bindings::__poll_t
+    }
 }
 
 /// The state behind one open file.
@@ -54,8 +72,8 @@ pub trait CharDevice: Sized + Send + Sync + 'static {
     fn open(shared: &Arc<Self::Shared>) -> Result<Arc<Self>>;
     /// The last reference to the file is gone.
     fn release(this: Arc<Self>);
-    /// A command; `arg` is as user space passed it.
-    fn ioctl(this: ArcBorrow<'_, Self>, command: u32, arg: usize) -> Result<isize>;
+    /// A command on `file`; `arg` is as user space passed it.
+    fn ioctl(this: ArcBorrow<'_, Self>, file: &File, command: u32, arg: usize) -> Result<isize>;
     /// Readiness now; registers the caller for changes.
     fn poll(&self, file: &File, table: &PollTable<'_>) -> Events;
     /// A mapping is made.
@@ -180,7 +198,9 @@ impl<T: CharDevice> Registration<T> {
     ) -> ffi::c_long {
         // SAFETY: `open` has put an `Arc<T>` there, which lives until `release`.
         let this = unsafe { <Arc<T>>::borrow((*file).private_data.cast()) };
-        match T::ioctl(this, command, arg) {
+        // SAFETY: the file is open for this call, and not in an `fdget_pos` section.
+        let file = unsafe { File::from_raw_file(file) };
+        match T::ioctl(this, file, command, arg) {
             Ok(value) => value as ffi::c_long,
             Err(error) => error.to_errno() as ffi::c_long,
         }
@@ -198,15 +218,8 @@ impl<T: CharDevice> Registration<T> {
         // SAFETY: the table is null or valid for this call.
         let table = unsafe { PollTable::from_raw(table) };
         // SAFETY: the file is open for this call, and not in an `fdget_pos` section of ours.
-        let events = this.poll(unsafe { File::from_raw_file(file) }, &table);
-        let mut mask = 0;
-        if events.readable {
-            mask |= bindings::POLLIN | bindings::POLLRDNORM;
-        }
-        if events.error {
-            mask |= bindings::POLLERR;
-        }
-        mask as bindings::__poll_t
+        this.poll(unsafe { File::from_raw_file(file) }, &table)
+            .mask()
     }
 
     /// # Safety

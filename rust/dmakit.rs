@@ -11,6 +11,7 @@
 
 const __LOG_PREFIX: &[u8] = b"dmaplane\0";
 
+pub mod anonfile;
 mod bindings;
 pub mod chardev;
 pub mod debugfs;

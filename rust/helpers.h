@@ -6,6 +6,7 @@
 #ifndef _DMAKIT_HELPERS_H
 #define _DMAKIT_HELPERS_H
 
+#include <linux/anon_inodes.h>
 #include <rdma/ib_verbs.h>
 #include <rdma/rdma_cm.h>
 

@@ -69,4 +69,5 @@ plain! {
     dmaplane_sqe: 64,
     dmaplane_cqe: 32,
     dmaplane_channel_enter: 32,
+    dmaplane_channel_file: 16,
 }

@@ -2,12 +2,14 @@
 
 //! Channels: submission and completion rings in memory shared with user space.
 //!
-//! Ownership: the handle holds the [`Channel`]; the channel, mappings, endpoints and entries in
-//! flight hold its [`CompletionRing`], which holds nothing that holds it.
+//! Ownership: the handle holds the [`Channel`], as do its files; the channel, mappings, endpoints and
+//! entries in flight hold its [`CompletionRing`], which holds nothing that holds it.
 //! Locking: `sq` serialises submission and is held while entries are issued, so it is outside of the
 //! context table and endpoints. No user copy happens under it: the rings are kernel memory.
-//! Teardown: closing is refused while an endpoint delivers to the ring.
+//! Teardown: closing is refused while an endpoint delivers to the ring; after it nothing is taken
+//! from the ring any more, whoever still has a file of the channel.
 
+pub(crate) mod file;
 mod pollers;
 mod ring;
 mod submit;

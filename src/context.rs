@@ -336,8 +336,8 @@ impl CharDevice for Context {
         drop(domains);
     }
 
-    fn ioctl(this: ArcBorrow<'_, Self>, command: u32, arg: usize) -> Result<isize> {
-        ioctl::run(&this, command, arg)
+    fn ioctl(this: ArcBorrow<'_, Self>, file: &File, command: u32, arg: usize) -> Result<isize> {
+        ioctl::run(this, file, command, arg)
     }
 
     fn poll(&self, file: &File, table: &PollTable<'_>) -> Events {

@@ -23,6 +23,7 @@ use dmakit::uapi::{
     FromBytes, //
 };
 use kernel::{
+    fs::File,
     ioctl::{
         _IOC_DIR,
         _IOC_NR,
@@ -31,14 +32,21 @@ use kernel::{
     },
     page::PAGE_SIZE,
     prelude::*,
+    sync::ArcBorrow,
     uaccess::{
         UserPtr,
         UserSlice, //
     }, //
 };
 
-/// Runs a command; what it returns is for the program.
-pub(crate) fn run(context: &Context, command: u32, arg: usize) -> Result<isize> {
+/// Runs a command on a context's file; what it returns is for the program.
+pub(crate) fn run(
+    this: ArcBorrow<'_, Context>,
+    file: &File,
+    command: u32,
+    arg: usize,
+) -> Result<isize> {
+    let context = &*this;
     if _IOC_TYPE(command) != uapi::DMAPLANE_IOC_MAGIC
         || _IOC_DIR(command) != 0
         || _IOC_SIZE(command) != 0
@@ -65,6 +73,9 @@ pub(crate) fn run(context: &Context, command: u32, arg: usize) -> Result<isize> 
         uapi::DMAPLANE_CMD_ENDPOINT_CLOSE => tell(context, arg, query::close),
         uapi::DMAPLANE_CMD_CHANNEL_CREATE => call(context, arg, channel::create),
         uapi::DMAPLANE_CMD_CHANNEL_ENTER => return tell(context, arg, channel::enter),
+        uapi::DMAPLANE_CMD_CHANNEL_FILE => {
+            call(context, arg, |_, arg| channel::file::make(this, file, arg))
+        }
         uapi::DMAPLANE_CMD_CHANNEL_CLOSE => tell(context, arg, channel::close),
         _ => Err(ENOTTY),
     };
@@ -75,6 +86,13 @@ pub(crate) fn run(context: &Context, command: u32, arg: usize) -> Result<isize> 
 pub(crate) trait Outcome {
     /// Undoes it.
     fn undo(self, context: &Context);
+
+    /// The program knows the result: completes what could not be undone.
+    fn keep(self)
+    where
+        Self: Sized,
+    {
+    }
 }
 
 /// Nothing to undo.
@@ -95,14 +113,21 @@ impl Outcome for Created {
 fn call<T: FromBytes + AsBytes, O: Outcome>(
     context: &Context,
     arg: usize,
-    command: fn(&Context, &mut T) -> Result<O>,
+    command: impl FnOnce(&Context, &mut T) -> Result<O>,
 ) -> Result {
     let ptr = UserPtr::from_addr(arg);
     let mut value = read::<T>(ptr)?;
     // A result that cannot be written is found out before anything happens.
     write(ptr, &value)?;
     let outcome = command(context, &mut value)?;
-    write(ptr, &value).inspect_err(|_| outcome.undo(context))
+    match write(ptr, &value) {
+        Ok(()) => outcome.keep(),
+        Err(error) => {
+            outcome.undo(context);
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// Copies the argument in and runs a command that has nothing to write there.

@@ -5,7 +5,8 @@
  * One open of /dev/dmaplane is one context. A context owns buffers, regions,
  * endpoints, listeners and channels; closing it ends all of them, in order. As
  * with any file, it is closed when the last descriptor and the last mapping are
- * gone: a program that keeps a mapping keeps its connections, too.
+ * gone: a program that keeps a mapping, or the file of a channel, keeps its
+ * connections, too.
  *
  * Rules that hold for every command:
  *
@@ -72,7 +73,8 @@ enum dmaplane_cmd {
 	DMAPLANE_CMD_ENDPOINT_CLOSE = 0x36,
 	DMAPLANE_CMD_CHANNEL_CREATE = 0x40,
 	DMAPLANE_CMD_CHANNEL_ENTER = 0x41,
-	DMAPLANE_CMD_CHANNEL_CLOSE = 0x42
+	DMAPLANE_CMD_CHANNEL_CLOSE = 0x42,
+	DMAPLANE_CMD_CHANNEL_FILE = 0x43
 };
 
 #define DMAPLANE_IOC_INFO              _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_INFO)
@@ -95,6 +97,7 @@ enum dmaplane_cmd {
 #define DMAPLANE_IOC_CHANNEL_CREATE    _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_CHANNEL_CREATE)
 #define DMAPLANE_IOC_CHANNEL_ENTER     _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_CHANNEL_ENTER)
 #define DMAPLANE_IOC_CHANNEL_CLOSE     _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_CHANNEL_CLOSE)
+#define DMAPLANE_IOC_CHANNEL_FILE      _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_CHANNEL_FILE)
 
 /* ---- INFO, STATS ------------------------------------------------------- */
 
@@ -770,6 +773,32 @@ struct dmaplane_channel_enter {
 	__aligned_u64 timeout_ns;
 };
 
+/**
+ * struct dmaplane_channel_file - make a file for one channel
+ * @size:	in: sizeof(struct dmaplane_channel_file)
+ * @flags:	in: must be 0
+ * @channel:	in: the channel
+ * @fd:		out: a descriptor of it, closed on exec
+ *
+ * lseek(fd, min_complete, SEEK_SET) is CHANNEL_ENTER for all entries submitted,
+ * with DMAPLANE_FOREVER as the timeout: it returns how many were taken, and
+ * fails as that does. It is the cheapest call into a file that Linux has: an
+ * ioctl() costs more than a short entry. Another position or origin is EINVAL.
+ * poll() reports EPOLLIN while the channel has completions to reap, EPOLLERR
+ * when it is poisoned, EPOLLHUP when it is closed; then lseek() fails with
+ * ENOENT. mmap() shows the rings at offset 0.
+ *
+ * An open file of a channel keeps the context, as a mapping does.
+ *
+ * Errors: EMFILE (RLIMIT_NOFILE), ENFILE, ENOMEM.
+ */
+struct dmaplane_channel_file {
+	__u32 size;
+	__u32 flags;
+	__u32 channel;
+	__s32 fd;
+};
+
 /* ---- Layout ------------------------------------------------------------ */
 
 #if defined(__cplusplus)
@@ -804,6 +833,7 @@ DMAPLANE_LAYOUT(dmaplane_ring, 256);
 DMAPLANE_LAYOUT(dmaplane_sqe, 64);
 DMAPLANE_LAYOUT(dmaplane_cqe, 32);
 DMAPLANE_LAYOUT(dmaplane_channel_enter, 32);
+DMAPLANE_LAYOUT(dmaplane_channel_file, 16);
 #undef DMAPLANE_LAYOUT
 
 #endif /* _UAPI_DMAPLANE_H */

@@ -47,6 +47,7 @@ use dmakit::{
     uapi, //
 };
 use kernel::{
+    fs::File,
     new_spinlock,
     page::PAGE_SIZE,
     prelude::*,
@@ -55,6 +56,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
+        poll::PollTable,
         Arc,
         SpinLock,
         SpinLockGuard, //
@@ -109,7 +111,10 @@ pub(crate) struct CompletionRing {
     /// `DMAPLANE_RING_*`
     flags: Atomic<u32>,
     poller: Arc<Poller>,
+    /// Who polls the context's file.
     pollers: Arc<Pollers>,
+    /// Who polls a file of the channel's own.
+    own_pollers: Arc<Pollers>,
 }
 
 struct State {
@@ -131,6 +136,8 @@ pub(crate) struct Status {
     pub(crate) poisoned: bool,
     /// An endpoint has receives to post and found no room.
     pub(crate) starved: bool,
+    /// The handle is gone.
+    pub(crate) retired: bool,
 }
 
 impl CompletionRing {
@@ -153,6 +160,7 @@ impl CompletionRing {
         let poller = Poller::new()?;
         let counters = counters.clone();
         let pollers = pollers.clone();
+        let own_pollers = Pollers::new()?;
         Arc::pin_init(
             pin_init!(Self {
                 layout,
@@ -168,9 +176,20 @@ impl CompletionRing {
                 flags: Atomic::new(0),
                 poller,
                 pollers,
+                own_pollers,
             }),
             GFP_KERNEL_ACCOUNT,
         )
+    }
+
+    /// Registers a poller of the channel's own file, before its state is looked at.
+    pub(super) fn register_poll(&self, file: &File, table: &PollTable<'_>) {
+        self.own_pollers.register(file, table);
+    }
+
+    fn notify_pollers(&self) {
+        self.pollers.notify();
+        self.own_pollers.notify();
     }
 
     /// Who waits does so there.
@@ -185,9 +204,12 @@ impl CompletionRing {
 
     /// Accepts up to `most` of the entries that user space has submitted past `head`: their
     /// completions have places then. Returns how many, and where completions go; `EBUSY` if the first
-    /// has no place.
+    /// has no place, `ENOENT` if the channel is closed.
     pub(super) fn accept(&self, head: u32, most: u32) -> Result<(u32, Batch<'_>)> {
         let mut state = self.state.lock();
+        if state.retired {
+            return Err(ENOENT);
+        }
         let tail = self.memory.load_acquire(SQ_TAIL)?;
         let submitted = ring::distance(head, tail, self.layout.sq_entries)
             .map_err(|Corrupt| self.poison(&mut state))?;
@@ -285,7 +307,7 @@ impl CompletionRing {
         state.retired = true;
         self.poller.tell();
         drop(state);
-        self.pollers.notify();
+        self.notify_pollers();
         Ok(())
     }
 
@@ -322,7 +344,7 @@ impl CompletionRing {
             self.poller.tell();
         }
         drop(state);
-        self.pollers.notify();
+        self.notify_pollers();
         available.unwrap_or(0)
     }
 
@@ -375,6 +397,7 @@ impl CompletionRing {
             available,
             poisoned: self.flags.load(Relaxed) & uapi::DMAPLANE_RING_POISONED != 0,
             starved: self.flags.load(Relaxed) & uapi::DMAPLANE_RING_NEED_ENTER != 0,
+            retired: state.retired,
         }
     }
 
@@ -396,7 +419,7 @@ impl CompletionRing {
     fn poison(&self, state: &mut State) -> Error {
         self.change_flag(state, uapi::DMAPLANE_RING_POISONED, true);
         self.poller.tell();
-        self.pollers.notify();
+        self.notify_pollers();
         EBADFD.into()
     }
 

@@ -224,6 +224,66 @@ static enum outcome enter_failed(struct world *w, int error)
 	return load_acquire(&w->ch.ring->sq_head) == 0 ? REPEAT : WRONG;
 }
 
+/* ---- CHANNEL_FILE and what its file does ------------------------------------------- */
+
+static int open_with_nops(struct world *w)
+{
+	w->other = -1;
+	return open_with_entries(w);
+}
+
+static int file_make(struct world *w)
+{
+	w->other = channel_file(&w->ch);
+	return w->other < 0 ? w->other : 0;
+}
+
+static int file_works(struct world *w)
+{
+	CHECK_IS(NOPS, file_enter(w->other, NOPS));
+	return nops_done(w);
+}
+
+static int open_with_file(struct world *w)
+{
+	CHECK_IS(0, open_with_nops(w));
+	return file_make(w);
+}
+
+static int seek(struct world *w)
+{
+	int ret = file_enter(w->other, NOPS);
+
+	return ret < 0 ? ret : ret == NOPS ? 0 : -EDOM;
+}
+
+static int poll_file(struct world *w)
+{
+	int events = poll_now(w->other);
+
+	return events < 0 ? events : events ? -EDOM : 0;
+}
+
+static int map_file(struct world *w)
+{
+	w->at = map_at(w->other, 4096, 0);
+	return w->at == MAP_FAILED ? -errno : 0;
+}
+
+static int file_map_works(struct world *w)
+{
+	CHECK_IS(7, ((struct dmaplane_ring *)w->at)->sq_mask);
+	munmap(w->at, 4096);
+	return file_works(w);
+}
+
+static int close_with_file(struct world *w)
+{
+	if (w->other >= 0)
+		close(w->other);
+	return close_with_channel(w);
+}
+
 /* ---- poll(2), epoll_ctl(2) --------------------------------------------------------- */
 
 static int open_with_completion(struct world *w)
@@ -312,6 +372,11 @@ static const struct op ops[] = {
 	{ "mmap of a channel", open_with_ring, map, ring_map_works, close_context },
 	{ "CHANNEL_ENTER, NOP", open_with_entries, enter, nops_done, close_with_channel,
 	  enter_failed },
+	{ "CHANNEL_FILE", open_with_nops, file_make, file_works, close_with_file },
+	{ "lseek of a channel's file", open_with_file, seek, nops_done, close_with_file,
+	  .infallible = true },
+	{ "poll of a channel's file", open_with_file, poll_file, file_works, close_with_file },
+	{ "mmap of a channel's file", open_with_file, map_file, file_map_works, close_with_file },
 	{ "poll", open_with_completion, poll_once, NULL, close_with_channel },
 	{ "epoll_ctl", open_with_epoll, epoll_add, epoll_works, close_with_epoll },
 	{ "open", NULL, open_it, NULL, close_context },

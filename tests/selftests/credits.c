@@ -21,6 +21,7 @@ FIXTURE(credits) {
 	struct memory from, to;
 	uint32_t lease;
 	int result;		/* of a write */
+	int file;		/* of b's channel, in some */
 	char device[64];
 };
 
@@ -117,22 +118,28 @@ static void send_all_and_stall(struct __test_metadata *_metadata, FIXTURE_DATA(c
 	EXPECT_TRUE(load_acquire(&p->b.ch.ring->flags) & DMAPLANE_RING_NEED_ENTER);
 }
 
-/* Takes the next message that arrives; how b gives back the place is up to @by_poll. */
+/* How b gives back places: by ENTER or by poll(), of the context's file or the channel's. */
+enum way { BY_ENTER, BY_POLL, BY_FILE_ENTER, BY_FILE_POLL };
+
+/* Takes the next message that arrives. */
 static void take(struct __test_metadata *_metadata, FIXTURE_DATA(credits) *self, uint32_t i,
-		 bool by_poll)
+		 enum way way)
 {
 	struct pair *p = &self->p;
 	struct dmaplane_cqe cqe;
 
 	if (self->result < 0)
 		return;
-	if (by_poll) {
-		struct pollfd fd = { .fd = p->b.fd, .events = POLLIN };
+	if (way == BY_ENTER) {
+		ASSERT_EQ(0, channel_next(&p->b.ch, &cqe));
+	} else if (way == BY_FILE_ENTER) {
+		ASSERT_EQ(0, file_enter(self->file, 1));
+		ASSERT_TRUE(channel_reap(&p->b.ch, &cqe));
+	} else {
+		struct pollfd fd = { .fd = way == BY_POLL ? p->b.fd : self->file, .events = POLLIN };
 
 		ASSERT_EQ(1, poll(&fd, 1, PATIENCE / MS));
 		ASSERT_TRUE(channel_reap(&p->b.ch, &cqe));
-	} else {
-		ASSERT_EQ(0, channel_next(&p->b.ch, &cqe));
 	}
 	EXPECT_EQ(DMAPLANE_OP_RECV, cqe.opcode);
 	EXPECT_EQ(i, cqe.imm);
@@ -140,7 +147,7 @@ static void take(struct __test_metadata *_metadata, FIXTURE_DATA(credits) *self,
 	EXPECT_EQ(BYTES, first_wrong(self->to.at + i * BYTES, BYTES, i));
 }
 
-static void resume(struct __test_metadata *_metadata, FIXTURE_DATA(credits) *self, bool by_poll)
+static void resume(struct __test_metadata *_metadata, FIXTURE_DATA(credits) *self, enum way way)
 {
 	struct pair *p = &self->p;
 	struct dmaplane_endpoint_query got;
@@ -151,7 +158,7 @@ static void resume(struct __test_metadata *_metadata, FIXTURE_DATA(credits) *sel
 		return;
 	}
 	for (uint32_t i = 0; i < MESSAGES; i++) {
-		take(_metadata, self, i, by_poll);
+		take(_metadata, self, i, way);
 	}
 	for (uint32_t i = PLACES; i < MESSAGES; i++) {
 		ASSERT_EQ(0, channel_next(&p->a.ch, &cqe));
@@ -175,19 +182,37 @@ static void resume(struct __test_metadata *_metadata, FIXTURE_DATA(credits) *sel
 TEST_F(credits, exhausted_and_resumed)
 {
 	send_all_and_stall(_metadata, self);
-	resume(_metadata, self, false);
+	resume(_metadata, self, BY_ENTER);
 }
 
 TEST_F(credits, resumed_by_poll)
 {
 	send_all_and_stall(_metadata, self);
-	resume(_metadata, self, true);
+	resume(_metadata, self, BY_POLL);
+}
+
+TEST_F(credits, resumed_by_file)
+{
+	self->file = channel_file(&self->p.b.ch);
+	ASSERT_LE(0, self->file);
+	send_all_and_stall(_metadata, self);
+	resume(_metadata, self, BY_FILE_ENTER);
+	EXPECT_EQ(0, close(self->file));
+}
+
+TEST_F(credits, resumed_by_poll_of_file)
+{
+	self->file = channel_file(&self->p.b.ch);
+	ASSERT_LE(0, self->file);
+	send_all_and_stall(_metadata, self);
+	resume(_metadata, self, BY_FILE_POLL);
+	EXPECT_EQ(0, close(self->file));
 }
 
 TEST_F(credits, stalls_are_episodes)
 {
 	send_all_and_stall(_metadata, self);
-	resume(_metadata, self, false);
+	resume(_metadata, self, BY_ENTER);
 	EXPECT_EQ(self->result < 0 ? 0 : 1, look(&self->p.a).stalls);
 }
 
@@ -210,7 +235,7 @@ TEST_F(credits, region_in_use)
 	}
 	ASSERT_EQ(0, get_stats(self->p.a.fd, &stats));
 	EXPECT_EQ(1, stats.regions);
-	resume(_metadata, self, false);
+	resume(_metadata, self, BY_ENTER);
 	EXPECT_EQ(0, region_deregister(self->p.a.fd, self->from.region));
 	EXPECT_EQ(0, region_deregister(self->p.b.fd, self->to.region));
 }

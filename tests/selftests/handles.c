@@ -21,6 +21,7 @@ union argument {
 	struct dmaplane_endpoint_connect connect;
 	struct dmaplane_endpoint_query query;
 	struct dmaplane_channel_enter enter;
+	struct dmaplane_channel_file file;
 };
 
 /* Every command that takes a handle, which is the third word of all of them. */
@@ -49,6 +50,7 @@ static const struct taker {
 	TAKER(ENDPOINT_CLOSE, handle, handle, BIT(ENDPOINT) | BIT(LISTENER)),
 	TAKER(CHANNEL_ENTER, enter, channel_enter, BIT(CHANNEL)),
 	TAKER(CHANNEL_CLOSE, handle, handle, BIT(CHANNEL)),
+	TAKER(CHANNEL_FILE, file, channel_file, BIT(CHANNEL)),
 };
 
 #define for_each_taker(t) \

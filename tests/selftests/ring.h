@@ -81,6 +81,23 @@ static inline int channel_enter(struct channel *c, uint32_t to_submit, uint32_t 
 	return cmd(c->fd, DMAPLANE_IOC_CHANNEL_ENTER, &arg);
 }
 
+/* A descriptor of the channel's own file, or -errno. */
+static inline int channel_file(const struct channel *c)
+{
+	struct dmaplane_channel_file arg = ARG(channel_file, .channel = c->handle, .fd = -1);
+	int ret = cmd(c->fd, DMAPLANE_IOC_CHANNEL_FILE, &arg);
+
+	return ret ? ret : arg.fd;
+}
+
+/* ENTER by that file: the number of entries taken, or -errno. */
+static inline int file_enter(int file, uint32_t min_complete)
+{
+	off_t ret = lseek(file, min_complete, SEEK_SET);
+
+	return ret < 0 ? -errno : ret;
+}
+
 static inline uint32_t channel_available(const struct channel *c)
 {
 	return load_acquire(&c->ring->cq_tail) - c->ring->cq_head;

@@ -49,6 +49,8 @@ static const struct dmaplane_channel_create channel_create =
 	ARG(channel_create, .sq_entries = 1, .cq_entries = 1);
 static const struct dmaplane_channel_enter channel_enter =
 	ARG(channel_enter, .channel = NO_HANDLE);
+static const struct dmaplane_channel_file channel_file =
+	ARG(channel_file, .channel = NO_HANDLE);
 
 #define COMMAND(NAME, arg, res, ...)					\
 	{ .name = #NAME, .nr = DMAPLANE_CMD_##NAME, .argument = &(arg),	\
@@ -80,6 +82,7 @@ static const struct command commands[] = {
 	COMMAND(CHANNEL_CREATE, channel_create, 0, .padding = { PAD(channel_create, pad) }),
 	COMMAND(CHANNEL_ENTER, channel_enter, -ENOENT, .padding = { PAD(channel_enter, pad) }),
 	COMMAND(CHANNEL_CLOSE, handle, -ENOENT, HANDLE_PAD),
+	COMMAND(CHANNEL_FILE, channel_file, -ENOENT),
 };
 
 #define for_each_command(c) \

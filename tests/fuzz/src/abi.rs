@@ -6,8 +6,8 @@
 use libc::{
     E2BIG, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EBADF, EBADFD, EBUSY, ECANCELED,
     ECONNREFUSED, ECONNRESET, EDQUOT, EFAULT, EFBIG, EHOSTUNREACH, EINTR, EINVAL, EIO, EISCONN,
-    EMFILE, EMSGSIZE, ENETUNREACH, ENOBUFS, ENODEV, ENOENT, ENOMEM, ENOSPC, ENOTCONN, ENXIO,
-    EOVERFLOW, EPROTO, EPROTONOSUPPORT, ERANGE, EREMOTEIO, ETIME, EXDEV,
+    EMFILE, EMSGSIZE, ENETUNREACH, ENFILE, ENOBUFS, ENODEV, ENOENT, ENOMEM, ENOSPC, ENOTCONN,
+    ENXIO, EOVERFLOW, EPROTO, EPROTONOSUPPORT, ERANGE, EREMOTEIO, ETIME, EXDEV,
 };
 
 #[allow(
@@ -74,6 +74,7 @@ plain!(
     dmaplane_endpoint_query,
     dmaplane_channel_create,
     dmaplane_channel_enter,
+    dmaplane_channel_file,
     dmaplane_sqe,
     dmaplane_cqe,
 );
@@ -105,6 +106,7 @@ arguments!(
     dmaplane_endpoint_query,
     dmaplane_channel_create,
     dmaplane_channel_enter,
+    dmaplane_channel_file,
 );
 
 macro_rules! commands {
@@ -161,6 +163,7 @@ commands! {
     ChannelCreate DMAPLANE_IOC_CHANNEL_CREATE [EFBIG EDQUOT EMFILE ENOMEM]
     ChannelEnter DMAPLANE_IOC_CHANNEL_ENTER [ENOENT EBADF EBUSY EBADFD ETIME EINTR]
     ChannelClose DMAPLANE_IOC_CHANNEL_CLOSE [ENOENT EBADF EBUSY]
+    ChannelFile DMAPLANE_IOC_CHANNEL_FILE [ENOENT EBADF EMFILE ENFILE ENOMEM]
 }
 
 impl Cmd {

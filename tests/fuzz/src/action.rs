@@ -117,6 +117,13 @@ pub enum Action {
         wait: Wait,
     },
     ChannelClose(Call, Pick),
+    /// A file of a channel, what can be done with it, and its end.
+    ChannelFile {
+        call: Call,
+        channel: Pick,
+        offset: Value,
+        whence: u8,
+    },
     /// A whole connection, and leases on it.
     Establish {
         client: Where,
@@ -217,6 +224,6 @@ mod tests {
         for _ in 0..2000 {
             kinds.extend(parse(&fresh(&mut rng)).iter().map(std::mem::discriminant));
         }
-        assert_eq!(kinds.len(), 31);
+        assert_eq!(kinds.len(), 32);
     }
 }

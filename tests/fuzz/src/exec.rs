@@ -244,6 +244,9 @@ impl Worker {
             A::ChannelClose(call, pick) => {
                 self.end(&call, pick, Cmd::ChannelClose, &[Kind::Channel])
             }
+            A::ChannelFile { call, channel, offset, whence } => {
+                self.channel_file(&call, channel, offset.0, whence);
+            }
             A::Establish { client, server, address, terms, leases } => {
                 self.establish(client, server, address, terms, leases);
             }

@@ -166,8 +166,9 @@ impl Description {
                 let count = number(count).or_else(|| constants.get(count).copied()).expect(count);
                 (size * count as usize, align)
             }
-            // An argument of a template: all are resources here.
-            "KIND" => (4, 4),
+            // What resources of descriptors are made of, and an argument of a template: all of these
+            // are resources of 32 bits here.
+            "fd" | "KIND" => (4, 4),
             _ => panic!("a type that is not known here: {kind}"),
         }
     }
@@ -249,7 +250,7 @@ fn every_command_is_called_with_its_struct() {
         assert!(call.contains(&format!(" dmaplane_{name}")), "{call}");
         count += 1;
     }
-    assert_eq!(count, 20);
+    assert_eq!(count, 21);
     assert!(description.calls.iter().filter(|call| call.starts_with("mmap$")).count() >= 2);
 }
 

@@ -106,6 +106,7 @@ struct place {
 	struct memory memory[MEMORIES];
 	uint32_t memories;
 	uint32_t lease;
+	int file;		/* of the channel */
 	struct flow *flow;
 	bool goes;		/* pumps while it waits for orders */
 	/* a thread that waits */

@@ -124,7 +124,7 @@ static void notice(struct place *p)
 	uint64_t give_up = now_ns() + limit_ns();
 	uint32_t handle = p->side.endpoint ?: p->listener;
 
-	if (!handle)
+	if (!handle || p->side.fd < 0)
 		return;
 	/* A listener, and a request that waits, belong to one device. */
 	if (p->listener && p->host != p->c->victim && p->c->victim != HOSTS)
@@ -141,7 +141,7 @@ static void notice(struct place *p)
 
 /* ---- The end by calls ---------------------------------------------------- */
 
-enum { CLOSE_ENDPOINT, CLOSE_LISTENER, CLOSE_CHANNEL, UNMAP_CHANNEL, CLOSE_FD, MEMORY };
+enum { CLOSE_ENDPOINT, CLOSE_LISTENER, CLOSE_CHANNEL, UNMAP_CHANNEL, CLOSE_FD, CLOSE_FILE, MEMORY };
 
 static void tolerate(struct place *p, const char *what, int ret, int error)
 {
@@ -178,6 +178,11 @@ static void do_end(struct place *p, int step)
 		if (open && close(p->side.fd))
 			must(p, "close", -errno);
 		p->side.fd = -1;
+		break;
+	case CLOSE_FILE:
+		if (p->file >= 0 && close(p->file))
+			must(p, "close", -errno);
+		p->file = -1;
 		break;
 	default:
 		if ((step - MEMORY) % 3 == 0 && m->at && munmap(m->at, m->buffer.length))
@@ -319,7 +324,7 @@ int image(char **argv)
 void live_in(struct place *p)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	p->side.fd = -1;
+	p->side.fd = p->file = -1;
 	enter_host(p->host);
 	p->c->row->reach(p);
 	say(p, READY, 0);

@@ -333,6 +333,44 @@ static void reach_peer(struct place *p)
 		in_thread(p, wait_for_completion);
 }
 
+/* ---- A channel's file: beside the context's, alone, waited in ---------------- */
+
+static int wait_in_file(struct place *p)
+{
+	return file_enter(p->file, 1);
+}
+
+static void reach_file(struct place *p)
+{
+	connect_places(p);
+	if (!p->holder)
+		return;
+	p->file = channel_file(&p->side.ch);
+	must(p, "CHANNEL_FILE", p->file);
+	if (p->c->way == 1) {
+		close(p->side.fd);
+		p->side.fd = -1;
+	}
+	/* Only its death ends that. */
+	if (p->c->way == 2 && p->c->dies)
+		in_thread(p, wait_in_file);
+}
+
+/* It is connected, as far as one can ask, and its channel works. */
+static void check_file(struct place *p)
+{
+	struct dmaplane_cqe cqe;
+
+	if (p->side.fd >= 0)
+		must_be_established(p);
+	if (!p->holder || p->c->way == 2)
+		return;
+	must(p, "an entry", channel_push_nop(&p->side.ch, 7));
+	must(p, "lseek", file_enter(p->file, 1));
+	if (!channel_reap(&p->side.ch, &cqe) || cqe.user_data != 7)
+		wrong(p, "the entry was not completed");
+}
+
 /* ---- All of them ------------------------------------------------------------ */
 
 const struct row rows[] = {
@@ -341,6 +379,7 @@ const struct row rows[] = {
 	{ "write", 3, true, always, reach_write, check_write, pump_writes },
 	{ "lease", 4, true, always, reach_lease, check_lease, NULL },
 	{ "listener", 4, false, has_caller, reach_listener, check_listener, NULL },
+	{ "file", 3, true, always, reach_file, check_file, NULL },
 	{ "peer", 3, true, always, reach_peer, must_be_established, NULL },
 };
 const uint32_t row_count = ARRAY_LEN(rows);

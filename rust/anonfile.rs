@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files without a name, which commands make for objects.
+//!
+//! C headers: [`include/linux/anon_inodes.h`](srctree/include/linux/anon_inodes.h),
+//! [`include/linux/fs.h`](srctree/include/linux/fs.h)
+//!
+//! Ownership: the file owns its `T`, and, through `fops.owner`, the module. A mapping holds its
+//! file.
+//! Locking: none; every callback takes `&T`.
+//! Teardown: `release` drops the `T` when the last file descriptor, mapping and running call are
+//! gone.
+
+use crate::{
+    bindings,
+    chardev::Events,
+    mm::map::NewMapping, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    error::from_err_ptr,
+    ffi,
+    fs::{
+        file::FileDescriptorReservation,
+        File, //
+    },
+    module::this_module,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        poll::PollTable, //
+    },
+    types::ForeignOwnable,
+    ModuleMetadata, //
+};
+
+/// The state behind such a file.
+pub trait AnonFile: Sized + Send + Sync + 'static {
+    /// The module that this code is in.
+    type Module: ModuleMetadata;
+    /// Name of the kind of file, in `/proc/PID/fd`.
+    const NAME: &'static CStr;
+
+    /// `lseek(2)`, the cheapest call that a file can take.
+    fn seek(&self, offset: i64, whence: i32) -> Result<u32>;
+    /// Readiness now; registers the caller for changes.
+    fn poll(&self, file: &File, table: &PollTable<'_>) -> Events;
+    /// A mapping is made.
+    fn mmap(&self, mapping: NewMapping<'_>) -> Result;
+}
+
+/// A file and a descriptor for it, which are not connected yet.
+pub struct NewFile {
+    descriptor: FileDescriptorReservation,
+    file: ARef<File>,
+}
+
+impl NewFile {
+    /// Makes a file. Its descriptor will be closed on `exec`.
+    pub fn new<T: AnonFile>(state: KBox<T>) -> Result<Self> {
+        let flags = bindings::O_RDWR | bindings::O_CLOEXEC;
+        let descriptor = FileDescriptorReservation::get_unused_fd_flags(flags)?;
+        let operations: &'static bindings::file_operations = &Operations::<T>::TABLE;
+        let state = state.into_foreign();
+        // With an inode of its own, so that security modules see it, as io_uring's has.
+        // SAFETY: the operations expect a `KBox<T>` that the file owns, which is given to it; there
+        // need not be another inode to take the security of.
+        let file = from_err_ptr(unsafe {
+            bindings::anon_inode_create_getfile(
+                T::NAME.as_char_ptr(),
+                operations,
+                state.cast(),
+                flags as ffi::c_int,
+                ptr::null(),
+            )
+        });
+        let file = file.and_then(|file| NonNull::new(file).ok_or(ENOMEM));
+        let file = file.inspect_err(|_| {
+            // SAFETY: there is no file, so that it is still ours.
+            drop(unsafe { <KBox<T>>::from_foreign(state) });
+        })?;
+        // SAFETY: the reference to the new file is ours. What `fdget_pos` would protect is used by
+        // nobody, by the invariant of `Operations`.
+        let file = unsafe { ARef::from_raw(file.cast::<File>()) };
+        Ok(Self { descriptor, file })
+    }
+
+    /// The descriptor.
+    pub fn descriptor(&self) -> u32 {
+        self.descriptor.reserved_fd()
+    }
+
+    /// From here on the program can use the descriptor.
+    pub fn install(self) {
+        self.descriptor.fd_install(self.file);
+    }
+}
+
+/// The operations of files with a `T`.
+///
+/// # Invariants
+///
+/// In a file that has these operations, `private_data` owns a `KBox<T>`. None of them uses the
+/// position (`f_pos`), which a call of `lseek` on the file may be holding without its lock.
+struct Operations<T>(PhantomData<T>);
+
+impl<T: AnonFile> Operations<T> {
+    const TABLE: bindings::file_operations = bindings::file_operations {
+        owner: this_module::<T::Module>().as_ptr(),
+        release: Some(Self::release),
+        llseek: Some(Self::llseek),
+        poll: Some(Self::poll),
+        mmap: Some(Self::mmap),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// `file` has these operations, and lives for `'a`.
+    unsafe fn state<'a>(file: *mut bindings::file) -> &'a T {
+        // SAFETY: by the type invariant, until `release`.
+        unsafe { <KBox<T>>::borrow((*file).private_data.cast()) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel once on a file that has these operations.
+    unsafe extern "C" fn release(
+        _inode: *mut bindings::inode,
+        file: *mut bindings::file,
+    ) -> ffi::c_int {
+        // SAFETY: by the type invariant, and nobody uses it after this.
+        drop(unsafe { <KBox<T>>::from_foreign((*file).private_data.cast()) });
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel on a file that has these operations.
+    unsafe extern "C" fn llseek(
+        file: *mut bindings::file,
+        offset: bindings::loff_t,
+        whence: ffi::c_int,
+    ) -> bindings::loff_t {
+        // SAFETY: as the caller promises.
+        match unsafe { Self::state(file) }.seek(offset, whence) {
+            Ok(value) => value.into(),
+            Err(error) => error.to_errno().into(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel on a file that has these operations.
+    unsafe extern "C" fn poll(
+        file: *mut bindings::file,
+        table: *mut bindings::poll_table_struct,
+    ) -> bindings::__poll_t {
+        // SAFETY: as the caller promises; the table is null or valid for this call, and by the type
+        // invariant what `fdget_pos` protects is used by nobody.
+        unsafe {
+            let table = PollTable::from_raw(table);
+            let events = Self::state(file).poll(File::from_raw_file(file), &table);
+            events.mask()
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel on a file that has these operations, with a vma under construction.
+    unsafe extern "C" fn mmap(
+        file: *mut bindings::file,
+        vma: *mut bindings::vm_area_struct,
+    ) -> ffi::c_int {
+        // SAFETY: as the caller promises.
+        match unsafe { Self::state(file).mmap(NewMapping::from_raw(vma)) } {
+            Ok(()) => 0,
+            Err(error) => error.to_errno(),
+        }
+    }
+}
