@@ -173,6 +173,14 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "more completions were waited for than the ring can hold",
             "wait for fewer",
         ),
+        (ChannelFile, E::MFILE) => (
+            "this process has as many files open as it may",
+            "raise its limit: ulimit -n",
+        ),
+        (ChannelFile, E::NFILE) => (
+            "the system has as many files open as it may",
+            "raise fs.file-max with sysctl",
+        ),
         (ChannelClose, E::BUSY) => (
             "an endpoint still delivers to the channel",
             "close its endpoints first",

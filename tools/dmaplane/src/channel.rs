@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Channels: entries in, completions out.
 
-use std::sync::Arc;
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+};
 
+use rustix::fs::{seek, SeekFrom};
 use rustix::io::Errno;
 
 use crate::context::Object;
@@ -17,6 +21,7 @@ use crate::{Context, Endpoint, Error, Lease, Op, Region, Result, Timeout};
 pub(crate) struct Shared {
     // Unmapped first, then closed.
     map: Map,
+    file: OwnedFd,
     object: Object,
 }
 
@@ -46,13 +51,14 @@ impl Channel {
             return Err(Error::new(Op::ChannelCreate, Errno::PROTO));
         }
         let map = Map::new(context, create.mmap_offset, create.mmap_length)?;
+        let file = sys::channel_file(context, create.handle)?;
         // SAFETY: `map` has `mmap_length` bytes, which fit as checked above; the
         // ring lies next to the `Arc` that keeps the mapping and is used through
         // this channel only.
         let ring = unsafe { Ring::new(map.base(), sqes, cqes, sq_entries, cq_entries) };
         Ok(Channel {
             ring,
-            shared: Arc::new(Shared { map, object }),
+            shared: Arc::new(Shared { map, file, object }),
         })
     }
 
@@ -134,6 +140,11 @@ impl Channel {
 
     /// How many entries the kernel took.
     fn enter(&mut self, min_complete: u32, timeout: Timeout) -> Result<u32> {
+        if timeout.is_none() || min_complete == 0 {
+            let error = |e| Error::new(Op::ChannelEnter, e);
+            let taken = seek(&self.shared.file, SeekFrom::Start(min_complete.into()));
+            return u32::try_from(taken.map_err(error)?).map_err(|_| error(Errno::PROTO));
+        }
         let mut enter = dmaplane_channel_enter {
             channel: self.id(),
             to_submit: self.pending(),
@@ -164,6 +175,14 @@ impl Channel {
             taken: 0,
             available,
         }
+    }
+}
+
+impl AsFd for Channel {
+    /// For `poll()` and `epoll`: readable while there are completions to take, with an error when
+    /// the channel [is poisoned](Channel::is_poisoned).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.file.as_fd()
     }
 }
 

@@ -42,6 +42,7 @@ pub enum Op {
     ChannelCreate,
     ChannelEnter,
     ChannelClose,
+    ChannelFile,
     /// Putting an entry into the submission ring.
     Push,
     /// Keeping a connection, whose state holds the error.
@@ -77,6 +78,7 @@ impl Op {
             Op::ChannelCreate => "create a channel",
             Op::ChannelEnter => "submit and wait on a channel",
             Op::ChannelClose => "close a channel",
+            Op::ChannelFile => "make a file for a channel",
             Op::Push => "queue an entry on a channel",
             Op::Connection => "keep the connection",
             Op::Entry => "carry out an entry of the channel",

@@ -5,7 +5,10 @@
 //! bindgen's layout tests assert size and offset of every struct at compile
 //! time.
 
-use std::{marker::PhantomData, os::fd::AsFd};
+use std::{
+    marker::PhantomData,
+    os::fd::{AsFd, FromRawFd, OwnedFd},
+};
 
 use rustix::io::Errno;
 use rustix::ioctl::{ioctl, Ioctl, IoctlOutput, Opcode};
@@ -61,6 +64,7 @@ arguments!(
     dmaplane_endpoint_query,
     dmaplane_channel_create,
     dmaplane_channel_enter,
+    dmaplane_channel_file,
 );
 
 /// A command, with the type of its argument.
@@ -99,7 +103,8 @@ commands! {
     CHANNEL_CLOSE ChannelClose DMAPLANE_IOC_CHANNEL_CLOSE dmaplane_handle;
 }
 
-// Their arguments carry pointers: `buf_query()` and `fabric_list()` below only.
+// What their arguments carry, pointers or a descriptor, is understood by `buf_query()`,
+// `fabric_list()` and `channel_file()` below only.
 const BUF_QUERY: Command<dmaplane_buf_query> = Command {
     op: Op::BufQuery,
     opcode: DMAPLANE_IOC_BUF_QUERY,
@@ -108,6 +113,11 @@ const BUF_QUERY: Command<dmaplane_buf_query> = Command {
 const FABRIC_LIST: Command<dmaplane_fabric_list> = Command {
     op: Op::FabricList,
     opcode: DMAPLANE_IOC_FABRIC_LIST,
+    argument: PhantomData,
+};
+const CHANNEL_FILE: Command<dmaplane_channel_file> = Command {
+    op: Op::ChannelFile,
+    opcode: DMAPLANE_IOC_CHANNEL_FILE,
     argument: PhantomData,
 };
 
@@ -171,6 +181,18 @@ pub(crate) fn fabric_list(fd: impl AsFd, fabrics: &mut [dmaplane_fabric]) -> Res
     };
     FABRIC_LIST.call(fd, &mut list)?;
     Ok(list.count as usize)
+}
+
+/// CHANNEL_FILE: a file of a channel's own.
+pub(crate) fn channel_file(fd: impl AsFd, channel: u32) -> Result<OwnedFd> {
+    let mut file = dmaplane_channel_file {
+        channel,
+        fd: -1,
+        ..Argument::sized()
+    };
+    CHANNEL_FILE.call(fd, &mut file)?;
+    // SAFETY: the command succeeded, so this is a new descriptor, which is nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(file.fd) })
 }
 
 /// A timeout as the ABI has it; one too long to express is for ever.
