@@ -11,6 +11,13 @@
 //! so that user space's copy is the last one, and read without.
 //! Teardown: the memory goes with the last mapping, endpoint, entry and handle.
 
+mod batch;
+
+pub(super) use self::batch::{
+    Batch,
+    Told, //
+};
+
 use super::pollers::Pollers;
 use crate::{
     counters::{
@@ -219,13 +226,7 @@ impl CompletionRing {
             return Err(EBUSY);
         }
         self.counters.count(Total::Submitted, accepted);
-        let batch = Batch {
-            ring: self,
-            state: Some(state),
-            count: 0,
-            available: 0,
-        };
-        Ok((accepted, batch))
+        Ok((accepted, Batch::new(self, state)))
     }
 
     /// A copy of the submission entry at `index`.
@@ -434,56 +435,6 @@ impl CompletionRing {
         };
         self.flags.store(flags, Relaxed);
         let _ = self.memory.store_release(FLAGS, flags);
-    }
-}
-
-/// Completions of submitted entries, told together: in the end, when many are there, or when asked
-/// to. The ring is locked until then, so nothing may sleep meanwhile.
-pub(super) struct Batch<'a> {
-    ring: &'a CompletionRing,
-    state: Option<SpinLockGuard<'a, State>>,
-    count: u32,
-    available: u32,
-}
-
-/// The ring is not locked by a [`Batch`].
-pub(super) struct Told(());
-
-impl Batch<'_> {
-    /// Completions that the ring is locked for.
-    const MANY: u32 = 64;
-
-    /// Fills a reserved place.
-    pub(super) fn push(&mut self, cqe: &uapi::dmaplane_cqe) {
-        let ring = self.ring;
-        let state = self.state.get_or_insert_with(|| ring.state.lock());
-        ring.fill(state, cqe);
-        self.count = self.count.saturating_add(1);
-        if self.count == Self::MANY {
-            self.tell();
-        }
-    }
-
-    /// Tells of what there is.
-    pub(super) fn tell(&mut self) -> Told {
-        if let (Some(state), 1..) = (self.state.take(), self.count) {
-            self.ring.counters.count(Total::Completed, self.count);
-            self.available = self.ring.tell(state);
-        }
-        self.count = 0;
-        Told(())
-    }
-
-    /// Tells of what there is, and returns how many completions can be reaped, or fewer.
-    pub(super) fn finish(mut self) -> u32 {
-        self.tell();
-        self.available
-    }
-}
-
-impl Drop for Batch<'_> {
-    fn drop(&mut self) {
-        self.tell();
     }
 }
 
