@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Rows: a quantity on both sides, their ratio, how sure it is, and whether that will do.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::{
@@ -108,8 +110,7 @@ fn nothing() -> Row {
 }
 
 fn measured(case: &Case, row: &cases::Row, samples: &[&Sample]) -> Row {
-    let pairs = pairs(row.metric, samples).into_iter();
-    let pairs = pairs.map(|(_, pair)| pair).collect();
+    let pairs = pairs(row.metric, samples);
     judged(
         Row {
             name: case.name.clone() + row.metric.suffix(),
@@ -150,7 +151,7 @@ fn quotient(
     let (over, by) = (of(over), of(by));
     let pairs = over.iter().filter_map(|(number, (ours, theirs))| {
         let (_, (our_base, their_base)) = by.iter().find(|(other, _)| other == number)?;
-        Some((ours / our_base, theirs / their_base))
+        Some((*number, (ours / our_base, theirs / their_base)))
     });
     judged(
         Row {
@@ -168,10 +169,15 @@ fn quotient(
 }
 
 /// The row with what its pairs say.
-fn judged(row: Row, pairs: Vec<(f64, f64)>) -> Row {
-    let ratios: Vec<f64> = pairs.iter().map(|(ours, theirs)| ours / theirs).collect();
-    let (ours, theirs): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
-    let interval = stats::interval(&ratios);
+fn judged(row: Row, pairs: Vec<((u32, u32), (f64, f64))>) -> Row {
+    let mut boots = BTreeMap::<u32, Vec<f64>>::new();
+    for ((seed, _), (ours, theirs)) in &pairs {
+        boots.entry(*seed).or_default().push(ours / theirs);
+    }
+    let boots: Vec<Vec<f64>> = boots.into_values().collect();
+    let ratios = boots.concat();
+    let (ours, theirs): (Vec<f64>, Vec<f64>) = pairs.into_iter().map(|(_, pair)| pair).unzip();
+    let interval = stats::interval(&boots);
     let verdict = match (interval, row.target) {
         (None, _) => Verdict::Missing,
         (Some(_), None) => Verdict::Pass,
