@@ -66,16 +66,16 @@ extract() {
 		--exclude="$top/tools/perf" --exclude="$top/drivers/gpu/drm/amd/include"
 }
 
-# What is changed in the source, both in rxe. It shows three files for each of its 1024
-# GIDs in sysfs, and all of that again in each network namespace: instrumented, a device
-# then takes seconds to come and to go, which is most of the time of many a test.
+# What is changed in the source. rxe shows three files for each of its 1024 GIDs in
+# sysfs, and all of that again in each network namespace: instrumented, a device then
+# takes seconds to come and to go, which is most of the time of many a test.
 fewer_gids() {
 	local file=$tree/drivers/infiniband/sw/rxe/rxe_param.h
 	sed -i 's/\(RXE_PORT_GID_TBL_LEN[[:space:]]*=\) 1024/\1 64/' "$file" &&
 		grep -q 'RXE_PORT_GID_TBL_LEN.*= 64' "$file"
 }
 
-# And a use after free: a packet that is queued for a queue pair holds the reference to it,
+# A use after free in rxe: a packet that is queued for a queue pair holds the reference to it,
 # and a task that runs already may take that packet, and the reference, before the task is
 # scheduled for it. Instrumented, and with many queue pairs ended under load, that happens.
 packets_queued_safely() {
@@ -89,6 +89,16 @@ packets_queued_safely() {
 		[[ $(sed -n "/^void rxe_${way}_queue_pkt(/,/^}/ p" "$file" | tr -d '\n\t') == \
 		*'rxe_get(qp);skb_queue_tail('*'rxe_sched_task('*'rxe_put(qp);}' ]] || return
 	done
+}
+
+# And one in siw: a connection that is not accepted yet has its listener's callbacks, so
+# that a peer who hangs up that early ends the listener.
+listeners_survive() {
+	local file=$tree/drivers/infiniband/sw/siw/siw_cm.c
+	sed -i '/^static void siw_cm_llp_state_change(.*)$/,/^}/ {
+		/^\tcase TCP_CLOSE_WAIT:$/a \\t\tif (cep->state == SIW_EPSTATE_LISTENING)\n\t\t\tbreak;
+	}' "$file" &&
+		grep -A1 'TCP_CLOSE_WAIT:' "$file" | grep -q 'SIW_EPSTATE_LISTENING'
 }
 
 build() { "$in_root" make -C "$tree" "LLVM=$tools/bin/" "$@"; }
@@ -134,7 +144,7 @@ assemble() {
 # ---- All of them ----------------------------------------------------------------
 
 debug=$CACHE/debug-$kernel-$(key "$config" <(
-	declare -f extract fewer_gids packets_queued_safely build configure compile assemble
+	declare -f extract fewer_gids packets_queued_safely listeners_survive build configure compile assemble
 	echo "$version"
 	installed 'rustc|bindgen|gcc-[0-9]+|libclang-[0-9]+-dev'
 ))
@@ -161,6 +171,7 @@ mkdir "$tree" "$new"
 step "instrumented kernel: extracting its source (1 of 4)" extract
 fewer_gids || die "rxe's number of GIDs is not where it was: see fewer_gids in $0"
 packets_queued_safely || die "rxe does not queue packets as it did: see packets_queued_safely in $0"
+listeners_survive || die "siw's sockets do not change state as they did: see listeners_survive in $0"
 step "instrumented kernel: configuring (2 of 4)" configure
 step "instrumented kernel: compiling (3 of 4; 10 to 20 minutes on 2 processors)" compile
 step "instrumented kernel: assembling the build directory (4 of 4)" assemble
