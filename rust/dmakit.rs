@@ -20,3 +20,4 @@ pub mod mm;
 pub mod periodic;
 pub mod rdma;
 pub mod uapi;
+pub mod worker;

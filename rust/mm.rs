@@ -8,6 +8,13 @@ pub mod shared;
 
 use crate::bindings;
 
+/// Lets others have the processor, if they wait for it.
+pub fn cond_resched() {
+    // SAFETY: has no conditions but that the caller may sleep, which it does with no lock that says
+    // otherwise: lockdep and DEBUG_ATOMIC_SLEEP would tell.
+    unsafe { bindings::dk_cond_resched() };
+}
+
 /// Whether `node` exists, is online and has memory.
 pub fn node_online(node: i32) -> bool {
     // SAFETY: the helper checks the range of `node` itself.

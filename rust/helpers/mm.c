@@ -2,6 +2,7 @@
 /* Pages, nodes, charges and mappings: inline functions and macros of mm. */
 #include <linux/capability.h>
 #include <linux/cred.h>
+#include <linux/highmem.h>
 #include <linux/sched/signal.h>
 #include <linux/vmalloc.h>
 
@@ -51,6 +52,37 @@ bool dk_count_nodes(struct page *const *pages, unsigned long count, u64 *counts,
 		counts[node]++;
 	}
 	return true;
+}
+
+/* Offsets are those of bytes in the pages one after the other. */
+void dk_copy_pages(struct page *const *to, size_t to_offset, struct page *const *from,
+		   size_t from_offset, size_t length)
+{
+	while (length) {
+		size_t to_part = offset_in_page(to_offset);
+		size_t from_part = offset_in_page(from_offset);
+		size_t part = min(length, PAGE_SIZE - max(to_part, from_part));
+
+		memcpy_page(to[to_offset >> PAGE_SHIFT], to_part,
+			    from[from_offset >> PAGE_SHIFT], from_part, part);
+		flush_dcache_page(to[to_offset >> PAGE_SHIFT]);
+		to_offset += part;
+		from_offset += part;
+		length -= part;
+	}
+}
+
+void dk_fill_pages(struct page *const *to, size_t offset, u8 value, size_t length)
+{
+	while (length) {
+		size_t inside = offset_in_page(offset);
+		size_t part = min(length, PAGE_SIZE - inside);
+
+		memset_page(to[offset >> PAGE_SHIFT], inside, value, part);
+		flush_dcache_page(to[offset >> PAGE_SHIFT]);
+		offset += part;
+		length -= part;
+	}
 }
 
 bool dk_node_online(int node)

@@ -12,5 +12,6 @@ void dk_schedule_delayed_work(struct delayed_work *work, unsigned long delay);
 int dk_workers_start(void);
 void dk_workers_stop(void);
 void dk_reap(struct work_struct *work);
+bool dk_work(int node, struct work_struct *work);
 
 #endif

@@ -183,6 +183,40 @@ impl Pages {
         }
     }
 
+    /// Copies `length` bytes from `offset` on to `to_offset` of `to`, where user space and devices
+    /// may change both meanwhile. `ERANGE` beyond the end of either.
+    pub fn copy_to(&self, offset: u64, to: &Pages, to_offset: u64, length: usize) -> Result {
+        self.check(offset, length)?;
+        to.check(to_offset, length)?;
+        // SAFETY: both ranges are inside, and by the invariant the pages are alive.
+        unsafe {
+            bindings::dk_copy_pages(
+                to.list.as_ptr(),
+                usize::try_from(to_offset)?,
+                self.list.as_ptr(),
+                usize::try_from(offset)?,
+                length,
+            )
+        };
+        Ok(())
+    }
+
+    /// Sets `length` bytes from `offset` on to `value`. `ERANGE` beyond the end.
+    pub fn fill(&self, offset: u64, value: u8, length: usize) -> Result {
+        self.check(offset, length)?;
+        let offset = usize::try_from(offset)?;
+        // SAFETY: the range is inside, and by the invariant the pages are alive.
+        unsafe { bindings::dk_fill_pages(self.list.as_ptr(), offset, value, length) };
+        Ok(())
+    }
+
+    fn check(&self, offset: u64, length: usize) -> Result {
+        match offset.checked_add(u64::try_from(length)?) {
+            Some(end) if end <= self.len() => Ok(()),
+            _ => Err(ERANGE),
+        }
+    }
+
     /// The pages, for the abstractions of this crate.
     pub(crate) fn as_ptrs(&self) -> &[*mut bindings::page] {
         &self.list
@@ -209,11 +243,15 @@ mod tests {
     use super::*;
     use crate::mm::{
         node_online,
-        nr_nodes, //
+        nr_nodes,
+        shared::Shared, //
     };
-    use kernel::sync::atomic::{
-        ordering::Relaxed,
-        Atomic, //
+    use kernel::sync::{
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
+        Arc, //
     };
 
     /// Pages that the user of `charge` is charged for.
@@ -291,6 +329,75 @@ mod tests {
         assert_eq!(error(Placement::Any), Some(ENOMEM));
         assert_eq!(error(Placement::Prefer(node)), Some(ENOMEM));
         assert_eq!(error(Placement::Strict(node)), Some(ENOSPC));
+        Ok(())
+    }
+
+    /// The bytes of `pages` that are not `value`, as ranges.
+    fn other_than(pages: &Pages, value: u8) -> Result<KVec<(usize, u8)>> {
+        let shared = Arc::new(Pages::new(1, Placement::Any)?, GFP_KERNEL)?;
+        let window = Shared::new(shared.clone())?;
+        let mut others = KVec::new();
+        for page in 0..pages.count() {
+            pages.copy_to((page * PAGE_SIZE) as u64, &shared, 0, PAGE_SIZE)?;
+            for at in (0..PAGE_SIZE).step_by(4) {
+                for (i, byte) in window
+                    .read::<u32>(at)?
+                    .to_le_bytes()
+                    .into_iter()
+                    .enumerate()
+                {
+                    if byte != value {
+                        others.push((page * PAGE_SIZE + at + i, byte), GFP_KERNEL)?;
+                    }
+                }
+            }
+        }
+        Ok(others)
+    }
+
+    #[test]
+    fn bytes_filled_and_copied_across_pages() -> Result {
+        let from = Pages::new(3, Placement::Any)?;
+        let to = Pages::new(3, Placement::Any)?;
+        let page = PAGE_SIZE as u64;
+        from.fill(page - 1, 0x5a, 1)?;
+        from.fill(page, 0xa5, 1)?;
+        from.fill(2 * page - 1, 0x77, 2)?;
+        assert_eq!(
+            other_than(&from, 0)?[..],
+            [
+                (PAGE_SIZE - 1, 0x5a),
+                (PAGE_SIZE, 0xa5),
+                (2 * PAGE_SIZE - 1, 0x77),
+                (2 * PAGE_SIZE, 0x77),
+            ]
+        );
+        // From an offset in a page to another, so that the pieces are cut at both.
+        from.copy_to(page - 1, &to, 5, PAGE_SIZE + 1)?;
+        assert_eq!(
+            other_than(&to, 0)?[..],
+            [(5, 0x5a), (6, 0xa5), (PAGE_SIZE + 5, 0x77)]
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn bytes_to_the_end_and_not_beyond() -> Result {
+        let pages = Pages::new(2, Placement::Any)?;
+        let end = 2 * PAGE_SIZE as u64;
+        pages.fill(0, 1, 2 * PAGE_SIZE)?;
+        pages.fill(end, 2, 0)?;
+        for (offset, length) in [
+            (end, 1),
+            (end - 1, 2),
+            (0, 2 * PAGE_SIZE + 1),
+            (u64::MAX, 1),
+        ] {
+            assert_eq!(pages.fill(offset, 2, length), Err(ERANGE));
+            assert_eq!(pages.copy_to(offset, &pages, 0, length), Err(ERANGE));
+            assert_eq!(pages.copy_to(0, &pages, offset, length), Err(ERANGE));
+        }
+        assert!(other_than(&pages, 1)?.is_empty());
         Ok(())
     }
 
