@@ -71,6 +71,11 @@ impl Buffer {
         Ok(Arc::new(buffer, GFP_KERNEL_ACCOUNT)?)
     }
 
+    /// The node asked for, or `DMAPLANE_NODE_ANY`.
+    pub(crate) fn node(&self) -> i32 {
+        self.node
+    }
+
     /// The memory.
     pub(crate) fn pages(&self) -> &Arc<Pages> {
         &self.pages

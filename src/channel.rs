@@ -2,27 +2,44 @@
 
 //! Channels: submission and completion rings in memory shared with user space.
 //!
-//! Ownership: the handle holds the [`Channel`], as do its files; the channel, mappings, endpoints and
-//! entries in flight hold its [`CompletionRing`], which holds nothing that holds it.
-//! Locking: `sq` serialises submission and is held while entries are issued, so it is outside of the
-//! context table and endpoints. No user copy happens under it: the rings are kernel memory.
+//! | file       | what                                                                   |
+//! |------------|------------------------------------------------------------------------|
+//! | `ring`     | the shared memory, and the account of completions                      |
+//! | `queue`    | entries taken and begun, and the worker that goes on with them         |
+//! | `submit`   | what an entry asks for                                                 |
+//! | `request`  | the promise that it completes                                          |
+//! | `order`    | `LINK` and `DRAIN`: entries that begin when others are complete        |
+//! | `cancel`   | `CANCEL`                                                               |
+//! | `transfer` | `COPY` and `FILL`                                                      |
+//! | `file`     | a file of the channel's own                                            |
+//! | `pollers`  | those who wait in `poll(2)`                                            |
+//!
+//! Ownership: the handle holds the [`Channel`], as do its files. The channel and entries in flight hold
+//! its [`Queue`], and with it its [`CompletionRing`], as mappings and endpoints do; that holds nothing
+//! that holds it.
+//! Locking: see [`queue`] and [`ring`]. No user copy happens under a lock: the rings are kernel memory.
 //! Teardown: closing is refused while an endpoint delivers to the ring; after it nothing is taken
-//! from the ring any more, whoever still has a file of the channel.
+//! from the ring any more, whoever still has a file of the channel, and nothing begins.
 
+mod cancel;
 pub(crate) mod file;
+mod order;
 mod pollers;
+mod queue;
+mod request;
 mod ring;
 mod submit;
+mod transfer;
 
 pub(crate) use self::{
     pollers::Pollers,
-    ring::CompletionRing,
-    submit::Ticket, //
+    request::Ticket,
+    ring::CompletionRing, //
 };
 
 use self::{
-    ring::Layout,
-    submit::Plug, //
+    queue::Queue,
+    ring::Layout, //
 };
 use crate::{
     context::{
@@ -36,47 +53,43 @@ use crate::{
     info::MAX_RING_ENTRIES,
     ioctl::Created, //
 };
-use dmakit::uapi;
+use dmakit::{
+    uapi,
+    worker::Worker, //
+};
 use kernel::{
-    new_mutex,
     prelude::*,
-    sync::{
-        Arc,
-        Mutex, //
-    }, //
+    sync::Arc, //
 };
 
 /// A pair of rings.
-#[pin_data]
 pub(crate) struct Channel {
-    ring: Arc<CompletionRing>,
-    /// Index of the next entry to take, the kernel's own.
-    #[pin]
-    sq: Mutex<u32>,
+    queue: Arc<Worker<Queue>>,
     _tally: Tally,
+}
+
+impl Drop for Channel {
+    /// It may never have had a handle, and yet have been used by who guessed it.
+    fn drop(&mut self) {
+        self.stop();
+        self.finish();
+    }
 }
 
 impl Channel {
     /// Where completions go.
     pub(crate) fn ring(&self) -> &Arc<CompletionRing> {
-        &self.ring
+        self.queue.ring()
     }
 
-    /// Takes up to `count` entries. Returns how many, and how many completions can be reaped, or
-    /// fewer; `EBUSY` if the first has no room for its completion.
-    fn submit(&self, context: &Context, count: u32) -> Result<(u32, u32)> {
-        let mut head = self.sq.lock();
-        let (taken, mut done) = self.ring.accept(*head, count)?;
-        let mut plug = Plug::default();
-        for _ in 0..taken {
-            let sqe = self.ring.submission(*head);
-            *head = head.wrapping_add(1);
-            submit::issue(context, &self.ring, &sqe, &mut done, &mut plug);
-        }
-        let available = done.finish();
-        drop(plug);
-        self.ring.publish_sq_head(*head);
-        Ok((taken, available))
+    /// Lets nothing begin any more, and completes what has not.
+    pub(crate) fn stop(&self) {
+        self.queue.stop();
+    }
+
+    /// Waits for what goes on after [`Self::stop`].
+    pub(crate) fn finish(&self) {
+        Queue::finish(&self.queue);
     }
 
     /// Takes up to `count` entries and waits for `min` completions.
@@ -91,12 +104,12 @@ impl Channel {
         }
         let (taken, available) = match count {
             0 => (0, 0),
-            count => self.submit(context, count)?,
+            count => Queue::submit(&self.queue, context, count)?,
         };
         if taken > 0 && available >= min {
             return Ok(taken);
         }
-        match ring.wait(min, timeout_ns) {
+        match ring.wait(min, timeout_ns, || context.replenish(ring)) {
             // What was submitted must be told: the caller sees in the ring how the wait ended.
             Err(error) if taken == 0 => Err(error),
             _ => Ok(taken),
@@ -121,14 +134,11 @@ pub(crate) fn create(
     }
     let layout = Layout::new(arg.sq_entries, arg.cq_entries);
     let ring = CompletionRing::new(layout, context.counters(), context.pollers())?;
-    let channel = Arc::pin_init(
-        pin_init!(Channel {
-            ring,
-            sq <- new_mutex!(0),
-            _tally: Tally::one(context.counters(), Live::Channels),
-        }),
-        GFP_KERNEL_ACCOUNT,
-    )?;
+    let channel = Channel {
+        queue: Queue::new(ring)?,
+        _tally: Tally::one(context.counters(), Live::Channels),
+    };
+    let channel = Arc::new(channel, GFP_KERNEL_ACCOUNT)?;
     arg.handle = context.insert(Object::Channel(channel))?;
     arg.sqes_offset = layout.sqes;
     arg.cqes_offset = layout.cqes;
@@ -152,6 +162,11 @@ pub(crate) fn close(context: &Context, arg: &uapi::dmaplane_handle) -> Result {
     if arg.flags != 0 || arg.pad != 0 {
         return Err(EINVAL);
     }
-    drop(context.remove_if::<Channel>(arg.handle, |channel| channel.ring.retire())?);
+    let object = context.remove_if::<Channel>(arg.handle, |channel| channel.ring().retire())?;
+    if let Object::Channel(channel) = &object {
+        channel.stop();
+        channel.finish();
+    }
+    drop(object);
     Ok(())
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A queue of fixed capacity: pushing never allocates.
+//! A queue of fixed capacity: pushing never allocates, growing does.
 
 use kernel::{
     alloc::KVVec,
@@ -26,6 +26,63 @@ impl<T> Fifo<T> {
             first: 0,
             len: 0,
         })
+    }
+
+    /// Makes room for one more item.
+    pub(crate) fn grow(&mut self) -> Result {
+        if !self.is_full() {
+            return Ok(());
+        }
+        let mut larger = Self::new(self.places.len().saturating_mul(2).max(4))?;
+        while let Some(item) = self.pop() {
+            // There is room.
+            let _ = larger.push(item);
+        }
+        *self = larger;
+        Ok(())
+    }
+
+    /// The items, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        (0..self.len).filter_map(|index| self.get(index))
+    }
+
+    /// Takes out the first item that `wanted` holds for, or all; returns how many there were.
+    pub(crate) fn take(
+        &mut self,
+        all: bool,
+        wanted: impl Fn(&T) -> bool,
+        mut each: impl FnMut(T),
+    ) -> u32 {
+        let mut count = 0u32;
+        // Nothing is moved in vain.
+        if !self.iter().any(&wanted) {
+            return count;
+        }
+        for _ in 0..self.len {
+            let Some(item) = self.pop() else { break };
+            if (all || count == 0) && wanted(&item) {
+                count = count.saturating_add(1);
+                each(item);
+            } else {
+                // There is room: it was there before.
+                let _ = self.push(item);
+            }
+        }
+        count
+    }
+
+    /// Takes out all but the first items, as many as `keep`.
+    pub(crate) fn cut(&mut self, keep: usize, mut each: impl FnMut(T)) {
+        for index in 0..self.len {
+            let Some(item) = self.pop() else { return };
+            if index < keep {
+                // As above.
+                let _ = self.push(item);
+            } else {
+                each(item);
+            }
+        }
     }
 
     /// Items in the queue.

@@ -243,10 +243,13 @@ struct dmaplane_buf_query {
  * EBUSY then, and nothing changes. The endpoint that it was registered through
  * may be closed before.
  * ENDPOINT_CLOSE (endpoints and listeners): ends the connection, or rejects a
- * request not yet accepted. Every entry in flight is completed, as a rule with
- * ECANCELED, before the call returns. That of an endpoint which is connecting
+ * request not yet accepted. Every entry that has begun is completed, as a rule with
+ * ECANCELED, before the call returns; one that waits for others (DMAPLANE_SQE_LINK,
+ * DMAPLANE_SQE_DRAIN) is when its turn comes, with ENOTCONN, or by CANCEL. That of an endpoint which is connecting
  * over iWARP waits, against signals too, until TCP has connected or given up.
- * CHANNEL_CLOSE: EBUSY while an endpoint delivers to it.
+ * CHANNEL_CLOSE: EBUSY while an endpoint delivers to it. Entries that have not
+ * begun, and copies under way, are completed with ECANCELED before it returns.
+ * Those for endpoints that deliver to another channel go on.
  */
 struct dmaplane_handle {
 	__u32 size;
@@ -628,7 +631,7 @@ struct dmaplane_channel_create {
 /**
  * struct dmaplane_ring - first bytes of a channel's mapping
  * @sq_head:	next entry that the kernel takes; written by the kernel, for all
- *		entries of an ENTER when it has begun them: some may be complete
+ *		entries of an ENTER when it has taken them: some may be complete
  *		before
  * @sq_mask:	sq_entries - 1
  * @cq_mask:	cq_entries - 1
@@ -667,11 +670,31 @@ struct dmaplane_ring {
 #define DMAPLANE_OP_WRITE_IMM	1
 /* dmaplane_cqe.opcode only: a message with immediate arrived */
 #define DMAPLANE_OP_RECV	2
+/* From one buffer to another, or within one */
+#define DMAPLANE_OP_COPY	3
+/* Sets bytes of a buffer */
+#define DMAPLANE_OP_FILL	4
+/* WRITE_IMM without bytes */
+#define DMAPLANE_OP_IMM_ONLY	5
+/* Ends entries that are not done */
+#define DMAPLANE_OP_CANCEL	6
+
+/* dmaplane_sqe.flags */
+/* The next entry begins when this one has succeeded; ECANCELED if it fails. */
+#define DMAPLANE_SQE_LINK		(1U << 0)
+/* Begins when all entries before it are complete; those after it wait for it. */
+#define DMAPLANE_SQE_DRAIN		(1U << 1)
+/* No completion if it succeeds. */
+#define DMAPLANE_SQE_CQE_SKIP_SUCCESS	(1U << 2)
+
+/* dmaplane_sqe.imm of CANCEL */
+/* All entries of the endpoint, whatever their user_data. */
+#define DMAPLANE_CANCEL_ALL		(1U << 0)
 
 /**
  * struct dmaplane_sqe - submission entry
  * @opcode:	DMAPLANE_OP_*; an unknown one completes with EOPNOTSUPP
- * @flags:	must be 0
+ * @flags:	DMAPLANE_SQE_*
  * @pad0:	must be 0
  * @endpoint:	endpoint to send on
  * @user_data:	returned in the completion
@@ -683,24 +706,44 @@ struct dmaplane_ring {
  * @imm:	immediate delivered to the peer, in host order at both sides
  * @pad1:	must be 0
  *
- * NOP uses @user_data only; the others must be 0. With @length 0, @region, @lease
- * and both offsets may be 0: the immediate travels alone.
+ * An accepted entry gets exactly one completion, or none if it succeeds and has
+ * CQE_SKIP_SUCCESS. Members that an opcode does not use must be 0; all use
+ * @opcode, @flags and @user_data.
  *
- * An accepted entry gets exactly one completion. Entries for one endpoint
- * complete in order, but one that is wrong in itself completes at once, with: EINVAL (flag, padding), EOPNOTSUPP, ENOENT or EBADF
- * (@endpoint, @region), ENOKEY (@lease), EOVERFLOW (offset + length wraps),
- * ERANGE (beyond the end of the region or lease), EFBIG (above max_transfer),
- * EMSGSIZE (touches more segments of the lease than send_depth, or in one of
- * them more segments of the region than the device can gather), EOPNOTSUPP (nothing
+ * WRITE_IMM uses all. With @length 0, @region, @lease and both offsets may be 0: the
+ * immediate travels alone. IMM_ONLY uses @endpoint and @imm and is the same.
+ * COPY uses @region and @lease, which name the buffers that bytes come from and go
+ * to, both offsets and @length. FILL uses @lease, a buffer, @remote_offset, @length and
+ * @imm, the value of each byte. Short ones are done at once, others by a worker near
+ * the memory that is written to, one after the other for each channel.
+ * CANCEL uses @endpoint, @local_offset and @imm (DMAPLANE_CANCEL_*): entries of this
+ * channel that have this @endpoint (0: those without one) and @local_offset as their
+ * @user_data, and are not done. One of them, or all with CANCEL_ALL, with which
+ * @local_offset must be 0. They complete with ECANCELED, but for a copy that is done
+ * before it learns of it. CANCEL itself waits for none, not behind a DRAIN either,
+ * unless it is part of a chain or has DRAIN; its completion says how many it found. If there were none, ENOENT, or EALREADY for what was sent already.
+ *
+ * Entries begin in the order of the ring, and may complete in any. Those for one
+ * endpoint complete in order, but one that is wrong in itself, or cancelled, does at
+ * once. LINK and DRAIN say more: entries with LINK and the one after the last of them are
+ * a chain, which may go on in a later ENTER. Handles are looked up, and offsets into
+ * buffers checked, when an entry is taken, even if it begins later.
+ *
+ * An entry that is wrong completes with: EINVAL (flag, padding, member not used, COPY
+ * whose two ranges overlap, FILL with an @imm above 255), EOPNOTSUPP, ENOENT or EBADF
+ * (@endpoint, @region, @lease of COPY and FILL), ENOKEY (@lease), EOVERFLOW (offset +
+ * length wraps), ERANGE (beyond the end of the region, lease or buffer), EFBIG (above
+ * max_transfer), EMSGSIZE (touches more segments of the lease than send_depth, or in one
+ * of them more segments of the region than the device can gather), EOPNOTSUPP (nothing
  * else is wrong, but the fabric lacks DMAPLANE_FABRIC_WRITE_IMM), EXDEV (@region is on
  * another fabric), ENOTCONN (the endpoint is not established), EAGAIN (entries
- * of other channels fill the endpoint's queue). Once sent: ECANCELED (the
- * connection was closed here), ECONNRESET (it ended there, or the oldest of what
- * was sent was not done for 30 seconds and another 4 for each MiB of it; without
- * any sign of the adapter 30 more), EREMOTEIO (the peer's adapter refused; see wc_status. The connection
- * ends with that, and if word of its end is faster, ECONNRESET is the answer),
- * EPROTO (the peer broke the protocol), ENODEV (the fabric went away), EIO (any
- * other).
+ * of other channels fill the endpoint's queue), ENOMEM (there is none to keep it until
+ * it can begin). Once sent: ECANCELED (the connection was closed here), ECONNRESET (it
+ * ended there, or the oldest of what was sent was not done for 30 seconds and another 4
+ * for each MiB of it; without any sign of the adapter 30 more), EREMOTEIO (the peer's
+ * adapter refused; see wc_status. The connection ends with that, and if word of its end
+ * is faster, ECONNRESET is the answer), EPROTO (the peer broke the protocol), ENODEV (the
+ * fabric went away), EIO (any other).
  */
 struct dmaplane_sqe {
 	__u8 opcode;
@@ -720,10 +763,10 @@ struct dmaplane_sqe {
 /**
  * struct dmaplane_cqe - completion entry
  * @user_data:	from the submission, or the endpoint's recv_user_data
- * @res:	bytes transferred, or -errno; of a receive: bytes in the work
+ * @res:	bytes transferred, of CANCEL entries found, or -errno; of a receive: bytes in the work
  *		request that carried the immediate, which is the whole transfer
  *		unless it crosses a multiple of max_segment in the lease
- * @endpoint:	endpoint concerned, 0 for NOP
+ * @endpoint:	endpoint concerned, 0 if none
  * @imm:	immediate received, in host order; 0 if none
  * @opcode:	DMAPLANE_OP_* of the submission, or DMAPLANE_OP_RECV
  * @wc_status:	ib_wc_status when an adapter reported the result, else 0
@@ -755,7 +798,9 @@ struct dmaplane_cqe {
  * Returns how many entries were taken, and writes nothing to the argument.
  *
  * An entry is taken only if the completion ring has room for its completion;
- * if none could be taken for that reason: EBUSY (reap first). If entries were
+ * if none could be taken for that reason: EBUSY (reap first; if there is nothing to
+ * reap, those in flight have the room, and give it back with their completions, or
+ * without one if that is skipped). If entries were
  * taken, the call succeeds even when the wait ended early: dmaplane_ring.cq_tail
  * tells what there is.
  * poll() on the context's file reports EPOLLIN while a channel of it has

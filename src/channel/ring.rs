@@ -133,6 +133,10 @@ struct State {
     /// Calls that wait for completions, and the least that one of them waits for.
     waiters: u32,
     wanted: u32,
+    /// Entries accepted and not complete.
+    outstanding: u32,
+    /// Those of them that wait for all others.
+    held: u32,
 }
 
 /// What a waiter wants to know.
@@ -179,6 +183,8 @@ impl CompletionRing {
                     retired: false,
                     waiters: 0,
                     wanted: 0,
+                    outstanding: 0,
+                    held: 0,
                 }),
                 flags: Atomic::new(0),
                 poller,
@@ -225,6 +231,7 @@ impl CompletionRing {
         if accepted == 0 && wanted > 0 {
             return Err(EBUSY);
         }
+        state.outstanding = state.outstanding.saturating_add(accepted);
         self.counters.count(Total::Submitted, accepted);
         Ok((accepted, Batch::new(self, state)))
     }
@@ -312,12 +319,41 @@ impl CompletionRing {
         Ok(())
     }
 
-    /// Fills a reserved place with the completion of a submitted entry.
-    pub(crate) fn complete(&self, cqe: &uapi::dmaplane_cqe) {
+    /// Fills a reserved place with the completion of a submitted entry, or gives it back if that is
+    /// not to be told. Whether all are complete but those that are held, if there are such.
+    pub(super) fn complete(&self, cqe: &uapi::dmaplane_cqe, silent: bool) -> bool {
         self.counters.count(Total::Completed, 1);
         let mut state = self.state.lock();
-        self.fill(&mut state, cqe);
-        self.tell(state);
+        self.conclude(&mut state, cqe, silent);
+        let last = state.held > 0 && state.outstanding == state.held;
+        match silent {
+            true => drop(state),
+            false => {
+                self.tell(state);
+            }
+        }
+        last
+    }
+
+    fn conclude(&self, state: &mut State, cqe: &uapi::dmaplane_cqe, silent: bool) {
+        state.outstanding = state.outstanding.saturating_sub(1);
+        if !silent {
+            return self.fill(state, cqe);
+        }
+        state.completions.release(1);
+        // Somebody may sleep who would see this, had it a completion.
+        if self.flags.load(Relaxed) & uapi::DMAPLANE_RING_NEED_ENTER != 0 {
+            self.poller.tell();
+            self.notify_pollers();
+        }
+    }
+
+    /// Notes how many entries are held; whether all others are complete, but for those that are
+    /// `left` to be begun.
+    pub(super) fn hold(&self, held: u32, left: u32) -> bool {
+        let mut state = self.state.lock();
+        state.held = held;
+        state.outstanding == held.saturating_add(left)
     }
 
     /// Fills a reserved place with a message received.
@@ -349,8 +385,9 @@ impl CompletionRing {
         available.unwrap_or(0)
     }
 
-    /// Waits until `min` completions can be reaped. `ETIME` after the time, `EINTR` for a signal.
-    pub(super) fn wait(&self, min: u32, timeout_ns: u64) -> Result {
+    /// Waits until `min` completions can be reaped. `ETIME` after the time, `EINTR` for a signal. Calls
+    /// `starved` when an endpoint may have room now for the receives that it had none for.
+    pub(super) fn wait(&self, min: u32, timeout_ns: u64, starved: impl Fn()) -> Result {
         let mut deadline = None;
         // Without any time nothing is waited for, nor done for others.
         let mut over = (timeout_ns == 0).then_some(ETIME.into());
@@ -381,6 +418,9 @@ impl CompletionRing {
             drop(state);
             // What came last still counts.
             over = waited.err();
+            if self.is_starved() {
+                starved();
+            }
         }
     }
 

@@ -12,10 +12,13 @@ use super::{
     Object,
     Objects, //
 };
-use crate::endpoint::{
-    listen::Listener,
-    Ending,
-    Endpoint, //
+use crate::{
+    channel::Channel,
+    endpoint::{
+        listen::Listener,
+        Ending,
+        Endpoint, //
+    }, //
 };
 use dmakit::errno::ECANCELED;
 
@@ -36,6 +39,11 @@ pub(super) fn run(objects: Objects) {
 impl Quiet {
     fn drain(self) -> Drained {
         for (_, object) in self.0.iter() {
+            if let Some(channel) = Channel::of(object) {
+                channel.stop();
+            }
+        }
+        for (_, object) in self.0.iter() {
             if let Some(listener) = Listener::of(object) {
                 listener.end(ECANCELED.into());
             }
@@ -46,6 +54,11 @@ impl Quiet {
                 if let Some(endpoint) = Endpoint::of(object) {
                     end(endpoint, ECANCELED.into());
                 }
+            }
+        }
+        for (_, object) in self.0.iter() {
+            if let Some(channel) = Channel::of(object) {
+                channel.finish();
             }
         }
         Drained(self.0)

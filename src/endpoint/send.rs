@@ -27,6 +27,7 @@ use crate::{
 };
 use dmakit::{
     errno::{
+        ECANCELED,
         ECONNRESET,
         ENOKEY,
         ENOTCONN,
@@ -217,6 +218,28 @@ impl Endpoint {
         if let Some(pending) = refused {
             pending.fail(EAGAIN);
         }
+    }
+
+    /// Cancels entries that were not sent and are `meant`: one, or `all`. Returns how many there were,
+    /// and whether one was sent already.
+    pub(crate) fn call_back(&self, all: bool, meant: &dyn Fn(&Ticket) -> bool) -> (u32, bool) {
+        let mut inner = self.inner.lock();
+        let Some(link) = &mut inner.link else {
+            return (0, false);
+        };
+        let found = link.queue.take(
+            all,
+            |pending| meant(&pending.ticket),
+            |pending| pending.fail(ECANCELED.into()),
+        );
+        let mut sent = link.in_flight.iter().flatten();
+        let sent = sent.any(|entry| meant(&entry.ticket));
+        let pumped = inner.pump();
+        drop(inner);
+        if let Err(error) = pumped {
+            self.fail(error);
+        }
+        (found, sent)
     }
 
     /// Sends what can be sent of what was submitted.

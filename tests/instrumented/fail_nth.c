@@ -224,6 +224,64 @@ static enum outcome enter_failed(struct world *w, int error)
 	return load_acquire(&w->ch.ring->sq_head) == 0 ? REPEAT : WRONG;
 }
 
+/* ---- Entries that are kept until they can begin ------------------------------------- */
+
+#define KEPT	6
+#define FILLED	(1 << 20)
+
+static int open_with_chain(struct world *w)
+{
+	struct dmaplane_sqe sqes[KEPT];
+
+	CHECK_IS(0, open_context(w));
+	CHECK_IS(0, buf_create(w->fd, FILLED, &w->buffer));
+	CHECK_IS(0, channel_open(w->fd, 8, 8, &w->ch));
+	sqes[0] = fill_buffer(w->buffer.handle, 0, FILLED, 1);
+	sqes[0].flags = DMAPLANE_SQE_LINK;
+	sqes[1] = nop(1, DMAPLANE_SQE_LINK);
+	sqes[2] = nop(2, 0);
+	sqes[3] = nop(3, DMAPLANE_SQE_DRAIN | DMAPLANE_SQE_LINK);
+	sqes[4] = nop(4, 0);
+	sqes[5] = nop(5, 0);
+	for (int i = 0; i < KEPT; i++)
+		CHECK_IS(0, channel_push(&w->ch, &sqes[i]));
+	return 0;
+}
+
+static int enter_chain(struct world *w)
+{
+	int ret = channel_enter(&w->ch, KEPT, KEPT, PATIENCE);
+
+	return ret < 0 ? ret : ret == KEPT ? 0 : -EDOM;
+}
+
+/* Each is complete. One that there was no memory for takes with it what depends on it. */
+static int chain_done(struct world *w)
+{
+	struct dmaplane_stats stats;
+	struct dmaplane_cqe cqe;
+	int res[KEPT], seen = 0;
+
+	for (int i = 0; i < KEPT; i++) {
+		CHECK(channel_reap(&w->ch, &cqe));
+		CHECK(cqe.user_data < KEPT);
+		CHECK(!(seen & 1 << cqe.user_data));
+		seen |= 1 << cqe.user_data;
+		res[cqe.user_data] = cqe.res;
+		CHECK(cqe.res == (cqe.user_data ? 0 : FILLED) || cqe.res == -ENOMEM ||
+		      cqe.res == -ECANCELED);
+	}
+	CHECK(!channel_reap(&w->ch, &cqe));
+	CHECK(res[0] >= 0 || res[1] < 0);
+	CHECK(res[1] >= 0 || res[2] < 0);
+	CHECK(res[3] >= 0 || res[4] < 0);
+	CHECK(res[5] != -ECANCELED);
+	CHECK_IS(0, get_stats(w->fd, &stats));
+	CHECK_IS(KEPT, stats.submitted);
+	CHECK_IS(KEPT, stats.completed);
+	return 0;
+}
+
 /* ---- CHANNEL_FILE and what its file does ------------------------------------------- */
 
 static int open_with_nops(struct world *w)
@@ -372,6 +430,8 @@ static const struct op ops[] = {
 	{ "mmap of a channel", open_with_ring, map, ring_map_works, close_context },
 	{ "CHANNEL_ENTER, NOP", open_with_entries, enter, nops_done, close_with_channel,
 	  enter_failed },
+	{ "CHANNEL_ENTER, LINK and DRAIN", open_with_chain, enter_chain, chain_done,
+	  close_with_channel, enter_failed },
 	{ "CHANNEL_FILE", open_with_nops, file_make, file_works, close_with_file },
 	{ "lseek of a channel's file", open_with_file, seek, nops_done, close_with_file,
 	  .infallible = true },

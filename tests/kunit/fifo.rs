@@ -65,6 +65,55 @@ mod tests {
     }
 
     #[test]
+    fn grows_when_it_is_full() -> Result {
+        let mut fifo = Fifo::new(0)?;
+        let mut next = 0;
+        for item in 0..40 {
+            fifo.grow()?;
+            assert_eq!(fifo.push(item), Ok(()));
+            // So that the oldest is anywhere when it grows.
+            if item % 3 == 0 {
+                assert_eq!(fifo.pop(), Some(next));
+                next += 1;
+            }
+        }
+        while let Some(item) = fifo.pop() {
+            assert_eq!(item, next);
+            next += 1;
+        }
+        assert_eq!(next, 40);
+        Ok(())
+    }
+
+    #[test]
+    fn takes_out_some() -> Result {
+        let mut fifo = Fifo::new(7)?;
+        for item in 0..5 {
+            assert_eq!(fifo.push(item), Ok(()));
+        }
+        assert_eq!((fifo.pop(), fifo.pop()), (Some(0), Some(1)));
+        for item in 5..9 {
+            assert_eq!(fifo.push(item), Ok(()));
+        }
+        let mut out = KVec::new();
+        let mut failed = false;
+        let mut keep = |item| failed |= out.push(item, GFP_KERNEL).is_err();
+        assert_eq!(fifo.take(true, |item| *item > 8, &mut keep), 0);
+        assert_eq!(fifo.take(true, |item| item % 3 == 0, &mut keep), 2);
+        assert_eq!(fifo.take(false, |item| item % 4 == 0, &mut keep), 1);
+        assert!(fifo.iter().eq(&[2, 5, 7, 8]));
+        fifo.cut(3, &mut keep);
+        fifo.cut(7, &mut keep);
+        assert!(!failed);
+        assert_eq!(out[..], [3, 6, 4, 8]);
+        for item in [2, 5, 7] {
+            assert_eq!(fifo.pop(), Some(item));
+        }
+        assert!(fifo.is_empty());
+        Ok(())
+    }
+
+    #[test]
     fn drops_what_it_holds() -> Result {
         let object = Arc::new(5u32, GFP_KERNEL)?;
         let mut fifo = Fifo::new(4)?;

@@ -140,9 +140,10 @@ TEST_F(hostile, bad_entries)
 {
 	const struct { const char *what; struct dmaplane_sqe sqe; int res; } cases[] = {
 		{ "RECV", { .opcode = DMAPLANE_OP_RECV }, -EOPNOTSUPP },
-		{ "opcode 3", { .opcode = 3 }, -EOPNOTSUPP },
+		{ "opcode 7", { .opcode = 7 }, -EOPNOTSUPP },
 		{ "opcode 255", { .opcode = 255 }, -EOPNOTSUPP },
-		{ "NOP with flag", { .flags = 1 }, -EINVAL },
+		{ "NOP with flag", { .flags = 8 }, -EINVAL },
+		{ "NOP that nobody is told of, with flag", { .flags = 4 + 16 }, -EINVAL },
 		{ "NOP with flag 128", { .flags = 128 }, -EINVAL },
 		{ "NOP with pad0", { .pad0 = 1 }, -EINVAL },
 		{ "NOP with endpoint", { .endpoint = 1 }, -EINVAL },
@@ -154,12 +155,30 @@ TEST_F(hostile, bad_entries)
 		{ "NOP with imm", { .imm = 1 }, -EINVAL },
 		{ "NOP with pad1", { .pad1 = { 1, 0 } }, -EINVAL },
 		{ "NOP with pad1[1]", { .pad1 = { 0, 1 } }, -EINVAL },
-		{ "WRITE_IMM with flag", { .opcode = DMAPLANE_OP_WRITE_IMM, .flags = 2 }, -EINVAL },
+		{ "WRITE_IMM with flag", { .opcode = DMAPLANE_OP_WRITE_IMM, .flags = 8 }, -EINVAL },
 		{ "WRITE_IMM with pad0", { .opcode = DMAPLANE_OP_WRITE_IMM, .pad0 = 2 }, -EINVAL },
 		{ "WRITE_IMM with pad1", { .opcode = DMAPLANE_OP_WRITE_IMM, .pad1 = { 0, 2 } },
 		  -EINVAL },
 		{ "WRITE_IMM of nothing", { .opcode = DMAPLANE_OP_WRITE_IMM }, -ENOENT },
 		{ "WRITE_IMM to a channel", { .opcode = DMAPLANE_OP_WRITE_IMM,
+		  .endpoint = self->good.handle }, -EBADF },
+		{ "IMM_ONLY of nothing", { .opcode = DMAPLANE_OP_IMM_ONLY }, -ENOENT },
+		{ "IMM_ONLY with region", { .opcode = DMAPLANE_OP_IMM_ONLY, .region = 1 }, -EINVAL },
+		{ "IMM_ONLY with lease", { .opcode = DMAPLANE_OP_IMM_ONLY, .lease = 1 }, -EINVAL },
+		{ "IMM_ONLY with length", { .opcode = DMAPLANE_OP_IMM_ONLY, .length = 1 }, -EINVAL },
+		{ "IMM_ONLY with offset", { .opcode = DMAPLANE_OP_IMM_ONLY, .remote_offset = 1 },
+		  -EINVAL },
+		{ "IMM_ONLY to a channel", { .opcode = DMAPLANE_OP_IMM_ONLY,
+		  .endpoint = self->good.handle }, -EBADF },
+		{ "CANCEL with region", { .opcode = DMAPLANE_OP_CANCEL, .region = 1 }, -EINVAL },
+		{ "CANCEL with lease", { .opcode = DMAPLANE_OP_CANCEL, .lease = 1 }, -EINVAL },
+		{ "CANCEL with length", { .opcode = DMAPLANE_OP_CANCEL, .length = 1 }, -EINVAL },
+		{ "CANCEL with remote_offset", { .opcode = DMAPLANE_OP_CANCEL, .remote_offset = 1 },
+		  -EINVAL },
+		{ "CANCEL with unknown bits", { .opcode = DMAPLANE_OP_CANCEL, .imm = 2 }, -EINVAL },
+		{ "CANCEL of all and one", { .opcode = DMAPLANE_OP_CANCEL, .local_offset = 1,
+		  .imm = DMAPLANE_CANCEL_ALL }, -EINVAL },
+		{ "CANCEL of a channel", { .opcode = DMAPLANE_OP_CANCEL,
 		  .endpoint = self->good.handle }, -EBADF },
 	};
 
@@ -188,12 +207,14 @@ TEST_F(hostile, random_entries)
 
 		for (size_t byte = 0; byte < sizeof(sqe); byte++)
 			((uint8_t *)&sqe)[byte] = rand() & rand();
-		sqe.opcode %= 4;
+		sqe.opcode %= 8;
 		sqe.user_data = i;
 		if (i % 3 == 0)
 			sqe.endpoint = i % 2 ? self->c.handle : self->good.handle;
 		if (i % 4)
 			sqe.flags = sqe.pad0 = sqe.pad1[0] = sqe.pad1[1] = 0;
+		/* Each is told of before the next one is made. */
+		sqe.flags &= ~(DMAPLANE_SQE_LINK | DMAPLANE_SQE_CQE_SKIP_SUCCESS);
 		ASSERT_EQ(0, channel_do(&self->c, &sqe, &cqe));
 		ASSERT_EQ(i, cqe.user_data);
 		ASSERT_TRUE(cqe.res == -EINVAL || cqe.res == -EOPNOTSUPP || cqe.res == -ENOENT ||

@@ -240,6 +240,139 @@ TEST_F(credits, region_in_use)
 	EXPECT_EQ(0, region_deregister(self->p.b.fd, self->to.region));
 }
 
+/* Ends entries that wait, and says how many there were. */
+static int call_back(struct side *s, uint64_t user_data, uint32_t flags, int *ended)
+{
+	struct dmaplane_sqe sqe = cancel(1000, s->endpoint, user_data, flags);
+	struct dmaplane_cqe cqe;
+	int ret = channel_submit(&s->ch, &sqe);
+
+	*ended = 0;
+	while (ret == 1) {
+		ret = channel_next(&s->ch, &cqe) ?: 1;
+		if (cqe.user_data == 1000)
+			return cqe.res;
+		*ended += cqe.res == -ECANCELED;
+	}
+	return ret;
+}
+
+/* What has no credit yet can be called back; the others arrive. */
+TEST_F(credits, cancelled)
+{
+	struct pair *p = &self->p;
+	struct dmaplane_cqe cqe;
+	int ended;
+
+	send_all_and_stall(_metadata, self);
+	EXPECT_EQ(-ENOENT, call_back(&p->a, 1, 0, &ended));
+	EXPECT_EQ(-ENOENT, call_back(&p->a, 77, 0, &ended));
+	if (self->result < 0) {
+		EXPECT_EQ(-ENOENT, call_back(&p->a, 0, DMAPLANE_CANCEL_ALL, &ended));
+		return;
+	}
+	EXPECT_EQ(1, call_back(&p->a, 10, 0, &ended));
+	EXPECT_EQ(1, ended);
+	EXPECT_EQ(-ENOENT, call_back(&p->a, 10, 0, &ended));
+	EXPECT_EQ(MESSAGES - PLACES - 1, look(&p->a).queued);
+	/* The one that is next keeps no other from going. */
+	EXPECT_EQ(1, call_back(&p->a, PLACES, 0, &ended));
+	EXPECT_EQ(1, ended);
+	for (uint32_t i = 0; i < MESSAGES; i++) {
+		if (i == PLACES || i == 10)
+			continue;
+		take(_metadata, self, i, BY_ENTER);
+		if (i >= PLACES) {
+			ASSERT_EQ(0, channel_next(&p->a.ch, &cqe));
+			EXPECT_EQ(i, cqe.user_data);
+			EXPECT_EQ(BYTES, cqe.res);
+		}
+	}
+	EXPECT_FALSE(channel_reap(&p->b.ch, &cqe));
+	EXPECT_EQ(MESSAGES - 2, look(&p->a).sent);
+	EXPECT_EQ(-ENOENT, call_back(&p->a, 0, DMAPLANE_CANCEL_ALL, &ended));
+}
+
+TEST_F(credits, all_cancelled)
+{
+	struct pair *p = &self->p;
+	int ended;
+
+	send_all_and_stall(_metadata, self);
+	if (self->result < 0)
+		return;
+	EXPECT_EQ(MESSAGES - PLACES, call_back(&p->a, 0, DMAPLANE_CANCEL_ALL, &ended));
+	EXPECT_EQ(MESSAGES - PLACES, ended);
+	EXPECT_EQ(0, look(&p->a).queued);
+	EXPECT_EQ(0, region_deregister(p->a.fd, self->from.region));
+	for (uint32_t i = 0; i < PLACES; i++) {
+		take(_metadata, self, i, BY_ENTER);
+	}
+	EXPECT_EQ(DMAPLANE_STATE_ESTABLISHED, look(&p->a).state);
+}
+
+/* What is linked to a message waits until that was sent, and fails if it fails. */
+TEST_F(credits, linked)
+{
+	struct pair *p = &self->p;
+	struct dmaplane_sqe sqe;
+	struct dmaplane_cqe cqe;
+	int ended;
+
+	send_all_and_stall(_metadata, self);
+	if (self->result < 0)
+		return;
+	EXPECT_EQ(MESSAGES - PLACES, call_back(&p->a, 0, DMAPLANE_CANCEL_ALL, &ended));
+	for (int round = 0; round < 2; round++) {
+		struct dmaplane_sqe chain[] = {
+			write_imm(&p->a, self->from.region, self->lease, 0, 0, BYTES, 100),
+			nop(101, DMAPLANE_SQE_LINK),
+			write_imm(&p->a, self->from.region, self->lease, BYTES, BYTES, BYTES, 102),
+		};
+
+		chain[0].flags = DMAPLANE_SQE_LINK;
+		for (int i = 0; i < 3; i++)
+			ASSERT_EQ(0, channel_push(&p->a.ch, &chain[i]));
+		ASSERT_EQ(3, channel_enter(&p->a.ch, 3, 0, 0));
+		sqe = nop(103, DMAPLANE_SQE_DRAIN);
+		ASSERT_EQ(1, channel_submit(&p->a.ch, &sqe));
+		sleep_ms(20);
+		EXPECT_EQ(0, channel_available(&p->a.ch));
+		EXPECT_EQ(1, look(&p->a).queued);
+		if (round)
+			break;
+		for (uint32_t i = 0; i < PLACES; i++) {
+			take(_metadata, self, i, BY_ENTER);
+		}
+		EXPECT_EQ(0, channel_enter(&p->b.ch, 0, 0, 0));
+		for (int i = 100; i < 104; i++) {
+			ASSERT_EQ(0, channel_next(&p->a.ch, &cqe));
+			EXPECT_EQ(i, cqe.user_data);
+			EXPECT_EQ(i % 2 ? 0 : BYTES, cqe.res);
+		}
+		/* Those two, and what fills the receiver's places again. */
+		for (int i = 0; i < 2; i++) {
+			ASSERT_EQ(0, channel_next(&p->b.ch, &cqe));
+			EXPECT_EQ(100 + 2 * i, cqe.imm);
+		}
+		EXPECT_EQ(0, channel_enter(&p->b.ch, 0, 0, 0));
+		ASSERT_TRUE(WAIT_FOR(look(&p->a).credits > PLACES / 2));
+		for (int i = look(&p->a).credits; i > 0; i--) {
+			sqe = write_imm(&p->a, 0, 0, 0, 0, 0, 7);
+			sqe.opcode = DMAPLANE_OP_IMM_ONLY;
+			ASSERT_EQ(0, channel_do(&p->a.ch, &sqe, &cqe));
+			EXPECT_EQ(0, cqe.res);
+			EXPECT_EQ(DMAPLANE_OP_IMM_ONLY, cqe.opcode);
+		}
+	}
+	EXPECT_EQ(0, endpoint_close(p->a.fd, p->a.endpoint));
+	for (int i = 100; i < 104; i++) {
+		ASSERT_EQ(0, channel_next(&p->a.ch, &cqe));
+		EXPECT_EQ(i, cqe.user_data);
+		EXPECT_EQ(i == 103 ? 0 : -ECANCELED, cqe.res);
+	}
+}
+
 /* The entries that wait, each completed once with @res; none is left. */
 static void expect_ends(struct __test_metadata *_metadata, FIXTURE_DATA(credits) *self, int res)
 {

@@ -77,7 +77,7 @@ TEST_F(entries, wrong_in_themselves)
 		EXPECT_EQ(0, cqe.wc_status);					\
 	} while (0)
 
-	EXPECT_RES(-EINVAL, sqe.flags = 1);
+	EXPECT_RES(-EINVAL, sqe.flags = 8);
 	EXPECT_RES(-EINVAL, sqe.pad0 = 1);
 	EXPECT_RES(-EINVAL, sqe.pad1[1] = 1);
 	EXPECT_RES(-EOPNOTSUPP, sqe.opcode = 77);

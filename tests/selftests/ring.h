@@ -153,6 +153,34 @@ static inline int channel_do(struct channel *c, const struct dmaplane_sqe *sqe,
 	return ret;
 }
 
+static inline struct dmaplane_sqe nop(uint64_t user_data, uint8_t flags)
+{
+	return (struct dmaplane_sqe){ .opcode = DMAPLANE_OP_NOP, .flags = flags,
+				      .user_data = user_data };
+}
+
+static inline struct dmaplane_sqe copy_buffer(uint32_t from, uint64_t from_offset, uint32_t to,
+				       uint64_t to_offset, uint32_t length)
+{
+	return (struct dmaplane_sqe){ .opcode = DMAPLANE_OP_COPY, .region = from, .lease = to,
+				      .local_offset = from_offset, .remote_offset = to_offset,
+				      .length = length };
+}
+
+static inline struct dmaplane_sqe fill_buffer(uint32_t to, uint64_t offset, uint32_t length, uint8_t value)
+{
+	return (struct dmaplane_sqe){ .opcode = DMAPLANE_OP_FILL, .lease = to,
+				      .remote_offset = offset, .length = length, .imm = value };
+}
+
+/* Of entries for @endpoint, or of those for none if that is 0. */
+static inline struct dmaplane_sqe cancel(uint64_t user_data, uint32_t endpoint, uint64_t target,
+					 uint32_t flags)
+{
+	return (struct dmaplane_sqe){ .opcode = DMAPLANE_OP_CANCEL, .user_data = user_data,
+				      .endpoint = endpoint, .local_offset = target, .imm = flags };
+}
+
 static inline bool channel_poisoned(const struct channel *c)
 {
 	return load_acquire(&c->ring->flags) & DMAPLANE_RING_POISONED;

@@ -11,9 +11,16 @@ use super::{
     CompletionRing,
     State, //
 };
-use crate::counters::Total;
+use crate::{
+    channel::request::is_silent,
+    counters::Total, //
+};
 use dmakit::uapi;
-use kernel::sync::SpinLockGuard;
+use kernel::{
+    error::Error,
+    prelude::*,
+    sync::SpinLockGuard, //
+};
 
 /// Completions of submitted entries, told together: in the end, when many are there, or when asked
 /// to. The ring is locked until then, so nothing may sleep meanwhile.
@@ -40,11 +47,19 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Fills a reserved place.
-    pub(in crate::channel) fn push(&mut self, cqe: &uapi::dmaplane_cqe) {
+    /// Completes an entry that was done at once.
+    pub(in crate::channel) fn push(&mut self, sqe: &uapi::dmaplane_sqe, result: Result) {
         let ring = self.ring;
         let state = self.state.get_or_insert_with(|| ring.state.lock());
-        ring.fill(state, cqe);
+        let silent = result.is_ok() && is_silent(sqe.flags);
+        let cqe = uapi::dmaplane_cqe {
+            user_data: sqe.user_data,
+            res: result.map_or_else(Error::to_errno, |()| 0),
+            endpoint: sqe.endpoint,
+            opcode: sqe.opcode,
+            ..Default::default()
+        };
+        ring.conclude(state, &cqe, silent);
         self.count = self.count.saturating_add(1);
         if self.count == Self::MANY {
             self.tell();

@@ -11,6 +11,7 @@ use crate::choice::*;
 #[derive(Clone, Copy, Debug, Arbitrary)]
 pub struct Entry {
     pub opcode: u8,
+    pub flags: u8,
     pub endpoint: Pick,
     pub region: Pick,
     pub lease: u8,

@@ -38,11 +38,50 @@ impl Worker {
     fn entry(&mut self, context: &Arc<Context>, entry: &Entry, number: u8) -> dmaplane_sqe {
         self.next_data += 1;
         let user_data = self.next_data;
+        let number = u32::from(number);
+        // Most of them alone; others as parts of chains that end somewhere.
+        let flags = match entry.flags {
+            0..=127 => 0,
+            more => (more >> (number % 5)) & 7,
+        };
         if entry.opcode >= 200 {
             let opcode = if entry.opcode < 240 { DMAPLANE_OP_NOP as u8 } else { entry.opcode };
-            return dmaplane_sqe { opcode, user_data, ..Default::default() };
+            return dmaplane_sqe { opcode, flags, user_data, ..Default::default() };
         }
         let endpoint = self.pick(context, entry.endpoint, &[Kind::Endpoint]);
+        match entry.opcode {
+            160..=179 => {
+                return self.moving(
+                    context,
+                    entry,
+                    dmaplane_sqe { flags, user_data, ..Default::default() },
+                )
+            }
+            180..=189 => {
+                return dmaplane_sqe {
+                    opcode: DMAPLANE_OP_IMM_ONLY as u8,
+                    flags,
+                    endpoint,
+                    user_data,
+                    imm: entry.imm,
+                    ..Default::default()
+                }
+            }
+            190..=199 => {
+                let all = entry.local % 4 == 0;
+                return dmaplane_sqe {
+                    opcode: DMAPLANE_OP_CANCEL as u8,
+                    flags,
+                    endpoint: if entry.remote % 2 == 0 { endpoint } else { 0 },
+                    user_data,
+                    // One of the last ones.
+                    local_offset: if all { 0 } else { user_data - u64::from(entry.length % 16) },
+                    imm: u32::from(all),
+                    ..Default::default()
+                };
+            }
+            _ => {}
+        }
         let region = self.pick(context, entry.region, &[Kind::Region]);
         let objects = lock(&context.objects);
         let leases = objects.of(endpoint).map_or(&[][..], |object| &object.leases);
@@ -59,11 +98,12 @@ impl Worker {
         let length = match entry.length {
             0..=31 => 0,
             32..=199 => within(room.min(from), entry.length) as u32,
-            200..=249 => u32::from(entry.length) * u32::from(number),
+            200..=249 => u32::from(entry.length) * number,
             more => u32::MAX - u32::from(more),
         };
         dmaplane_sqe {
             opcode: DMAPLANE_OP_WRITE_IMM as u8,
+            flags,
             endpoint,
             user_data,
             region: if length == 0 && entry.region.index % 2 == 0 { 0 } else { region },
@@ -73,6 +113,27 @@ impl Worker {
             length,
             imm: entry.imm,
             ..Default::default()
+        }
+    }
+
+    /// A copy, or a fill.
+    fn moving(&mut self, context: &Arc<Context>, entry: &Entry, sqe: dmaplane_sqe) -> dmaplane_sqe {
+        let from = self.pick(context, entry.region, &[Kind::Buffer]);
+        let to = self.pick(context, entry.endpoint, &[Kind::Buffer]);
+        let objects = lock(&context.objects);
+        let room = |handle| objects.of(handle).map_or(4096, |object| object.length);
+        let part = |size: u64, how: u8| size * u64::from(how) / 300;
+        let copies = entry.opcode % 2 == 0;
+        let most = if copies { room(from).min(room(to)) } else { room(to) };
+        dmaplane_sqe {
+            opcode: if copies { DMAPLANE_OP_COPY } else { DMAPLANE_OP_FILL } as u8,
+            region: if copies { from } else { 0 },
+            lease: to,
+            local_offset: if copies { part(room(from), entry.local) } else { 0 },
+            remote_offset: part(room(to), entry.remote),
+            length: part(most, entry.length) as u32,
+            imm: if copies { 0 } else { entry.imm % 257 },
+            ..sqe
         }
     }
 
@@ -104,7 +165,8 @@ impl Worker {
                 ring.sqes + (tail & (ring.sq_entries - 1)) as usize * size_of::<dmaplane_sqe>();
             ring.map.write(at, &bytes);
             if clean {
-                model.published.push_back(sqe.user_data);
+                let silent = u32::from(bytes[1]) & DMAPLANE_SQE_CQE_SKIP_SUCCESS != 0;
+                model.published.push_back((sqe.user_data, silent));
             }
             model.tail = tail.wrapping_add(1);
             ring.map.word(SQ_TAIL).store(tail.wrapping_add(1), Ordering::Release);
@@ -217,8 +279,13 @@ impl Worker {
             ));
             return;
         }
-        let taken: Vec<u64> = model.published.drain(..submitted as usize).collect();
-        model.pending.extend(taken);
+        for _ in 0..submitted {
+            match model.published.pop_front() {
+                Some((user_data, true)) => model.silent.insert(user_data),
+                Some((user_data, false)) => model.pending.insert(user_data),
+                None => break,
+            };
+        }
         model.taken = model.taken.wrapping_add(submitted);
         let head = ring.map.word(SQ_HEAD).load(Ordering::Acquire);
         if head != model.taken {
@@ -264,7 +331,10 @@ impl Worker {
             let right = match u32::from(cqe.opcode) {
                 // Also what an entry was that said RECV itself.
                 DMAPLANE_OP_RECV if cqe.user_data == RECEIVED => cqe.res >= 0,
-                _ => model.pending.remove(&cqe.user_data),
+                _ => {
+                    model.pending.remove(&cqe.user_data)
+                        || (cqe.res < 0 && model.silent.remove(&cqe.user_data))
+                }
             };
             let pads = cqe.pad0 == 0 && cqe.pad1 == 0;
             let reason = cqe.res >= 0 || ENTRY_ERRNOS.contains(&-cqe.res);
@@ -330,28 +400,37 @@ impl Worker {
             self.end_handle(context, &plain, handle, Cmd::EndpointClose);
         }
         let open = of(&[Kind::Channel]).into_iter().filter_map(|handle| self.ring(context, handle));
+        // Those of a worker may take a moment.
+        let end = Instant::now() + Duration::from_secs(5) * self.shared().slow;
         for ring in open.chain(lock(&context.orphans).drain(..)) {
-            self.reap(context, &ring, u32::MAX);
-            let pending = lock(&ring.model).pending.len();
-            if self.is_clean(&ring) && pending > 0 {
-                self.caller.violation(format!("{pending} entries were never completed"));
+            loop {
+                self.reap(context, &ring, u32::MAX);
+                let pending = lock(&ring.model).pending.len();
+                if !self.is_clean(&ring) || pending == 0 {
+                    break;
+                }
+                if Instant::now() > end {
+                    self.caller.violation(format!("{pending} entries were never completed"));
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
             }
         }
         let submitted = context.submitted.load(Ordering::Relaxed);
-        let end = Instant::now() + Duration::from_secs(5) * self.shared().slow;
         loop {
             let none: fn(&dmaplane_stats) -> Vec<Use> = |_| Vec::new();
             let stats = self.caller.plain(context, Cmd::Stats, dmaplane_stats::sized(), none);
             let Ok(stats) = stats else {
                 return self.caller.violation(format!("STATS is {stats:?}"));
             };
-            if stats.submitted != submitted || stats.completed != submitted {
+            let complete = stats.completed == submitted;
+            if stats.submitted != submitted || (!complete && Instant::now() > end) {
                 return self
                     .caller
                     .violation(format!("{submitted} entries were taken, but {stats:?}"));
             }
             // The heartbeat may hold one for a moment.
-            if stats.endpoints == 0 {
+            if complete && stats.endpoints == 0 {
                 return;
             }
             if Instant::now() > end {
@@ -376,6 +455,8 @@ const ENTRY_ERRNOS: &[i32] = &[
     libc::EXDEV,
     libc::ENOTCONN,
     libc::EAGAIN,
+    libc::ENOMEM,
+    libc::EALREADY,
     libc::ECANCELED,
     libc::ECONNRESET,
     libc::EREMOTEIO,

@@ -52,10 +52,12 @@ pub struct RingModel {
     /// Where the kernel must be.
     pub taken: u32,
     pub reaped: u32,
-    /// Not taken yet, in order.
-    pub published: VecDeque<u64>,
+    /// Not taken yet, in order; whether success is told.
+    pub published: VecDeque<(u64, bool)>,
     /// Taken and not completed.
     pub pending: HashSet<u64>,
+    /// As above, but those that are told of only if they fail.
+    pub silent: HashSet<u64>,
 }
 
 #[derive(Clone)]

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Entries that were accepted: what they ask for, and the promise that they complete.
+//!
+//! Ownership: a [`Request`] has what its entry needs, resolved from handles, and its [`Ticket`], which
+//! whoever does the work takes on.
+//! Locking: none. A ticket is completed with whatever held, but for a completion ring.
+//! Teardown: dropping a ticket completes its entry, with `EIO`.
+
+use super::{
+    cancel::Target,
+    order::Token,
+    queue::Queue,
+    transfer::Transfer, //
+};
+use crate::endpoint::{
+    send::{
+        Write,
+        BATCH, //
+    },
+    Endpoint, //
+};
+use dmakit::{
+    errno::ECANCELED,
+    uapi,
+    worker::Worker, //
+};
+use kernel::{
+    error::Error,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// What an entry asks for.
+pub(super) enum Work {
+    Nop,
+    /// Nothing that can be done.
+    Wrong(Error),
+    Write(Arc<Endpoint>, Write),
+    Transfer(Transfer),
+    Cancel(Target),
+}
+
+/// An entry that has not begun.
+pub(super) struct Request {
+    pub(super) work: Work,
+    pub(super) ticket: Ticket,
+}
+
+impl Request {
+    /// Ends it without it having begun.
+    pub(super) fn cancel(self) {
+        self.fail(ECANCELED.into());
+    }
+
+    /// As [`Self::cancel`], for another reason.
+    pub(super) fn fail(self, error: Error) {
+        // Whoever sees the completion may deregister the region.
+        drop(self.work);
+        self.ticket.fail(error, 0);
+    }
+}
+
+/// An accepted entry: it has a place in the completion ring, and is completed exactly once.
+pub(crate) struct Ticket {
+    queue: Arc<Worker<Queue>>,
+    user_data: u64,
+    endpoint: u32,
+    opcode: u8,
+    flags: u8,
+    done: bool,
+    /// The chain that goes on when this is complete.
+    pub(super) token: Option<KBox<Token>>,
+}
+
+impl Ticket {
+    pub(super) fn new(queue: &Arc<Worker<Queue>>, sqe: &uapi::dmaplane_sqe) -> Self {
+        Self {
+            queue: queue.clone(),
+            user_data: sqe.user_data,
+            endpoint: sqe.endpoint,
+            opcode: sqe.opcode,
+            flags: sqe.flags,
+            done: false,
+            token: None,
+        }
+    }
+
+    /// Whose it is.
+    pub(super) fn queue(&self) -> &Arc<Worker<Queue>> {
+        &self.queue
+    }
+
+    /// What user space knows it by.
+    pub(super) fn user_data(&self) -> u64 {
+        self.user_data
+    }
+
+    /// The endpoint that it named.
+    pub(super) fn endpoint(&self) -> u32 {
+        self.endpoint
+    }
+
+    /// Completes the entry with a number of bytes.
+    pub(crate) fn succeed(mut self, bytes: u32) {
+        self.finish(i32::try_from(bytes).unwrap_or(i32::MAX), 0);
+    }
+
+    /// Completes the entry with an error, and the status of the adapter if it gave one.
+    pub(crate) fn fail(mut self, error: Error, status: u32) {
+        self.finish(error.to_errno(), status);
+    }
+
+    fn finish(&mut self, res: i32, status: u32) {
+        self.done = true;
+        let silent = res >= 0 && is_silent(self.flags);
+        let last = self.queue.ring().complete(
+            &uapi::dmaplane_cqe {
+                user_data: self.user_data,
+                res,
+                endpoint: self.endpoint,
+                opcode: self.opcode,
+                wc_status: u8::try_from(status).unwrap_or(u8::MAX),
+                ..Default::default()
+            },
+            silent,
+        );
+        if let Some(mut token) = self.token.take() {
+            token.failed = res < 0;
+            Queue::ready(&self.queue, token);
+        } else if last {
+            Worker::kick(&self.queue, uapi::DMAPLANE_NODE_ANY);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.done {
+            self.finish(EIO.to_errno(), 0);
+        }
+    }
+}
+
+/// Whether success is not told.
+pub(super) fn is_silent(flags: u8) -> bool {
+    u32::from(flags) & uapi::DMAPLANE_SQE_CQE_SKIP_SUCCESS != 0
+}
+
+/// Holds entries for one endpoint back for a moment, so that they are sent together.
+#[derive(Default)]
+pub(super) struct Plug {
+    endpoint: Option<Arc<Endpoint>>,
+    count: u32,
+}
+
+impl Plug {
+    pub(super) fn submit(&mut self, endpoint: Arc<Endpoint>, write: Write, ticket: Ticket) {
+        let same = self
+            .endpoint
+            .as_ref()
+            .is_some_and(|held| Arc::ptr_eq(held, &endpoint));
+        if !same || self.count >= BATCH {
+            self.send();
+        }
+        endpoint.submit(write, ticket);
+        self.count = self.count.saturating_add(1);
+        self.endpoint = Some(endpoint);
+    }
+
+    #[inline]
+    pub(super) fn send(&mut self) {
+        self.count = 0;
+        if let Some(endpoint) = self.endpoint.take() {
+            endpoint.send();
+        }
+    }
+}
+
+impl Drop for Plug {
+    fn drop(&mut self) {
+        self.send();
+    }
+}
