@@ -55,6 +55,11 @@ impl Buffer {
         Ok(Buffer { length, ..buffer })
     }
 
+    /// Its handle.
+    pub fn id(&self) -> u32 {
+        self.object.handle()
+    }
+
     /// Bytes, in whole pages.
     pub fn len(&self) -> u64 {
         self.length

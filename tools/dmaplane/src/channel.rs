@@ -14,7 +14,7 @@ use crate::map::Map;
 use crate::ring::Ring;
 use crate::sys::uapi::*;
 use crate::sys::{self, timeout_ns, Argument};
-use crate::{Context, Endpoint, Error, Lease, Op, Region, Result, Timeout};
+use crate::{Context, Entry, Error, Op, Result, Timeout};
 
 /// What a channel and its endpoints share.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Shared {
 /// A submission and a completion ring.
 ///
 /// Entries are [pushed](Channel::push), [submitted](Channel::submit) together
-/// and complete once each, in any order. Receives of the endpoints that deliver
+/// and complete once each, in any order: see [`Entry`] for how to say which. Receives of the endpoints that deliver
 /// here arrive as completions as well. Dropping it while an endpoint still
 /// delivers defers its end to that of the endpoint.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Channel {
     /// Queues an entry for the next [`submit`](Channel::submit) or
     /// [`wait`](Channel::wait). `EBUSY` when the submission ring is full.
     pub fn push(&mut self, entry: impl Into<Entry>) -> Result<()> {
-        if self.ring.push(entry.into().0) {
+        if self.ring.push(entry.into().raw()) {
             Ok(())
         } else {
             Err(Error::new(Op::Push, Errno::BUSY))
@@ -224,12 +224,20 @@ impl Drop for Completions<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
-    /// A [`Nop`].
+    /// A [`Nop`](crate::Nop).
     Nop,
-    /// A [`WriteImm`] of this side; its bytes are readable at the peer.
+    /// A [`WriteImm`](crate::WriteImm) of this side; its bytes are readable at the peer.
     WriteImm,
     /// A write of the peer; its bytes are readable here.
     Recv,
+    /// A [`BufCopy`](crate::BufCopy).
+    Copy,
+    /// A [`BufFill`](crate::BufFill).
+    Fill,
+    /// An [`ImmOnly`](crate::ImmOnly) of this side.
+    ImmOnly,
+    /// A [`Cancel`](crate::Cancel).
+    Cancel,
     /// An operation that this library does not know.
     Other(u8),
 }
@@ -241,7 +249,7 @@ pub struct Completion {
     pub user_data: u64,
     /// What completed.
     pub kind: Kind,
-    /// [`Endpoint::id`] of the endpoint concerned, 0 for [`Kind::Nop`].
+    /// [`Endpoint::id`](crate::Endpoint::id) of the endpoint concerned, 0 if none.
     pub endpoint: u32,
     /// The immediate received, 0 if none.
     pub imm: u32,
@@ -257,6 +265,10 @@ impl Completion {
                 DMAPLANE_OP_NOP => Kind::Nop,
                 DMAPLANE_OP_WRITE_IMM => Kind::WriteImm,
                 DMAPLANE_OP_RECV => Kind::Recv,
+                DMAPLANE_OP_COPY => Kind::Copy,
+                DMAPLANE_OP_FILL => Kind::Fill,
+                DMAPLANE_OP_IMM_ONLY => Kind::ImmOnly,
+                DMAPLANE_OP_CANCEL => Kind::Cancel,
                 _ => Kind::Other(raw.opcode),
             },
             endpoint: raw.endpoint,
@@ -266,7 +278,7 @@ impl Completion {
         }
     }
 
-    /// Bytes transferred, or why not. Of a receive: bytes in the work request
+    /// Bytes transferred, of a [`Cancel`](crate::Cancel) entries found, or why not. Of a receive: bytes in the work request
     /// that carried the immediate, which is all of the transfer unless that
     /// crosses a multiple of the fabric's `max_segment`.
     pub fn result(&self) -> Result<u32> {
@@ -276,87 +288,6 @@ impl Completion {
                 self.wc_status,
             )
         })
-    }
-}
-
-/// A submission entry, made from [`WriteImm`] or [`Nop`].
-#[derive(Debug, Clone, Copy)]
-pub struct Entry(dmaplane_sqe);
-
-/// Does nothing but complete.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Nop {
-    /// Returned in the completion.
-    pub user_data: u64,
-}
-
-impl From<Nop> for Entry {
-    fn from(nop: Nop) -> Self {
-        Entry(dmaplane_sqe {
-            opcode: DMAPLANE_OP_NOP as u8,
-            user_data: nop.user_data,
-            ..Default::default()
-        })
-    }
-}
-
-/// Writes bytes of a local region to a peer's lease and delivers an immediate.
-///
-/// Keep endpoint and region until it completed.
-#[derive(Debug, Clone, Copy)]
-pub struct WriteImm {
-    raw: dmaplane_sqe,
-}
-
-impl WriteImm {
-    /// A write of nothing with immediate 0; the rest is set by the methods.
-    pub fn new(endpoint: &Endpoint, region: &Region, lease: Lease) -> Self {
-        WriteImm {
-            raw: dmaplane_sqe {
-                opcode: DMAPLANE_OP_WRITE_IMM as u8,
-                endpoint: endpoint.id(),
-                region: region.id(),
-                lease: lease.number,
-                ..Default::default()
-            },
-        }
-    }
-
-    /// An immediate alone, set by [`WriteImm::imm`]: it needs no memory on either side.
-    pub fn nothing(endpoint: &Endpoint) -> Self {
-        WriteImm {
-            raw: dmaplane_sqe {
-                opcode: DMAPLANE_OP_WRITE_IMM as u8,
-                endpoint: endpoint.id(),
-                ..Default::default()
-            },
-        }
-    }
-
-    /// `length` bytes from `local` in the region to `remote` in the lease.
-    pub fn range(mut self, local: u64, remote: u64, length: u32) -> Self {
-        self.raw.local_offset = local;
-        self.raw.remote_offset = remote;
-        self.raw.length = length;
-        self
-    }
-
-    /// The immediate that the peer receives.
-    pub fn imm(mut self, imm: u32) -> Self {
-        self.raw.imm = imm;
-        self
-    }
-
-    /// Returned in the completion.
-    pub fn user_data(mut self, user_data: u64) -> Self {
-        self.raw.user_data = user_data;
-        self
-    }
-}
-
-impl From<WriteImm> for Entry {
-    fn from(write: WriteImm) -> Self {
-        Entry(write.raw)
     }
 }
 
@@ -382,11 +313,5 @@ mod tests {
         assert_eq!(completion.kind, Kind::Other(77));
         let error = completion.result().unwrap_err();
         assert_eq!((error.op(), error.errno()), (Op::Entry, Errno::CONNRESET));
-    }
-
-    #[test]
-    fn nop_has_only_user_data() {
-        let Entry(raw) = Nop { user_data: 9 }.into();
-        assert_eq!((raw.user_data, raw.endpoint, raw.region), (9, 0, 0));
     }
 }

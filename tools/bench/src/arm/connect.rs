@@ -62,7 +62,7 @@ fn accept_all(server: &Context, listener: &Listener) -> Result<()> {
     loop {
         let mut channel = server.channel(8, 16)?;
         let endpoint = listener.request(None)?.accept(&channel, &options())?;
-        channel.push(dmaplane::WriteImm::nothing(&endpoint).imm(7))?;
+        channel.push(dmaplane::ImmOnly::new(&endpoint, 7))?;
         channel.wait(1, PATIENCE)?;
         for completion in channel.completions() {
             completion.result()?;

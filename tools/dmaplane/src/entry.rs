@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Submission entries.
+
+use crate::sys::uapi::*;
+use crate::{Buffer, Endpoint, Lease, Region};
+
+/// A submission entry, made from one of the types that say what it does.
+///
+/// Entries begin in the order in which they were pushed and complete in any; the methods say
+/// more about their order. What they name, buffers aside, must stay until they completed.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct Entry(dmaplane_sqe);
+
+impl Entry {
+    fn new(opcode: u32) -> Self {
+        Entry(dmaplane_sqe {
+            opcode: opcode as u8,
+            ..Default::default()
+        })
+    }
+
+    pub(crate) fn raw(self) -> dmaplane_sqe {
+        self.0
+    }
+
+    fn flag(mut self, flag: u32) -> Self {
+        self.0.flags |= flag as u8;
+        self
+    }
+
+    /// Returned in the completion.
+    pub fn user_data(mut self, user_data: u64) -> Self {
+        self.0.user_data = user_data;
+        self
+    }
+
+    /// The next entry pushed begins when this one has succeeded, and is canceled if it fails.
+    pub fn link(self) -> Self {
+        self.flag(DMAPLANE_SQE_LINK)
+    }
+
+    /// Begins when all entries pushed before are complete; those after it wait for it.
+    pub fn drain(self) -> Self {
+        self.flag(DMAPLANE_SQE_DRAIN)
+    }
+
+    /// There is no completion if it succeeds.
+    pub fn skip_success(self) -> Self {
+        self.flag(DMAPLANE_SQE_CQE_SKIP_SUCCESS)
+    }
+}
+
+/// What all kinds of entries have.
+macro_rules! entries {
+    ($($kind:ident),*) => {
+        $(
+            impl From<$kind> for Entry {
+                fn from(entry: $kind) -> Self {
+                    entry.0
+                }
+            }
+
+            impl $kind {
+                /// Returned in the completion.
+                pub fn user_data(self, user_data: u64) -> Self {
+                    $kind(self.0.user_data(user_data))
+                }
+
+                /// See [`Entry::link`].
+                pub fn link(self) -> Entry {
+                    self.0.link()
+                }
+
+                /// See [`Entry::drain`].
+                pub fn drain(self) -> Entry {
+                    self.0.drain()
+                }
+
+                /// See [`Entry::skip_success`].
+                pub fn skip_success(self) -> Entry {
+                    self.0.skip_success()
+                }
+            }
+        )*
+    };
+}
+
+entries!(WriteImm, ImmOnly, BufCopy, BufFill, Cancel);
+
+/// Does nothing but complete.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nop {
+    /// Returned in the completion.
+    pub user_data: u64,
+}
+
+impl From<Nop> for Entry {
+    fn from(nop: Nop) -> Self {
+        Entry::new(DMAPLANE_OP_NOP).user_data(nop.user_data)
+    }
+}
+
+/// Writes bytes of a local region to a peer's lease and delivers an immediate.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct WriteImm(Entry);
+
+impl WriteImm {
+    /// A write of nothing with immediate 0; the rest is set by the methods.
+    pub fn new(endpoint: &Endpoint, region: &Region, lease: Lease) -> Self {
+        let mut entry = Entry::new(DMAPLANE_OP_WRITE_IMM);
+        entry.0.endpoint = endpoint.id();
+        entry.0.region = region.id();
+        entry.0.lease = lease.number;
+        WriteImm(entry)
+    }
+
+    /// `length` bytes from `local` in the region to `remote` in the lease.
+    pub fn range(mut self, local: u64, remote: u64, length: u32) -> Self {
+        let Entry(raw) = &mut self.0;
+        raw.local_offset = local;
+        raw.remote_offset = remote;
+        raw.length = length;
+        self
+    }
+
+    /// The immediate that the peer receives.
+    pub fn imm(mut self, imm: u32) -> Self {
+        self.0 .0.imm = imm;
+        self
+    }
+}
+
+/// Delivers an immediate alone: it needs no memory on either side.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct ImmOnly(Entry);
+
+impl ImmOnly {
+    /// The immediate that the peer receives.
+    pub fn new(endpoint: &Endpoint, imm: u32) -> Self {
+        let mut entry = Entry::new(DMAPLANE_OP_IMM_ONLY);
+        entry.0.endpoint = endpoint.id();
+        entry.0.imm = imm;
+        ImmOnly(entry)
+    }
+}
+
+/// Copies bytes from one buffer to another, or within one, where they may not overlap.
+///
+/// More than 64 KiB are copied by a kernel thread near the memory that is written to, one
+/// copy after the other for each channel.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct BufCopy(Entry);
+
+impl BufCopy {
+    /// `length` bytes from `from.1` in one buffer to `to.1` in the other.
+    pub fn new(from: (&Buffer, u64), to: (&Buffer, u64), length: u32) -> Self {
+        let mut entry = Entry::new(DMAPLANE_OP_COPY);
+        let Entry(raw) = &mut entry;
+        (raw.region, raw.local_offset) = (from.0.id(), from.1);
+        (raw.lease, raw.remote_offset) = (to.0.id(), to.1);
+        raw.length = length;
+        BufCopy(entry)
+    }
+}
+
+/// Sets bytes of a buffer to a value; done as a [`BufCopy`] is.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct BufFill(Entry);
+
+impl BufFill {
+    /// `length` bytes at `offset`.
+    pub fn new(buffer: &Buffer, offset: u64, length: u32, value: u8) -> Self {
+        let mut entry = Entry::new(DMAPLANE_OP_FILL);
+        let Entry(raw) = &mut entry;
+        (raw.lease, raw.remote_offset) = (buffer.id(), offset);
+        raw.length = length;
+        raw.imm = value.into();
+        BufFill(entry)
+    }
+}
+
+/// Ends entries of the same channel that are not done: they complete with `ECANCELED`.
+///
+/// Its own result is how many it found; `ENOENT` if there were none, `EALREADY` if what it
+/// found was sent already.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct Cancel(Entry);
+
+impl Cancel {
+    /// One entry with this `user_data`, for this endpoint or for none.
+    pub fn one(endpoint: Option<&Endpoint>, user_data: u64) -> Self {
+        let mut entry = Entry::new(DMAPLANE_OP_CANCEL);
+        entry.0.endpoint = endpoint.map_or(0, Endpoint::id);
+        entry.0.local_offset = user_data;
+        Cancel(entry)
+    }
+
+    /// All entries for this endpoint, or all for none.
+    pub fn all(endpoint: Option<&Endpoint>) -> Self {
+        let mut cancel = Cancel::one(endpoint, 0);
+        cancel.0 .0.imm = DMAPLANE_CANCEL_ALL;
+        cancel
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nop_has_only_user_data() {
+        let raw = Entry::from(Nop { user_data: 9 }).raw();
+        assert_eq!((raw.user_data, raw.endpoint, raw.region), (9, 0, 0));
+        assert_eq!((raw.opcode, raw.flags), (DMAPLANE_OP_NOP as u8, 0));
+    }
+
+    #[test]
+    fn flags_add_up() {
+        let raw = Cancel::one(None, 5).user_data(3).link().drain().raw();
+        assert_eq!((raw.user_data, raw.local_offset, raw.imm), (3, 5, 0));
+        assert_eq!(
+            u32::from(raw.flags),
+            DMAPLANE_SQE_LINK | DMAPLANE_SQE_DRAIN
+        );
+        let raw = Cancel::all(None).skip_success().raw();
+        assert_eq!((raw.local_offset, raw.imm), (0, DMAPLANE_CANCEL_ALL));
+        assert_eq!(u32::from(raw.flags), DMAPLANE_SQE_CQE_SKIP_SUCCESS);
+    }
+}
