@@ -6,19 +6,23 @@ use anyhow::{bail, Context as _, Result};
 
 use crate::sample::{Block, MIB};
 
-/// The report of `ib_*_bw`: `bytes iterations BW_peak BW_average MsgRate`.
-pub fn bandwidth(output: &str) -> Result<Block> {
+/// The report of `ib_*_bw`: `bytes iterations BW_peak BW_average MsgRate`. `None` if that says
+/// nothing: it measures the rate of its clock itself, and finds 0 MiB/s when that went wrong.
+pub fn bandwidth(output: &str) -> Result<Option<Block>> {
     let line = columns(output, "BW average")?;
     let [bytes, iterations, _, average, ..] = line[..] else {
         bail!("too few columns: {line:?}");
     };
     let total = bytes * iterations;
-    Ok(Block {
+    let ns = total / MIB / average * 1e9;
+    // Less than a century.
+    let told = (1.0..3e18).contains(&ns);
+    Ok(told.then(|| Block {
         ops: iterations as u64,
         bytes: total as u64,
-        ns: (total / MIB / average * 1e9) as u64,
+        ns: ns as u64,
         ..Block::default()
-    })
+    }))
 }
 
 /// The report of `ib_*_lat`: `bytes iterations t_min t_max t_typical t_avg …`.
@@ -71,10 +75,13 @@ mod tests {
  #bytes     #iterations    BW peak[MiB/sec]    BW average[MiB/sec]   MsgRate[Mpps]
  65536      200              135.27             125.00 \t\t     0.002000
 ";
-        let block = bandwidth(output).unwrap();
+        let block = bandwidth(output).unwrap().unwrap();
         assert_eq!((block.ops, block.bytes), (200, 200 * 65536));
         assert_eq!(Metric::MibPerS.of(&block).unwrap().round(), 125.0);
         assert_eq!(block.ns, 100_000_000);
+        for nothing in ["0.00", "inf", "nan", "-3"] {
+            assert_eq!(bandwidth(&output.replace("125.00", nothing)).unwrap(), None);
+        }
     }
 
     #[test]
