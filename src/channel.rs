@@ -39,7 +39,10 @@ pub(crate) use self::{
 
 use self::{
     queue::Queue,
-    ring::Layout, //
+    ring::{
+        Layout,
+        Timeout, //
+    }, //
 };
 use crate::{
     context::{
@@ -93,7 +96,7 @@ impl Channel {
     }
 
     /// Takes up to `count` entries and waits for `min` completions.
-    fn enter(&self, context: &Context, count: u32, min: u32, timeout_ns: u64) -> Result<u32> {
+    fn enter(&self, context: &Context, count: u32, min: u32, timeout: Timeout) -> Result<u32> {
         let ring = self.ring();
         if min > ring.cq_entries() {
             return Err(EINVAL);
@@ -109,7 +112,7 @@ impl Channel {
         if taken > 0 && available >= min {
             return Ok(taken);
         }
-        match ring.wait(min, timeout_ns, || context.replenish(ring)) {
+        match ring.wait(min, timeout, || context.replenish(ring)) {
             // What was submitted must be told: the caller sees in the ring how the wait ended.
             Err(error) if taken == 0 => Err(error),
             _ => Ok(taken),
@@ -149,11 +152,15 @@ pub(crate) fn create(
 
 /// `CHANNEL_ENTER`: how many entries were taken.
 pub(crate) fn enter(context: &Context, arg: &uapi::dmaplane_channel_enter) -> Result<isize> {
-    if arg.flags != 0 || arg.pad != 0 {
+    if arg.flags & !uapi::DMAPLANE_ENTER_ABSTIME != 0 || arg.pad != 0 {
         return Err(EINVAL);
     }
+    let timeout = match arg.flags {
+        0 => Timeout::For(arg.timeout_ns),
+        _ => Timeout::Until(arg.timeout_ns),
+    };
     let channel = context.get::<Channel>(arg.channel)?;
-    let taken = channel.enter(context, arg.to_submit, arg.min_complete, arg.timeout_ns)?;
+    let taken = channel.enter(context, arg.to_submit, arg.min_complete, timeout)?;
     Ok(isize::try_from(taken)?)
 }
 

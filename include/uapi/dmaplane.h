@@ -784,16 +784,20 @@ struct dmaplane_cqe {
 	__aligned_u64 pad1;
 };
 
+/* dmaplane_channel_enter.flags */
+/* @timeout_ns is a time of CLOCK_MONOTONIC. */
+#define DMAPLANE_ENTER_ABSTIME		(1U << 0)
+
 /**
  * struct dmaplane_channel_enter - submit entries, wait for completions
  * @size:		in: sizeof(struct dmaplane_channel_enter)
- * @flags:		in: must be 0
+ * @flags:		in: DMAPLANE_ENTER_*
  * @channel:		in: the channel
  * @to_submit:		in: entries to take from the submission ring at most
  * @min_complete:	in: completions to wait for until they can be reaped;
  *			more than cq_entries is EINVAL
  * @pad:		in: must be 0
- * @timeout_ns:		in: how long to wait
+ * @timeout_ns:		in: how long to wait, or until when
  *
  * Returns how many entries were taken, and writes nothing to the argument.
  *

@@ -84,6 +84,11 @@ impl Deadline {
         // SAFETY: it only reads the clock.
         Self(unsafe { bindings::dk_deadline(timeout_ns) })
     }
+
+    /// At a time of `CLOCK_MONOTONIC`; after some centuries, never.
+    pub fn at(time_ns: u64) -> Self {
+        Self(bindings::ktime_t::try_from(time_ns).unwrap_or(bindings::ktime_t::MAX))
+    }
 }
 
 #[pinned_drop]

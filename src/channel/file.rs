@@ -8,7 +8,10 @@
 //! Teardown: with the last descriptor or mapping. The channel may have been closed before: then the
 //! file says so.
 
-use super::Channel;
+use super::{
+    ring::Timeout,
+    Channel, //
+};
 use crate::{
     context::Context,
     ioctl::Outcome, //
@@ -53,7 +56,7 @@ impl AnonFile for ChannelFile {
         }
         let min = u32::try_from(offset).map_err(|_| EINVAL)?;
         self.channel
-            .enter(&self.context, u32::MAX, min, uapi::FOREVER)
+            .enter(&self.context, u32::MAX, min, Timeout::For(uapi::FOREVER))
     }
 
     fn poll(&self, file: &File, table: &PollTable<'_>) -> Events {

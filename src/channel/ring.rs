@@ -139,6 +139,15 @@ struct State {
     held: u32,
 }
 
+/// How long to wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timeout {
+    /// Nanoseconds.
+    For(u64),
+    /// A time of `CLOCK_MONOTONIC`, in nanoseconds.
+    Until(u64),
+}
+
 /// What a waiter wants to know.
 pub(crate) struct Status {
     /// Completions can be reaped.
@@ -387,10 +396,10 @@ impl CompletionRing {
 
     /// Waits until `min` completions can be reaped. `ETIME` after the time, `EINTR` for a signal. Calls
     /// `starved` when an endpoint may have room now for the receives that it had none for.
-    pub(super) fn wait(&self, min: u32, timeout_ns: u64, starved: impl Fn()) -> Result {
+    pub(super) fn wait(&self, min: u32, timeout: Timeout, starved: impl Fn()) -> Result {
         let mut deadline = None;
         // Without any time nothing is waited for, nor done for others.
-        let mut over = (timeout_ns == 0).then_some(ETIME.into());
+        let mut over = (timeout == Timeout::For(0)).then_some(ETIME.into());
         loop {
             let mut state = self.state.lock();
             self.check()?;
@@ -411,7 +420,10 @@ impl CompletionRing {
             state.waiters = state.waiters.saturating_add(1);
             let news = self.poller.news();
             drop(state);
-            let deadline = deadline.get_or_insert_with(|| Deadline::after(timeout_ns));
+            let deadline = deadline.get_or_insert_with(|| match timeout {
+                Timeout::For(time) => Deadline::after(time),
+                Timeout::Until(time) => Deadline::at(time),
+            });
             let waited = self.poller.wait(news, deadline);
             let mut state = self.state.lock();
             state.waiters = state.waiters.saturating_sub(1);

@@ -44,6 +44,42 @@ TEST_F(channel_wait, timeouts)
 	EXPECT_EQ(0, channel_enter(&self->c, 0, 1, 0));
 }
 
+static int enter_until(struct channel *c, uint32_t min_complete, uint64_t time_ns)
+{
+	struct dmaplane_channel_enter arg =
+		ARG(channel_enter, .flags = DMAPLANE_ENTER_ABSTIME, .channel = c->handle,
+		    .to_submit = 1, .min_complete = min_complete, .timeout_ns = time_ns);
+
+	return cmd(c->fd, DMAPLANE_IOC_CHANNEL_ENTER, &arg);
+}
+
+TEST_F(channel_wait, until_a_time)
+{
+	uint64_t begin = now_ns(), end = begin + 50 * MS;
+	int rounds = 0, ret;
+
+	EXPECT_EQ(-ETIME, enter_until(&self->c, 1, 0));
+	EXPECT_EQ(-ETIME, enter_until(&self->c, 1, begin));
+	/* However often a signal comes, it is the same time. */
+	alarm_every(5, 0);
+	do {
+		ret = enter_until(&self->c, 1, end);
+		rounds++;
+	} while (ret == -EINTR);
+	alarm_stop();
+	EXPECT_EQ(-ETIME, ret);
+	EXPECT_LT(1, rounds);
+	EXPECT_LE(end, now_ns());
+	/* What is there needs no time. */
+	ASSERT_EQ(0, channel_push_nop(&self->c, 1));
+	EXPECT_EQ(1, enter_until(&self->c, 1, 0));
+	EXPECT_EQ(0, enter_until(&self->c, 1, 1));
+	alarm_every(20, 0);
+	EXPECT_EQ(-EINTR, enter_until(&self->c, 2, DMAPLANE_FOREVER));
+	EXPECT_EQ(-EINTR, enter_until(&self->c, 2, 1ULL << 63));
+	alarm_stop();
+}
+
 TEST_F(channel_wait, signal_ends_wait)
 {
 	for (int restart = 0; restart < 2; restart++) {

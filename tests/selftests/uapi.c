@@ -80,7 +80,7 @@ static const struct command commands[] = {
 	COMMAND(ENDPOINT_QUERY, endpoint_query, -ENOENT),
 	COMMAND(ENDPOINT_CLOSE, handle, -ENOENT, HANDLE_PAD),
 	COMMAND(CHANNEL_CREATE, channel_create, 0, .padding = { PAD(channel_create, pad) }),
-	COMMAND(CHANNEL_ENTER, channel_enter, -ENOENT, .padding = { PAD(channel_enter, pad) }),
+	COMMAND(CHANNEL_ENTER, channel_enter, -ENOENT, .flags = DMAPLANE_ENTER_ABSTIME, .padding = { PAD(channel_enter, pad) }),
 	COMMAND(CHANNEL_CLOSE, handle, -ENOENT, HANDLE_PAD),
 	COMMAND(CHANNEL_FILE, channel_file, -ENOENT),
 };

@@ -224,10 +224,7 @@ mod tests {
     fn flags_add_up() {
         let raw = Cancel::one(None, 5).user_data(3).link().drain().raw();
         assert_eq!((raw.user_data, raw.local_offset, raw.imm), (3, 5, 0));
-        assert_eq!(
-            u32::from(raw.flags),
-            DMAPLANE_SQE_LINK | DMAPLANE_SQE_DRAIN
-        );
+        assert_eq!(u32::from(raw.flags), DMAPLANE_SQE_LINK | DMAPLANE_SQE_DRAIN);
         let raw = Cancel::all(None).skip_success().raw();
         assert_eq!((raw.local_offset, raw.imm), (0, DMAPLANE_CANCEL_ALL));
         assert_eq!(u32::from(raw.flags), DMAPLANE_SQE_CQE_SKIP_SUCCESS);
