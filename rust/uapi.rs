@@ -71,3 +71,31 @@ plain! {
     dmaplane_channel_enter: 32,
     dmaplane_channel_file: 16,
 }
+
+/// A [`dmaplane_sqe`] as it is in memory. Taken apart into its members only when they are needed.
+#[derive(Clone, Copy)]
+pub struct SqeWords([u64; 8]);
+
+impl SqeWords {
+    /// What was read.
+    #[inline]
+    pub fn new(words: [u64; 8]) -> Self {
+        Self(words)
+    }
+
+    /// The `user_data` of an entry whose opcode, flags and endpoint are 0, and whether everything else
+    /// is, too.
+    #[inline]
+    pub fn bare(&self) -> Option<(u64, bool)> {
+        const { assert!(core::mem::offset_of!(dmaplane_sqe, user_data) == 8) };
+        let [first, user_data, rest @ ..] = self.0;
+        (first == 0).then(|| (user_data, rest.iter().fold(0, |all, word| all | word) == 0))
+    }
+}
+
+impl From<SqeWords> for dmaplane_sqe {
+    fn from(words: SqeWords) -> Self {
+        // SAFETY: by `plain!` it has this size, and any bytes make one.
+        unsafe { core::mem::transmute(words.0) }
+    }
+}

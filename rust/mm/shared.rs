@@ -131,6 +131,19 @@ impl Shared {
         Ok(value)
     }
 
+    /// Copies words of eight bytes out, once, from a place that is aligned for them.
+    #[inline]
+    pub fn read_words<const N: usize>(&self, offset: usize) -> Result<[u64; N]> {
+        let from: *const u64 = self.at(offset, size_of::<[u64; N]>())?.cast();
+        if !from.is_aligned() {
+            return Err(ERANGE);
+        }
+        let mut words = [0; N];
+        // SAFETY: `from` covers as many words by `at`, and is aligned.
+        unsafe { load(from, words.as_mut_ptr(), N) };
+        Ok(words)
+    }
+
     /// Copies a structure in.
     #[inline]
     pub fn write<T: AsBytes>(&self, offset: usize, value: &T) -> Result {
@@ -232,6 +245,22 @@ mod tests {
         // Nothing beside it.
         assert_eq!(shared.load_acquire(PAGE_SIZE - 12)?, 0);
         assert_eq!(shared.load_acquire(PAGE_SIZE + 8)?, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn words_where_they_are_aligned() -> Result {
+        let shared = two_pages()?;
+        shared.write(PAGE_SIZE - 8, &[1u32, 2, 3, 4])?;
+        assert_eq!(
+            shared.read_words::<2>(PAGE_SIZE - 8)?,
+            [(2 << 32) | 1, (4 << 32) | 3]
+        );
+        assert_eq!(shared.read_words::<1>(END - 8), Ok([0]));
+        for at in [4, END - 4, PAGE_SIZE - 4, END, usize::MAX - 7] {
+            assert_eq!(shared.read_words::<1>(at), Err(ERANGE));
+        }
+        assert_eq!(shared.read_words::<2>(END - 8), Err(ERANGE));
         Ok(())
     }
 

@@ -149,17 +149,15 @@ impl Queue {
         let (accepted, mut done) = ring.accept(taken.head, count)?;
         let mut plug = Plug::default();
         for left in (1..=accepted).rev() {
-            let sqe = ring.submission(taken.head);
+            let words = ring.submission(taken.head);
             taken.head = taken.head.wrapping_add(1);
-            let plain = u32::from(sqe.flags) & submit::ORDERED == 0 && taken.order.is_idle();
-            let told = match submit::at_once(&sqe, plain) {
-                Some(result) => {
-                    done.push(&sqe, result);
-                    continue;
-                }
-                None => done.tell(),
-            };
-            let work = submit::parse(context, &sqe, told).unwrap_or_else(Work::Wrong);
+            let idle = taken.order.is_idle();
+            if let Some((user_data, right)) = words.bare().filter(|_| idle) {
+                done.push(user_data, if right { Ok(()) } else { Err(EINVAL) });
+                continue;
+            }
+            let sqe = uapi::dmaplane_sqe::from(words);
+            let work = submit::parse(context, &sqe, done.tell()).unwrap_or_else(Work::Wrong);
             let request = Request {
                 work,
                 ticket: Ticket::new(this, &sqe),
@@ -167,10 +165,9 @@ impl Queue {
             // Each may have to look at all others, and some take a while.
             mm::cond_resched();
             // What ends others waits for none of them.
-            let hurries = matches!(request.work, Work::Cancel(_))
-                && u32::from(sqe.flags) & submit::ORDERED == 0
-                && !taken.order.expects_more();
-            match plain || hurries {
+            let hurries = matches!(request.work, Work::Cancel(_)) && !taken.order.expects_more();
+            let free = u32::from(sqe.flags) & submit::ORDERED == 0;
+            match free && (idle || hurries) {
                 true => this.begin(this, &mut taken, request, &mut plug),
                 false => this.admit(this, &mut taken, request, sqe.flags, left, &mut plug),
             }

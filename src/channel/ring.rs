@@ -246,12 +246,12 @@ impl CompletionRing {
     }
 
     /// A copy of the submission entry at `index`.
-    pub(super) fn submission(&self, index: u32) -> uapi::dmaplane_sqe {
+    #[inline]
+    pub(super) fn submission(&self, index: u32) -> uapi::SqeWords {
         let slot = index & self.layout.sq_entries.wrapping_sub(1);
         // The offset is inside the mapping, so this cannot fail.
-        self.memory
-            .read(at::<uapi::dmaplane_sqe>(self.layout.sqes, slot))
-            .unwrap_or_default()
+        let offset = at::<uapi::dmaplane_sqe>(self.layout.sqes, slot);
+        uapi::SqeWords::new(self.memory.read_words(offset).unwrap_or_default())
     }
 
     /// Tells user space which entries were taken.
@@ -333,7 +333,11 @@ impl CompletionRing {
     pub(super) fn complete(&self, cqe: &uapi::dmaplane_cqe, silent: bool) -> bool {
         self.counters.count(Total::Completed, 1);
         let mut state = self.state.lock();
-        self.conclude(&mut state, cqe, silent);
+        state.outstanding = state.outstanding.saturating_sub(1);
+        match silent {
+            true => self.withdraw(&mut state),
+            false => self.fill(&mut state, cqe),
+        }
         let last = state.held > 0 && state.outstanding == state.held;
         match silent {
             true => drop(state),
@@ -344,11 +348,8 @@ impl CompletionRing {
         last
     }
 
-    fn conclude(&self, state: &mut State, cqe: &uapi::dmaplane_cqe, silent: bool) {
-        state.outstanding = state.outstanding.saturating_sub(1);
-        if !silent {
-            return self.fill(state, cqe);
-        }
+    /// Gives a place back that nothing will be told in.
+    fn withdraw(&self, state: &mut State) {
         state.completions.release(1);
         // Somebody may sleep who would see this, had it a completion.
         if self.flags.load(Relaxed) & uapi::DMAPLANE_RING_NEED_ENTER != 0 {

@@ -31,12 +31,6 @@ use kernel::prelude::*;
 pub(super) const ORDERED: u32 = uapi::DMAPLANE_SQE_LINK | uapi::DMAPLANE_SQE_DRAIN;
 const FLAGS: u32 = ORDERED | uapi::DMAPLANE_SQE_CQE_SKIP_SUCCESS;
 
-/// The result of an entry that waits for nothing, nor others for it, if it needs no more than that.
-#[inline]
-pub(super) fn at_once(sqe: &uapi::dmaplane_sqe, plain: bool) -> Option<Result> {
-    (plain && u32::from(sqe.opcode) == uapi::DMAPLANE_OP_NOP).then(|| nop(sqe))
-}
-
 /// What an entry asks for. What was done before has been told: looking for objects may sleep.
 pub(super) fn parse(context: &Context, sqe: &uapi::dmaplane_sqe, _: Told) -> Result<Work> {
     match u32::from(sqe.opcode) {
@@ -51,7 +45,6 @@ pub(super) fn parse(context: &Context, sqe: &uapi::dmaplane_sqe, _: Told) -> Res
 }
 
 /// `EINVAL` if an entry has something in a member that no opcode uses, or in one of `unused`.
-#[inline]
 fn check(sqe: &uapi::dmaplane_sqe, unused: u64) -> Result {
     let reserved = (u32::from(sqe.flags) & !FLAGS) | u32::from(sqe.pad0);
     match (reserved, sqe.pad1[0] | sqe.pad1[1] | unused) {
@@ -60,7 +53,6 @@ fn check(sqe: &uapi::dmaplane_sqe, unused: u64) -> Result {
     }
 }
 
-#[inline]
 fn nop(sqe: &uapi::dmaplane_sqe) -> Result {
     let small = sqe.endpoint | sqe.region | sqe.lease | sqe.length | sqe.imm;
     check(sqe, u64::from(small) | sqe.local_offset | sqe.remote_offset)

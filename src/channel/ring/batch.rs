@@ -11,10 +11,7 @@ use super::{
     CompletionRing,
     State, //
 };
-use crate::{
-    channel::request::is_silent,
-    counters::Total, //
-};
+use crate::counters::Total;
 use dmakit::uapi;
 use kernel::{
     error::Error,
@@ -47,19 +44,17 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Completes an entry that was done at once.
-    pub(in crate::channel) fn push(&mut self, sqe: &uapi::dmaplane_sqe, result: Result) {
+    /// Completes an entry without opcode, flags and endpoint.
+    #[inline]
+    pub(in crate::channel) fn push(&mut self, user_data: u64, result: Result) {
         let ring = self.ring;
         let state = self.state.get_or_insert_with(|| ring.state.lock());
-        let silent = result.is_ok() && is_silent(sqe.flags);
         let cqe = uapi::dmaplane_cqe {
-            user_data: sqe.user_data,
+            user_data,
             res: result.map_or_else(Error::to_errno, |()| 0),
-            endpoint: sqe.endpoint,
-            opcode: sqe.opcode,
             ..Default::default()
         };
-        ring.conclude(state, &cqe, silent);
+        ring.fill(state, &cqe);
         self.count = self.count.saturating_add(1);
         if self.count == Self::MANY {
             self.tell();
@@ -68,7 +63,8 @@ impl<'a> Batch<'a> {
 
     /// Tells of what there is.
     pub(in crate::channel) fn tell(&mut self) -> Told {
-        if let (Some(state), 1..) = (self.state.take(), self.count) {
+        if let (Some(mut state), 1..) = (self.state.take(), self.count) {
+            state.outstanding = state.outstanding.saturating_sub(self.count);
             self.ring.counters.count(Total::Completed, self.count);
             self.available = self.ring.tell(state);
         }
