@@ -11,6 +11,9 @@ set -euo pipefail
 cd "$TREE"
 
 out=$TREE/out/bench
+mkdir -p "$out"
+exec 8>"$out/lock"
+flock -n 8 || die "another run uses $out"
 scripts/bench-build.sh >/dev/null
 say "counting instructions (about a minute)"
 scripts/bench-vm.sh plain --name bench-guard --timeout 600 --log "$out/guard.console.log" --icount 1 -- \

@@ -9,7 +9,7 @@
 #   BENCH=NAME…   only cases whose name or group begins with one of these
 #   MODES=…       "icount wall" if not said
 #   ROUNDS=N      pairs for each case and boot: 7 in three boots under icount, by the
-#                 clock, of which boots are not alike, one in five
+#                 clock, of which boots are not alike, one in six
 #   QUICK=1       one boot for each mode and three pairs
 #   PROFILE=1     instead: instructions by symbol of the one case BENCH
 #
@@ -22,7 +22,7 @@ cd "$TREE"
 
 out=$TREE/out/bench
 read -ra modes <<<"${MODES:-icount wall}"
-seeds=(1 2 3) wall_seeds=(1 2 3 4 5)
+seeds=(1 2 3) wall_seeds=(1 2 3 4 5 6)
 rounds=${ROUNDS:-} only=()
 if [[ ${QUICK-} ]]; then
 	seeds=(1) wall_seeds=(1)
@@ -36,13 +36,16 @@ for name in ${BENCH-}; do only+=(--only "$name"); done
 if [[ ${PROFILE-} ]]; then
 	exec scripts/bench-profile.sh ${BENCH:+"$BENCH"}
 fi
+mkdir -p "$out"
+exec 8>"$out/lock"
+flock -n 8 || die "another run uses $out"
 scripts/bench-build.sh >/dev/null
 list() { scripts/in-root out/tools/release/dmaplane-bench list "$@"; }
 for name in ${BENCH-}; do
 	[[ $(list --only "$name") ]] ||
 		die "BENCH=$name: there is no such case or group" "there are: $(list | awk '{ print $2 }' | sort -u | paste -sd ' ')"
 done
-rm -f "$out"/*.samples "$out"/*.json "$out"/*.svg
+rm -f "$out"/{icount,wall}-*.samples "$out"/*.json "$out"/*.svg
 
 # machine NAME PAIRS MODE KIND SEED OPTION…: its samples, and what it says as it goes.
 machine() {
@@ -54,12 +57,16 @@ machine() {
 		while IFS= read -r line; do say "$name: ${line#bench: }"; done
 }
 
-status=0
+status=0 plans=()
 set -m
 trap 'kill -- $(jobs -p | sed "s/^/-/") 2>/dev/null || :' EXIT
 wanted() { [[ $(list --mode "$1" --machine "$2" "${only[@]}") ]]; }
 for mode in "${modes[@]}"; do
 	pids=()
+	case $mode in
+	icount) plans+=(--plan "icount:${rounds:-7}x${#seeds[@]}") ;;
+	wall) plans+=(--plan "wall:${rounds:-1}x${#wall_seeds[@]}") ;;
+	esac
 	for kind in plain large smp; do
 		wanted "$mode" "$kind" || continue
 		if [[ $mode == wall ]]; then
@@ -69,7 +76,8 @@ for mode in "${modes[@]}"; do
 			continue
 		fi
 		for seed in "${seeds[@]}"; do
-			[[ $kind == plain || $seed == "${seeds[0]}" ]] || break
+			# Two of those that are large are too many for most.
+			[[ $kind != large || $seed == "${seeds[0]}" ]] || break
 			# What else the host does makes no difference.
 			while (($(jobs -rp | wc -l) >= $(nproc))); do sleep 1; done
 			machine "icount-$kind$seed" "${rounds:-7}" icount "$kind" "$seed" --icount "$seed" &
@@ -81,6 +89,8 @@ done
 set +m
 trap - EXIT
 
-scripts/in-root out/tools/release/dmaplane-bench report --out "$out" "${only[@]}" "$out"/*.samples || status=1
+shopt -s nullglob
+scripts/in-root out/tools/release/dmaplane-bench report --out "$out" "${only[@]}" "${plans[@]}" "$out"/{icount,wall}-*.samples ||
+	status=1
 ((status == 0)) || say "not everything was run, or not everything meets its target"
 exit $status

@@ -13,7 +13,8 @@
 #   --timeout S        limit for the whole run (300; 0: none)
 #   --log FILE         the kernel's console (default out/vm/NAME.console.log)
 #   --append ARGS      more kernel arguments    --qemu ARG   one more QEMU argument
-#   --icount SEED      one instruction is one virtual nanosecond; repeatable to the byte
+#   --icount SEED      one instruction is one virtual nanosecond, of all processors (one,
+#                      if not said) together; repeatable to the byte
 #
 # Exit status: the command's; 124: time limit; 125: the machine died (panic, oops,
 # or it never came up). A boot that dies before init is tried three times: QEMU
@@ -34,7 +35,7 @@ mode=${1-}
 [[ $mode == run || $mode == shell ]] || { usage >&2; exit 2; }
 shift
 
-name=vm cpus=2 mem=1G numa=0 share='' timeout=300 log='' append='' icount=''
+name=vm cpus='' mem=1G numa=0 share='' timeout=300 log='' append='' icount=''
 overlays=() nets=() extra=()
 while (($#)) && [[ $1 != -- ]]; do
 	(($# > 1)) || die "$1 wants a value"
@@ -47,7 +48,7 @@ while (($#)) && [[ $1 != -- ]]; do
 	--timeout) timeout=$2 ;;
 	--log) log=$2 ;;
 	--append) append+=" $2" ;;
-	--icount) icount=$2 cpus=1 ;;
+	--icount) icount=$2 ;;
 	--overlay) overlays+=("$2") ;;
 	--net) nets+=("$2") ;;
 	--qemu) extra+=("$2") ;;
@@ -56,6 +57,7 @@ while (($#)) && [[ $1 != -- ]]; do
 	shift 2
 done
 [[ ${1-} == -- ]] && shift
+: "${cpus:=$([[ $icount ]] && echo 1 || echo 2)}"
 [[ $mode == shell ]] || (($#)) || die "no command given: scripts/vm.sh run [OPTION…] -- COMMAND…"
 
 guest=$("$TREE/scripts/guest.sh")

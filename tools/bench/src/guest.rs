@@ -41,7 +41,8 @@ pub struct Guest {
     guard: bool,
 }
 
-fn mode(text: &str) -> Result<Mode> {
+/// By its name.
+pub fn mode(text: &str) -> Result<Mode> {
     match text {
         "icount" => Ok(Mode::Icount),
         "wall" => Ok(Mode::Wall),
@@ -284,19 +285,19 @@ fn run_perftest(command: &[String], report: Perftest) -> Result<Block> {
         let said = perftest_says(command)?;
         let block = match report {
             Perftest::Bandwidth => perftest::bandwidth(&said)?,
-            Perftest::Latency => Some(perftest::latency(&said)?),
+            Perftest::Latency => perftest::latency(&said)?,
         };
         if let Some(block) = block {
             return Ok(block);
         }
-        eprintln!("bench: {} told no bandwidth: again", command.join(" "));
+        eprintln!("bench: {} told nothing: again", command.join(" "));
     }
-    bail!("{command:?} told no bandwidth three times")
+    bail!("{command:?} told nothing three times")
 }
 
 /// A server and a client on this machine.
 fn perftest_says(command: &[String]) -> Result<String> {
-    let mut server = start(command, &[])?;
+    let mut server = Server(start(command, &[])?);
     // It listens on a TCP port, soon.
     let mut tries = 0;
     while !listens(18515)? {
@@ -305,13 +306,23 @@ fn perftest_says(command: &[String]) -> Result<String> {
         thread::sleep(Duration::from_millis(5));
     }
     let client = start(command, &[ADDRESS])?.wait_with_output()?;
-    let served = server.wait()?;
+    let served = server.0.wait()?;
     let said = String::from_utf8_lossy(&client.stdout).into_owned();
     ensure!(
         client.status.success() && served.success(),
         "{command:?}: {said}"
     );
     Ok(said)
+}
+
+/// Whatever happens, the next one finds its port free.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Whether somebody listens on a TCP port; connecting would be noticed.

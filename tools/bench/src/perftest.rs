@@ -6,6 +6,9 @@ use anyhow::{bail, Context as _, Result};
 
 use crate::sample::{Block, MIB};
 
+/// How long something may have taken, in nanoseconds: less than a century.
+const LIKELY: std::ops::Range<f64> = 1.0..3e18;
+
 /// The report of `ib_*_bw`: `bytes iterations BW_peak BW_average MsgRate`. `None` if that says
 /// nothing: it measures the rate of its clock itself, and finds 0 MiB/s when that went wrong.
 pub fn bandwidth(output: &str) -> Result<Option<Block>> {
@@ -15,8 +18,7 @@ pub fn bandwidth(output: &str) -> Result<Option<Block>> {
     };
     let total = bytes * iterations;
     let ns = total / MIB / average * 1e9;
-    // Less than a century.
-    let told = (1.0..3e18).contains(&ns);
+    let told = LIKELY.contains(&ns);
     Ok(told.then(|| Block {
         ops: iterations as u64,
         bytes: total as u64,
@@ -25,21 +27,23 @@ pub fn bandwidth(output: &str) -> Result<Option<Block>> {
     }))
 }
 
-/// The report of `ib_*_lat`: `bytes iterations t_min t_max t_typical t_avg …`.
-pub fn latency(output: &str) -> Result<Block> {
+/// The report of `ib_*_lat`: `bytes iterations t_min t_max t_typical t_avg …`. As above.
+pub fn latency(output: &str) -> Result<Option<Block>> {
     let line = columns(output, "t_avg")?;
     let [bytes, iterations, _, _, _, average, ..] = line[..] else {
         bail!("too few columns: {line:?}");
     };
     // As in ours: each round has two messages.
     let messages = 2.0 * iterations;
-    Ok(Block {
+    let ns = average * 1e3 * messages;
+    let told = LIKELY.contains(&ns);
+    Ok(told.then(|| Block {
         ops: messages as u64,
         bytes: (bytes * messages) as u64,
-        ns: (average * 1e3 * messages) as u64,
+        ns: ns as u64,
         each_ns: unsorted(output),
         ..Block::default()
-    })
+    }))
 }
 
 /// The first line after the heading that has `title` which is nothing but numbers.
@@ -93,10 +97,11 @@ mod tests {
 2, 45.0
  64      1000          45.00          90.00        47.00     \t       47.60        \t2.00\t\t60.00   \t\t90.00
 ";
-        let block = latency(output).unwrap();
+        let block = latency(output).unwrap().unwrap();
         assert_eq!(Metric::UsPerOp.of(&block), Some(47.6));
         assert_eq!((block.ops, block.bytes), (2000, 128_000));
         assert_eq!(block.each_ns, [50_500, 45_000]);
+        assert_eq!(latency(&output.replace("47.60", "0.00")).unwrap(), None);
     }
 
     #[test]

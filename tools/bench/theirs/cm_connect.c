@@ -3,8 +3,8 @@
  * usage: cm_connect ADDRESS COUNT
  *
  * COUNT connections made with the RDMA connection manager, one after the other: from
- * the address to the peer's first byte, which the accepting side sends, and the end.
- * A thread listens, accepts and sends.
+ * the address to the peer's first immediate, which the accepting side sends alone, and
+ * the end. A thread listens, accepts and sends.
  */
 #include "arm.h"
 
@@ -22,7 +22,6 @@ static struct ibv_qp_init_attr caps(void)
 	return (struct ibv_qp_init_attr){
 		.cap = {
 			.max_send_wr = 8, .max_recv_wr = 8, .max_send_sge = 1, .max_recv_sge = 1,
-			.max_inline_data = 16,
 		},
 		.qp_type = IBV_QPT_RC, .sq_sig_all = 1,
 	};
@@ -30,10 +29,10 @@ static struct ibv_qp_init_attr caps(void)
 
 static void *accept_all(void *arg)
 {
-	char byte = 7;
-
 	(void)arg;
 	for (;;) {
+		struct ibv_send_wr imm = { .opcode = IBV_WR_RDMA_WRITE_WITH_IMM,
+					   .imm_data = htonl(7) }, *bad;
 		struct ibv_qp_init_attr init = caps();
 		struct rdma_cm_id *id;
 		struct ibv_wc wc;
@@ -41,7 +40,7 @@ static void *accept_all(void *arg)
 		OR_DIE(!rdma_get_request(listener, &id));
 		OR_DIE(!rdma_create_qp(id, NULL, &init));
 		OR_DIE(!rdma_accept(id, NULL));
-		OR_DIE(!rdma_post_send(id, NULL, &byte, 1, NULL, IBV_SEND_INLINE));
+		OR_DIE(!ibv_post_send(id->qp, &imm, &bad));
 		OR_DIE(rdma_get_send_comp(id, &wc) == 1 && wc.status == IBV_WC_SUCCESS);
 		rdma_disconnect(id);
 		rdma_destroy_ep(id);
@@ -52,22 +51,20 @@ static void *accept_all(void *arg)
 static void connect_once(void)
 {
 	struct rdma_conn_param param = { .retry_count = 5 };
+	struct ibv_recv_wr receive = { 0 }, *bad;
 	struct ibv_qp_init_attr init = caps();
 	struct rdma_cm_id *id;
-	struct ibv_mr *mr;
 	struct ibv_wc wc;
-	char byte = 0;
 
 	OR_DIE(!rdma_create_id(NULL, &id, NULL, RDMA_PS_TCP));
 	OR_DIE(!rdma_resolve_addr(id, NULL, (struct sockaddr *)&address, 2000));
 	OR_DIE(!rdma_resolve_route(id, 2000));
 	OR_DIE(!rdma_create_qp(id, NULL, &init));
-	OR_DIE(mr = rdma_reg_msgs(id, &byte, 1));
-	OR_DIE(!rdma_post_recv(id, NULL, &byte, 1, mr));
+	OR_DIE(!ibv_post_recv(id->qp, &receive, &bad));
 	OR_DIE(!rdma_connect(id, &param));
-	OR_DIE(rdma_get_recv_comp(id, &wc) == 1 && wc.status == IBV_WC_SUCCESS && byte == 7);
+	OR_DIE(rdma_get_recv_comp(id, &wc) == 1 && wc.status == IBV_WC_SUCCESS &&
+	       wc.imm_data == htonl(7));
 	rdma_disconnect(id);
-	rdma_dereg_mr(mr);
 	rdma_destroy_ep(id);
 }
 

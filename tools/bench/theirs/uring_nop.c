@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * usage: uring_nop BATCH OPS
+ * usage: uring_nop BATCH OPS [unregistered]
  *
  * io_uring's NOP, BATCH entries for each system call, with the flags that make a
- * ring of one thread cheapest.
+ * ring of one thread cheapest; its descriptor is registered as well, unless it shall not be.
  */
 #include "arm.h"
 
@@ -44,11 +44,12 @@ static struct block run(bool verify)
 
 int main(int argc, char **argv)
 {
-	OR_DIE(argc == 3);
+	OR_DIE(argc == 3 || (argc == 4 && !strcmp(argv[3], "unregistered")));
 	batch = number(argv[1]);
 	ops = number(argv[2]);
 	errno = -io_uring_queue_init(batch < 4 ? 4 : batch, &ring,
 				     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
 	OR_DIE(!errno);
+	OR_DIE(argc == 4 || io_uring_register_ring_fd(&ring) == 1);
 	return serve(run);
 }

@@ -103,7 +103,7 @@ static struct block run(bool verify)
 
 	if (verify) {
 		for (uint64_t i = 0; i < size * slots; i++)
-			from.memory[i] = i * 7 + i / 4096 + 1;
+			from.memory[i] = i * 7 + i / 4096 + (i >> 20) * 3 + 1;
 		memset(to.memory, 0, size * slots);
 	}
 	pthread_barrier_wait(&begin_block);

@@ -161,9 +161,9 @@ fn serve(mut work: impl Work) -> Result<()> {
     Ok(())
 }
 
-/// A pattern without a short period.
+/// A pattern that differs between bytes, pages and segments.
 fn pattern(bytes: usize) -> Vec<u8> {
     (0..bytes)
-        .map(|i| (i.wrapping_mul(7) + i / 4096 + 1) as u8)
+        .map(|i| (i.wrapping_mul(7) + i / 4096 + (i >> 20) * 3 + 1) as u8)
         .collect()
 }

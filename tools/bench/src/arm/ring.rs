@@ -60,6 +60,11 @@ pub struct Nops {
 
 impl Nops {
     pub fn new(threads: u32, batch: u32, ops: u64) -> Result<Self> {
+        let processors = thread::available_parallelism()?.get();
+        ensure!(
+            threads as usize <= processors,
+            "only {processors} processors"
+        );
         let turn = Arc::new(Barrier::new(threads as usize + 1));
         let each = ops / u64::from(threads.max(1));
         for _ in 0..threads {

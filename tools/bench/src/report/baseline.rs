@@ -93,7 +93,7 @@ mod tests {
                 all.iter().filter(|figure| figure.now.is_none()).count(),
                 all.len() - 1
             );
-            let found = of(&samples, &["ring.nop.batch1".into()]);
+            let found = of(&samples, &["baseline.nop.batch1".into()]);
             assert_eq!(found.len(), 1);
             found[0].within
         };

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::{
-    cases::{self, Case, MISSING},
+    cases::{self, Case, Machine, MISSING},
+    report::Plan,
     sample::{Better, Metric, Mode, Sample, Side},
     stats,
 };
@@ -53,13 +54,14 @@ impl Row {
     }
 
     /// Whether it could have been measured.
-    pub fn was_left_out(&self, modes: &[Mode]) -> bool {
-        self.verdict == Verdict::Missing && self.mode.is_some_and(|mode| modes.contains(&mode))
+    pub fn was_left_out(&self, plans: &[Plan]) -> bool {
+        let planned = |mode| plans.iter().any(|plan| plan.mode == mode);
+        self.verdict == Verdict::Missing && self.mode.is_some_and(planned)
     }
 }
 
 /// Rows of everything that there is, measured or not, that is wanted.
-pub fn of(samples: &[Sample], only: &[String]) -> Vec<Row> {
+pub fn of(samples: &[Sample], only: &[String], plans: &[Plan]) -> Vec<Row> {
     let mut rows = vec![];
     for case in cases::all() {
         let own: Vec<&Sample> = samples
@@ -67,13 +69,25 @@ pub fn of(samples: &[Sample], only: &[String]) -> Vec<Row> {
             .filter(|sample| sample.case == case.name && sample.mode == case.mode)
             .collect();
         if cases::wanted(only, &case.name, case.group) {
-            rows.extend(case.rows.iter().map(|row| measured(&case, row, &own)));
+            rows.extend(
+                case.rows
+                    .iter()
+                    .map(|row| measured(&case, row, &own, plans)),
+            );
         }
     }
     for &(name, group, over, by, floor) in cases::QUOTIENTS {
         let wanted = cases::wanted(only, name, group);
         for mode in [Mode::Icount, Mode::Wall].into_iter().filter(|_| wanted) {
-            rows.push(quotient(name, group, (over, by), mode, floor, samples));
+            rows.push(quotient(
+                name,
+                group,
+                (over, by),
+                mode,
+                floor,
+                samples,
+                plans,
+            ));
         }
     }
     let missing = MISSING.iter();
@@ -109,7 +123,19 @@ fn nothing() -> Row {
     }
 }
 
-fn measured(case: &Case, row: &cases::Row, samples: &[&Sample]) -> Row {
+/// How many pairs of a case there must be.
+fn expected(case: &Case, plans: &[Plan]) -> usize {
+    let plan = plans.iter().find(|plan| plan.mode == case.mode);
+    plan.map_or(1, |plan| {
+        let boots = match (case.mode, case.machine) {
+            (Mode::Icount, Machine::Large) => 1,
+            _ => plan.boots,
+        };
+        (case.pairs(plan.pairs) * boots) as usize
+    })
+}
+
+fn measured(case: &Case, row: &cases::Row, samples: &[&Sample], plans: &[Plan]) -> Row {
     let pairs = pairs(row.metric, samples);
     judged(
         Row {
@@ -119,11 +145,14 @@ fn measured(case: &Case, row: &cases::Row, samples: &[&Sample]) -> Row {
             unit: row.metric.unit().into(),
             target: row.floor,
             better: Some(row.metric.better()),
-            // Nearly every case is run under icount.
-            gate: case.mode == Mode::Icount,
+            // Nearly every case is run under icount; in a large machine, only some times.
+            gate: case.mode == Mode::Icount
+                && case.machine != Machine::Large
+                && row.floor.is_some(),
             ..nothing()
         },
         pairs,
+        expected(case, plans),
     )
 }
 
@@ -135,12 +164,13 @@ fn quotient(
     mode: Mode,
     floor: f64,
     samples: &[Sample],
+    plans: &[Plan],
 ) -> Row {
     let all = cases::all();
-    let metric = all
+    let case = all
         .iter()
-        .find(|case| case.name == over)
-        .and_then(|case| Some(case.rows.first()?.metric));
+        .find(|case| case.name == over && case.mode == mode);
+    let metric = case.and_then(|case| Some(case.rows.first()?.metric));
     let of = |case: &str| {
         let own: Vec<&Sample> = samples
             .iter()
@@ -165,11 +195,12 @@ fn quotient(
             ..nothing()
         },
         pairs.collect(),
+        case.map_or(1, |case| expected(case, plans)),
     )
 }
 
-/// The row with what its pairs say.
-fn judged(row: Row, pairs: Vec<((u32, u32), (f64, f64))>) -> Row {
+/// The row with what its pairs say, if none is missing.
+fn judged(row: Row, pairs: Vec<((u32, u32), (f64, f64))>, expected: usize) -> Row {
     let mut boots = BTreeMap::<u32, Vec<f64>>::new();
     for ((seed, _), (ours, theirs)) in &pairs {
         boots.entry(*seed).or_default().push(ours / theirs);
@@ -179,6 +210,7 @@ fn judged(row: Row, pairs: Vec<((u32, u32), (f64, f64))>) -> Row {
     let (ours, theirs): (Vec<f64>, Vec<f64>) = pairs.into_iter().map(|(_, pair)| pair).unzip();
     let interval = stats::interval(&boots);
     let verdict = match (interval, row.target) {
+        _ if ratios.len() < expected => Verdict::Missing,
         (None, _) => Verdict::Missing,
         (Some(_), None) => Verdict::Pass,
         (Some((low, high)), Some(target)) => {
@@ -246,7 +278,7 @@ mod tests {
     }
 
     fn verdict(name: &str, ours: u64, theirs: u64) -> Verdict {
-        let rows = of(&samples(name, ours, theirs), &[]);
+        let rows = of(&samples(name, ours, theirs), &[], &[]);
         let found = rows.iter().find(|row| row.name == name && row.gate);
         found.unwrap().verdict
     }
@@ -279,7 +311,7 @@ mod tests {
 
     #[test]
     fn nothing_is_dropped() {
-        let rows = of(&samples("ring.nop.batch1", 1, 1), &[]);
+        let rows = of(&samples("ring.nop.batch1", 1, 1), &[], &[]);
         let cases = cases::all();
         let all: usize = cases.iter().map(|case| case.rows.len()).sum();
         assert_eq!(rows.len(), all + 2 * cases::QUOTIENTS.len() + MISSING.len());
@@ -295,7 +327,7 @@ mod tests {
         for sample in &mut both {
             sample.block.bytes = 1 << 20;
         }
-        let rows = of(&both, &[]);
+        let rows = of(&both, &[], &[]);
         let row = rows.iter().find(|row| row.name == cases::QUOTIENTS[0].0);
         let row = row.unwrap();
         // A quarter of the bandwidth, where theirs is a half.
@@ -308,7 +340,16 @@ mod tests {
     fn half_a_pair_is_none() {
         let mut some = samples("ring.nop.batch1", 5, 5);
         some.retain(|sample| sample.side == Side::Ours || sample.pair > 16);
-        let rows = of(&some, &["ring.nop.batch1".into()]);
-        assert_eq!(rows.iter().map(|row| row.pairs).max(), Some(3));
+        let of = |plan: &str| {
+            let plans = [plan.parse().unwrap()];
+            let rows = of(&some, &["ring.nop.batch1".into()], &plans);
+            let row = rows.into_iter().find(|row| row.mode == Some(Mode::Icount));
+            let row = row.unwrap();
+            (row.pairs, row.verdict, row.was_left_out(&plans))
+        };
+        assert_eq!(of("icount:3x1"), (3, Verdict::Pass, false));
+        // One of those that were to be is not.
+        assert_eq!(of("icount:2x2"), (3, Verdict::Missing, true));
+        assert_eq!(of("wall:1x1"), (3, Verdict::Pass, false));
     }
 }
