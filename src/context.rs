@@ -366,16 +366,17 @@ impl CharDevice for Context {
         let first = usize::try_from(inside)? / PAGE_SIZE;
         enum Shown {
             Buffer(Arc<Buffer>),
-            Channel(Arc<Channel>),
+            Rings(Arc<CompletionRing>),
         }
         let shown = match self.objects.lock().get(handle).ok_or(ENOENT)? {
             Object::Buffer(buffer) => Shown::Buffer(buffer.clone()),
-            Object::Channel(channel) => Shown::Channel(channel.clone()),
+            // Not the channel: it would be ended here, under `mmap_lock`, if it is closed meanwhile.
+            Object::Channel(channel) => Shown::Rings(channel.ring().clone()),
             _ => return Err(EBADF),
         };
         match shown {
             Shown::Buffer(buffer) => mapping.show(buffer, first),
-            Shown::Channel(channel) => mapping.show(channel.ring().clone(), first),
+            Shown::Rings(ring) => mapping.show(ring, first),
         }
     }
 }

@@ -785,7 +785,7 @@ struct dmaplane_cqe {
 };
 
 /* dmaplane_channel_enter.flags */
-/* @timeout_ns is a time of CLOCK_MONOTONIC. */
+/* @timeout_ns is a time of CLOCK_MONOTONIC, as it is outside of time namespaces. */
 #define DMAPLANE_ENTER_ABSTIME		(1U << 0)
 
 /**

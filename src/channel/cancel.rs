@@ -53,6 +53,7 @@ impl Target {
         }
         if self.wants_more(found) {
             found = taken.order.cancel(self, found);
+            queue.note_held(taken);
         }
         let mut sent = false;
         if let Some(endpoint) = self.endpoint.as_ref().filter(|_| self.wants_more(found)) {

@@ -25,6 +25,7 @@ use super::{
 use crate::fifo::Fifo;
 use dmakit::{
     errno::ECANCELED,
+    mm,
     uapi,
     worker::Worker, //
 };
@@ -339,6 +340,7 @@ impl Queue {
             let mut tokens = self.take_ready();
             let none = tokens.is_none();
             while let Some(mut token) = tokens {
+                mm::cond_resched();
                 tokens = token.after.take();
                 self.step(this, taken, token, plug);
             }
@@ -375,13 +377,18 @@ impl Queue {
         }
     }
 
+    /// Tells the ring how many are held; whether everything else is complete.
+    pub(super) fn note_held(&self, taken: &Taken) -> bool {
+        let count = u32::try_from(taken.order.held.len()).unwrap_or(u32::MAX);
+        self.ring().hold(count, 0)
+    }
+
     /// Begins the held entries that may; whether there were any.
     fn release(&self, this: &Arc<Worker<Self>>, taken: &mut Taken, plug: &mut Plug) -> bool {
         let mut any = false;
         while let Some(front) = taken.order.held.get(0) {
             let drain = is_drain(front.flags);
-            let count = u32::try_from(taken.order.held.len()).unwrap_or(u32::MAX);
-            if (drain || taken.order.barrier) && !self.ring().hold(count, 0) {
+            if (drain || taken.order.barrier) && !self.note_held(taken) {
                 break;
             }
             taken.order.barrier = drain;
@@ -389,10 +396,11 @@ impl Queue {
                 break;
             };
             any = true;
+            mm::cond_resched();
             self.link(this, taken, request, flags, plug);
         }
         if any && taken.order.held.is_empty() {
-            self.ring().hold(0, 0);
+            self.note_held(taken);
         }
         any
     }

@@ -421,6 +421,10 @@ impl CompletionRing {
             state.waiters = state.waiters.saturating_add(1);
             let news = self.poller.news();
             drop(state);
+            // Room that comes later is news.
+            if self.is_starved() {
+                starved();
+            }
             let deadline = deadline.get_or_insert_with(|| match timeout {
                 Timeout::For(time) => Deadline::after(time),
                 Timeout::Until(time) => Deadline::at(time),
@@ -431,9 +435,6 @@ impl CompletionRing {
             drop(state);
             // What came last still counts.
             over = waited.err();
-            if self.is_starved() {
-                starved();
-            }
         }
     }
 
