@@ -14,15 +14,25 @@ use crate::bindings;
 use core::ops::Deref;
 use kernel::{
     impl_has_work,
-    new_work,
     prelude::*,
-    sync::Arc,
+    static_lock_class,
+    sync::{
+        Arc,
+        LockClassKey, //
+    },
     workqueue::{
         RawWorkItem,
         Work,
         WorkItem, //
     }, //
 };
+
+/// The lock class of all work items. lockdep knows one by the addresses of its key and of its name,
+/// and the name in a generic function is at another one in each crate that uses that.
+fn lock_class() -> (&'static CStr, Pin<&'static LockClassKey>) {
+    static NAME: &CStr = c"dmakit::Worker";
+    (NAME, static_lock_class!())
+}
 
 /// What is done.
 pub trait Job: Send + Sync + Sized + 'static {
@@ -54,9 +64,10 @@ impl<J: Job> WorkItem for Worker<J> {
 impl<J: Job> Worker<J> {
     /// Makes one that has nothing to do yet.
     pub fn new(job: impl PinInit<J>) -> Result<Arc<Self>> {
+        let (name, key) = lock_class();
         Arc::pin_init(
             pin_init!(Self {
-                work <- new_work!("dmakit::Worker"),
+                work <- Work::new(name, key),
                 job <- job,
             }),
             GFP_KERNEL_ACCOUNT,
