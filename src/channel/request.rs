@@ -143,7 +143,7 @@ impl Drop for Ticket {
 }
 
 /// Whether success is not told.
-pub(super) fn is_silent(flags: u8) -> bool {
+fn is_silent(flags: u8) -> bool {
     u32::from(flags) & uapi::DMAPLANE_SQE_CQE_SKIP_SUCCESS != 0
 }
 
