@@ -16,6 +16,7 @@ mod bindings;
 pub mod chardev;
 pub mod debugfs;
 pub mod errno;
+pub mod eventfd;
 pub mod mm;
 pub mod periodic;
 pub mod rdma;

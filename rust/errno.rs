@@ -57,6 +57,7 @@ errno! {
     EOPNOTSUPP,
     EPROTO,
     EPROTONOSUPPORT,
+    EPROTOTYPE,
     EREMOTEIO,
     ETIME,
 }

@@ -7,6 +7,7 @@
 #define _DMAKIT_HELPERS_H
 
 #include <linux/anon_inodes.h>
+#include <linux/eventfd.h>
 #include <rdma/ib_verbs.h>
 #include <rdma/rdma_cm.h>
 

@@ -70,6 +70,7 @@ plain! {
     dmaplane_cqe: 32,
     dmaplane_channel_enter: 32,
     dmaplane_channel_file: 16,
+    dmaplane_channel_eventfd: 16,
 }
 
 /// A [`dmaplane_sqe`] as it is in memory. Taken apart into its members only when they are needed.

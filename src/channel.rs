@@ -57,6 +57,7 @@ use crate::{
     ioctl::Created, //
 };
 use dmakit::{
+    eventfd::EventFd,
     uapi,
     worker::Worker, //
 };
@@ -162,6 +163,19 @@ pub(crate) fn enter(context: &Context, arg: &uapi::dmaplane_channel_enter) -> Re
     let channel = context.get::<Channel>(arg.channel)?;
     let taken = channel.enter(context, arg.to_submit, arg.min_complete, timeout)?;
     Ok(isize::try_from(taken)?)
+}
+
+/// `CHANNEL_EVENTFD`
+pub(crate) fn signal(context: &Context, arg: &uapi::dmaplane_channel_eventfd) -> Result {
+    if arg.flags != 0 {
+        return Err(EINVAL);
+    }
+    let channel = context.get::<Channel>(arg.channel)?;
+    let event = match arg.fd {
+        -1 => None,
+        fd => Some(EventFd::from_descriptor(fd)?),
+    };
+    channel.ring().signal(event)
 }
 
 /// `CHANNEL_CLOSE`

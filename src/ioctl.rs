@@ -76,6 +76,7 @@ pub(crate) fn run(
         uapi::DMAPLANE_CMD_CHANNEL_FILE => {
             call(context, arg, |_, arg| channel::file::make(this, file, arg))
         }
+        uapi::DMAPLANE_CMD_CHANNEL_EVENTFD => tell(context, arg, channel::signal),
         uapi::DMAPLANE_CMD_CHANNEL_CLOSE => tell(context, arg, channel::close),
         _ => Err(ENOTTY),
     };

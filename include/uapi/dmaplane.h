@@ -74,7 +74,8 @@ enum dmaplane_cmd {
 	DMAPLANE_CMD_CHANNEL_CREATE = 0x40,
 	DMAPLANE_CMD_CHANNEL_ENTER = 0x41,
 	DMAPLANE_CMD_CHANNEL_CLOSE = 0x42,
-	DMAPLANE_CMD_CHANNEL_FILE = 0x43
+	DMAPLANE_CMD_CHANNEL_FILE = 0x43,
+	DMAPLANE_CMD_CHANNEL_EVENTFD = 0x44
 };
 
 #define DMAPLANE_IOC_INFO              _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_INFO)
@@ -98,6 +99,7 @@ enum dmaplane_cmd {
 #define DMAPLANE_IOC_CHANNEL_ENTER     _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_CHANNEL_ENTER)
 #define DMAPLANE_IOC_CHANNEL_CLOSE     _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_CHANNEL_CLOSE)
 #define DMAPLANE_IOC_CHANNEL_FILE      _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_CHANNEL_FILE)
+#define DMAPLANE_IOC_CHANNEL_EVENTFD   _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_CHANNEL_EVENTFD)
 
 /* ---- INFO, STATS ------------------------------------------------------- */
 
@@ -848,6 +850,27 @@ struct dmaplane_channel_file {
 	__s32 fd;
 };
 
+/**
+ * struct dmaplane_channel_eventfd - have an eventfd signalled for a channel
+ * @size:	in: sizeof(struct dmaplane_channel_eventfd)
+ * @flags:	in: must be 0
+ * @channel:	in: the channel
+ * @fd:		in: a descriptor of eventfd(2), or -1: none any more
+ *
+ * One is added to it when completions can be reaped that could not before, for
+ * several at a time or each; when the channel is poisoned or closed; and at once if there
+ * is something to reap, so that nothing is missed. It takes the place of the one
+ * before, and the program may close its descriptor.
+ *
+ * Errors: EPROTOTYPE (@fd is not of eventfd(2), or closed), EBADFD (poisoned).
+ */
+struct dmaplane_channel_eventfd {
+	__u32 size;
+	__u32 flags;
+	__u32 channel;
+	__s32 fd;
+};
+
 /* ---- Layout ------------------------------------------------------------ */
 
 #if defined(__cplusplus)
@@ -883,6 +906,7 @@ DMAPLANE_LAYOUT(dmaplane_sqe, 64);
 DMAPLANE_LAYOUT(dmaplane_cqe, 32);
 DMAPLANE_LAYOUT(dmaplane_channel_enter, 32);
 DMAPLANE_LAYOUT(dmaplane_channel_file, 16);
+DMAPLANE_LAYOUT(dmaplane_channel_eventfd, 16);
 #undef DMAPLANE_LAYOUT
 
 #endif /* _UAPI_DMAPLANE_H */

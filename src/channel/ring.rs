@@ -39,6 +39,7 @@ use dmakit::{
         EBADFD,
         ETIME, //
     },
+    eventfd::EventFd,
     mm::{
         map::Mappable,
         pages::{
@@ -137,6 +138,16 @@ struct State {
     outstanding: u32,
     /// Those of them that wait for all others.
     held: u32,
+    /// What a program has asked to be signalled.
+    event: Option<EventFd>,
+}
+
+impl State {
+    fn signal(&self) {
+        if let Some(event) = &self.event {
+            event.signal();
+        }
+    }
 }
 
 /// How long to wait.
@@ -194,6 +205,7 @@ impl CompletionRing {
                     wanted: 0,
                     outstanding: 0,
                     held: 0,
+                    event: None,
                 }),
                 flags: Atomic::new(0),
                 poller,
@@ -207,6 +219,22 @@ impl CompletionRing {
     /// Registers a poller of the channel's own file, before its state is looked at.
     pub(super) fn register_poll(&self, file: &File, table: &PollTable<'_>) {
         self.own_pollers.register(file, table);
+    }
+
+    /// Has `event` signalled from now on, and nothing else.
+    pub(super) fn signal(&self, event: Option<EventFd>) -> Result {
+        let mut state = self.state.lock();
+        self.check()?;
+        if state.retired {
+            return Err(ENOENT);
+        }
+        let last = core::mem::replace(&mut state.event, event);
+        if self.count_available(&mut state)? > 0 {
+            state.signal();
+        }
+        drop(state);
+        drop(last);
+        Ok(())
     }
 
     fn notify_pollers(&self) {
@@ -322,6 +350,7 @@ impl CompletionRing {
             return Err(EBUSY);
         }
         state.retired = true;
+        state.signal();
         self.poller.tell();
         drop(state);
         self.notify_pollers();
@@ -353,6 +382,7 @@ impl CompletionRing {
         state.completions.release(1);
         // Somebody may sleep who would see this, had it a completion.
         if self.flags.load(Relaxed) & uapi::DMAPLANE_RING_NEED_ENTER != 0 {
+            state.signal();
             self.poller.tell();
             self.notify_pollers();
         }
@@ -390,6 +420,7 @@ impl CompletionRing {
         if state.waiters > 0 && available.map_or(true, |available| available >= state.wanted) {
             self.poller.tell();
         }
+        state.signal();
         drop(state);
         self.notify_pollers();
         available.unwrap_or(0)
@@ -473,6 +504,7 @@ impl CompletionRing {
 
     fn poison(&self, state: &mut State) -> Error {
         self.change_flag(state, uapi::DMAPLANE_RING_POISONED, true);
+        state.signal();
         self.poller.tell();
         self.notify_pollers();
         EBADFD.into()

@@ -7,6 +7,7 @@
 #include "harness.h"
 
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 
 #define PAGES	40
 
@@ -342,6 +343,29 @@ static int close_with_file(struct world *w)
 	return close_with_channel(w);
 }
 
+/* ---- CHANNEL_EVENTFD --------------------------------------------------------------- */
+
+static int open_with_event(struct world *w)
+{
+	CHECK_IS(0, open_with_nops(w));
+	w->other = eventfd(0, EFD_CLOEXEC);
+	return w->other < 0 ? -errno : 0;
+}
+
+static int event_set(struct world *w)
+{
+	return channel_eventfd(&w->ch, w->other);
+}
+
+static int event_works(struct world *w)
+{
+	uint64_t count = 0;
+
+	CHECK_IS(NOPS, channel_enter(&w->ch, NOPS, NOPS, 0));
+	CHECK_IS(sizeof(count), read(w->other, &count, sizeof(count)));
+	return nops_done(w);
+}
+
 /* ---- poll(2), epoll_ctl(2) --------------------------------------------------------- */
 
 static int open_with_completion(struct world *w)
@@ -437,6 +461,8 @@ static const struct op ops[] = {
 	  .infallible = true },
 	{ "poll of a channel's file", open_with_file, poll_file, file_works, close_with_file },
 	{ "mmap of a channel's file", open_with_file, map_file, file_map_works, close_with_file },
+	{ "CHANNEL_EVENTFD", open_with_event, event_set, event_works, close_with_file,
+	  .infallible = true },
 	{ "poll", open_with_completion, poll_once, NULL, close_with_channel },
 	{ "epoll_ctl", open_with_epoll, epoll_add, epoll_works, close_with_epoll },
 	{ "open", NULL, open_it, NULL, close_context },

@@ -22,6 +22,7 @@ union argument {
 	struct dmaplane_endpoint_query query;
 	struct dmaplane_channel_enter enter;
 	struct dmaplane_channel_file file;
+	struct dmaplane_channel_eventfd eventfd;
 };
 
 /* Every command that takes a handle, which is the third word of all of them. */
@@ -51,6 +52,7 @@ static const struct taker {
 	TAKER(CHANNEL_ENTER, enter, channel_enter, BIT(CHANNEL)),
 	TAKER(CHANNEL_CLOSE, handle, handle, BIT(CHANNEL)),
 	TAKER(CHANNEL_FILE, file, channel_file, BIT(CHANNEL)),
+	TAKER(CHANNEL_EVENTFD, eventfd, channel_eventfd, BIT(CHANNEL), .fd = -1),
 };
 
 #define for_each_taker(t) \

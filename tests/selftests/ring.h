@@ -90,6 +90,15 @@ static inline int channel_file(const struct channel *c)
 	return ret ? ret : arg.fd;
 }
 
+/* Has @event signalled, or nothing if it is -1. */
+static inline int channel_eventfd(const struct channel *c, int event)
+{
+	struct dmaplane_channel_eventfd arg =
+		ARG(channel_eventfd, .channel = c->handle, .fd = event);
+
+	return cmd(c->fd, DMAPLANE_IOC_CHANNEL_EVENTFD, &arg);
+}
+
 /* ENTER by that file: the number of entries taken, or -errno. */
 static inline int file_enter(int file, uint32_t min_complete)
 {

@@ -51,6 +51,8 @@ static const struct dmaplane_channel_enter channel_enter =
 	ARG(channel_enter, .channel = NO_HANDLE);
 static const struct dmaplane_channel_file channel_file =
 	ARG(channel_file, .channel = NO_HANDLE);
+static const struct dmaplane_channel_eventfd channel_eventfd =
+	ARG(channel_eventfd, .channel = NO_HANDLE, .fd = -1);
 
 #define COMMAND(NAME, arg, res, ...)					\
 	{ .name = #NAME, .nr = DMAPLANE_CMD_##NAME, .argument = &(arg),	\
@@ -83,6 +85,7 @@ static const struct command commands[] = {
 	COMMAND(CHANNEL_ENTER, channel_enter, -ENOENT, .flags = DMAPLANE_ENTER_ABSTIME, .padding = { PAD(channel_enter, pad) }),
 	COMMAND(CHANNEL_CLOSE, handle, -ENOENT, HANDLE_PAD),
 	COMMAND(CHANNEL_FILE, channel_file, -ENOENT),
+	COMMAND(CHANNEL_EVENTFD, channel_eventfd, -ENOENT),
 };
 
 #define for_each_command(c) \

@@ -7,7 +7,7 @@ use libc::{
     E2BIG, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EBADF, EBADFD, EBUSY, ECANCELED,
     ECONNREFUSED, ECONNRESET, EDQUOT, EFAULT, EFBIG, EHOSTUNREACH, EINTR, EINVAL, EIO, EISCONN,
     EMFILE, EMSGSIZE, ENETUNREACH, ENFILE, ENOBUFS, ENODEV, ENOENT, ENOMEM, ENOSPC, ENOTCONN,
-    ENXIO, EOVERFLOW, EPROTO, EPROTONOSUPPORT, ERANGE, EREMOTEIO, ETIME, EXDEV,
+    ENXIO, EOVERFLOW, EPROTO, EPROTONOSUPPORT, EPROTOTYPE, ERANGE, EREMOTEIO, ETIME, EXDEV,
 };
 
 #[allow(
@@ -75,6 +75,7 @@ plain!(
     dmaplane_channel_create,
     dmaplane_channel_enter,
     dmaplane_channel_file,
+    dmaplane_channel_eventfd,
     dmaplane_sqe,
     dmaplane_cqe,
 );
@@ -107,6 +108,7 @@ arguments!(
     dmaplane_channel_create,
     dmaplane_channel_enter,
     dmaplane_channel_file,
+    dmaplane_channel_eventfd,
 );
 
 macro_rules! commands {
@@ -164,6 +166,7 @@ commands! {
     ChannelEnter DMAPLANE_IOC_CHANNEL_ENTER [ENOENT EBADF EBUSY EBADFD ETIME EINTR]
     ChannelClose DMAPLANE_IOC_CHANNEL_CLOSE [ENOENT EBADF EBUSY]
     ChannelFile DMAPLANE_IOC_CHANNEL_FILE [ENOENT EBADF EMFILE ENFILE ENOMEM]
+    ChannelEventfd DMAPLANE_IOC_CHANNEL_EVENTFD [ENOENT EBADF EPROTOTYPE EBADFD]
 }
 
 impl Cmd {

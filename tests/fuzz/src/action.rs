@@ -125,6 +125,12 @@ pub enum Action {
         offset: Value,
         whence: u8,
     },
+    /// An eventfd, or a number that is none, for a channel to signal.
+    ChannelEventfd {
+        call: Call,
+        channel: Pick,
+        number: u8,
+    },
     /// A whole connection, and leases on it.
     Establish {
         client: Where,
@@ -225,6 +231,6 @@ mod tests {
         for _ in 0..2000 {
             kinds.extend(parse(&fresh(&mut rng)).iter().map(std::mem::discriminant));
         }
-        assert_eq!(kinds.len(), 32);
+        assert_eq!(kinds.len(), 33);
     }
 }

@@ -247,6 +247,9 @@ impl Worker {
             A::ChannelFile { call, channel, offset, whence } => {
                 self.channel_file(&call, channel, offset.0, whence);
             }
+            A::ChannelEventfd { call, channel, number } => {
+                self.channel_eventfd(&call, channel, number);
+            }
             A::Establish { client, server, address, terms, leases } => {
                 self.establish(client, server, address, terms, leases);
             }

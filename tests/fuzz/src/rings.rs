@@ -256,6 +256,25 @@ impl Worker {
         self.entered(&context, result.map(drop), submitted, enter);
     }
 
+    /// An eventfd for a channel; how often it is signalled is not looked at.
+    pub fn channel_eventfd(&self, call: &Call, channel: Pick, number: u8) {
+        let context = self.context(call.context);
+        let channel = self.pick(&context, channel, &[Kind::Channel]);
+        // SAFETY: it touches no memory.
+        let made = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        // SAFETY: it is a new descriptor.
+        let event = (made >= 0).then(|| unsafe { OwnedFd::from_raw_fd(made) });
+        let fd = match (number, &event) {
+            (0..=159, Some(event)) => event.as_raw_fd(),
+            (160..=199, _) => -1,
+            _ => i32::from(number) - 220,
+        };
+        let arg = dmaplane_channel_eventfd { channel, fd, ..Argument::sized() };
+        self.caller.call(&context, Cmd::ChannelEventfd, call, arg, |a| {
+            vec![(a.channel, &[Kind::Channel])]
+        });
+    }
+
     /// What must hold after an ENTER.
     fn entered(
         &self,

@@ -168,7 +168,7 @@ impl Description {
             }
             // What resources of descriptors are made of, and an argument of a template: all of these
             // are resources of 32 bits here.
-            "fd" | "KIND" => (4, 4),
+            "fd" | "fd_event" | "KIND" => (4, 4),
             _ => panic!("a type that is not known here: {kind}"),
         }
     }
@@ -250,7 +250,7 @@ fn every_command_is_called_with_its_struct() {
         assert!(call.contains(&format!(" dmaplane_{name}")), "{call}");
         count += 1;
     }
-    assert_eq!(count, 21);
+    assert_eq!(count, 22);
     assert!(description.calls.iter().filter(|call| call.starts_with("mmap$")).count() >= 2);
 }
 

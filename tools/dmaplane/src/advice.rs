@@ -165,7 +165,11 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "the completion ring has no room for another entry's completion",
             "take completions from the ring, then submit again",
         ),
-        (ChannelEnter, E::BADFD) => (
+        (ChannelEventfd, E::PROTOTYPE) => (
+            "the descriptor is not one of eventfd(2)",
+            "make one with eventfd(), and keep it open until it was handed over",
+        ),
+        (ChannelEnter | ChannelEventfd, E::BADFD) => (
             "the rings were corrupted, and the channel is unusable for good",
             "some code wrote to the rings' memory: find it; then use a new channel",
         ),

@@ -2,7 +2,7 @@
 //! Channels: entries in, completions out.
 
 use std::{
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
 
@@ -136,6 +136,18 @@ impl Channel {
             Err(e) => Err(e),
             Ok(_) => Ok(self.available()),
         }
+    }
+
+    /// Has `event`, which [`eventfd()`](rustix::event::eventfd) made, signalled when there are
+    /// completions to take, and at once if there are; or nothing any more.
+    pub fn signal(&self, event: Option<BorrowedFd<'_>>) -> Result<()> {
+        let mut arg = dmaplane_channel_eventfd {
+            channel: self.id(),
+            fd: event.map_or(-1, |event| event.as_raw_fd()),
+            ..Argument::sized()
+        };
+        sys::CHANNEL_EVENTFD.call(self.shared.object.context(), &mut arg)?;
+        Ok(())
     }
 
     /// How many entries the kernel took.

@@ -43,6 +43,7 @@ pub enum Op {
     ChannelEnter,
     ChannelClose,
     ChannelFile,
+    ChannelEventfd,
     /// Putting an entry into the submission ring.
     Push,
     /// Keeping a connection, whose state holds the error.
@@ -79,6 +80,7 @@ impl Op {
             Op::ChannelEnter => "submit and wait on a channel",
             Op::ChannelClose => "close a channel",
             Op::ChannelFile => "make a file for a channel",
+            Op::ChannelEventfd => "have an eventfd signalled for a channel",
             Op::Push => "queue an entry on a channel",
             Op::Connection => "keep the connection",
             Op::Entry => "carry out an entry of the channel",
@@ -198,7 +200,8 @@ names!(
     IO "EIO", ISCONN "EISCONN", MFILE "EMFILE", MSGSIZE "EMSGSIZE", NETUNREACH "ENETUNREACH",
     NOBUFS "ENOBUFS", NODEV "ENODEV", NOENT "ENOENT", NOKEY "ENOKEY", NOMEM "ENOMEM",
     NOSPC "ENOSPC", NOTCONN "ENOTCONN", NOTTY "ENOTTY", NXIO "ENXIO", OPNOTSUPP "EOPNOTSUPP",
-    OVERFLOW "EOVERFLOW", PERM "EPERM", PROTO "EPROTO", PROTONOSUPPORT "EPROTONOSUPPORT", RANGE "ERANGE",
+    OVERFLOW "EOVERFLOW", PERM "EPERM", PROTO "EPROTO", PROTONOSUPPORT "EPROTONOSUPPORT",
+    PROTOTYPE "EPROTOTYPE", RANGE "ERANGE",
     REMOTEIO "EREMOTEIO", TIME "ETIME", XDEV "EXDEV",
 );
 

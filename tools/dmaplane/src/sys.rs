@@ -65,6 +65,7 @@ arguments!(
     dmaplane_channel_create,
     dmaplane_channel_enter,
     dmaplane_channel_file,
+    dmaplane_channel_eventfd,
 );
 
 /// A command, with the type of its argument.
@@ -101,6 +102,7 @@ commands! {
     CHANNEL_CREATE ChannelCreate DMAPLANE_IOC_CHANNEL_CREATE dmaplane_channel_create;
     CHANNEL_ENTER ChannelEnter DMAPLANE_IOC_CHANNEL_ENTER dmaplane_channel_enter;
     CHANNEL_CLOSE ChannelClose DMAPLANE_IOC_CHANNEL_CLOSE dmaplane_handle;
+    CHANNEL_EVENTFD ChannelEventfd DMAPLANE_IOC_CHANNEL_EVENTFD dmaplane_channel_eventfd;
 }
 
 // What their arguments carry, pointers or a descriptor, is understood by `buf_query()`,

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counters: messages that are counted, rather than told of one by one.
+//!
+//! Ownership: the endpoint has its [`Counts`], and in them the entries that wait. A handle's
+//! [`Counter`] holds the endpoint and names one count, which goes when that ends.
+//! Locking: the endpoint's.
+//! Teardown: entries that wait are complete when their counter has ended, or when no message can
+//! come any more: the endpoint failed, and what had arrived before has been counted.
+
+use super::{
+    Ending,
+    Endpoint,
+    Inner,
+    Owned, //
+};
+use crate::{
+    channel::Ticket,
+    context::{
+        Context,
+        Object, //
+    },
+    counters::{
+        Live,
+        Tally, //
+    },
+    fifo::Fifo,
+    ioctl::Created, //
+};
+use core::cmp::Reverse;
+use dmakit::{
+    errno::ECANCELED,
+    uapi, //
+};
+use kernel::{
+    alloc::KVVec,
+    error::Error,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// Different masks of one endpoint's counters, each of which is looked for in every message.
+const MAX_MASKS: usize = 16;
+
+/// What is counted: messages whose immediate has `imm` where `mask` has bits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Pattern {
+    mask: u32,
+    imm: u32,
+}
+
+impl Pattern {
+    /// That of the counters with this mask which a message belongs to.
+    fn of(imm: u32, mask: u32) -> Self {
+        Self {
+            mask,
+            imm: imm & mask,
+        }
+    }
+
+    /// Those that say more come first.
+    fn rank(&self) -> (Reverse<u32>, u32, u32) {
+        (Reverse(self.mask.count_ones()), self.mask, self.imm)
+    }
+}
+
+/// An entry that waits until so many messages were counted.
+struct Waiting {
+    value: u64,
+    ticket: Ticket,
+}
+
+struct Count {
+    pattern: Pattern,
+    id: u64,
+    value: u64,
+    /// The least that is waited for.
+    next: u64,
+    waiting: Fifo<Waiting>,
+}
+
+impl Count {
+    /// Completes the entries that have waited long enough.
+    fn tell(&mut self) {
+        let value = self.value;
+        if value >= self.next {
+            self.waiting.take(
+                true,
+                |entry| entry.value <= value,
+                |entry| entry.ticket.succeed(0),
+            );
+            self.set_next();
+        }
+    }
+
+    fn set_next(&mut self) {
+        let values = self.waiting.iter().map(|entry| entry.value);
+        self.next = values.min().unwrap_or(u64::MAX);
+    }
+
+    fn end(&mut self, error: Error) {
+        self.waiting.cut(0, |entry| entry.ticket.fail(error, 0));
+        self.next = u64::MAX;
+    }
+}
+
+/// The counters of an endpoint.
+pub(super) struct Counts {
+    /// In the order of their patterns.
+    list: KVVec<Count>,
+    /// All masks in `list`, in its order.
+    masks: KVec<u32>,
+    last: u64,
+    /// No message will come any more, for this reason.
+    ended: Option<Error>,
+    /// Heartbeats since the endpoint failed.
+    pub(super) late: u32,
+}
+
+impl Counts {
+    /// None yet.
+    pub(super) const fn new() -> Self {
+        Self {
+            list: KVVec::new(),
+            masks: KVec::new(),
+            last: 0,
+            ended: None,
+            late: 0,
+        }
+    }
+
+    fn position(&self, pattern: Pattern) -> Result<usize, usize> {
+        self.list
+            .binary_search_by_key(&pattern.rank(), |count| count.pattern.rank())
+    }
+
+    fn find(&mut self, counter: &Counter) -> Option<&mut Count> {
+        let position = self.position(counter.pattern).ok()?;
+        let count = self.list.get_mut(position)?;
+        (count.id == counter.id).then_some(count)
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last = self.last.wrapping_add(1);
+        self.last
+    }
+
+    /// Adds a counter. `EEXIST` if there is one of the same pattern, `ENOSPC` if there are too many
+    /// masks.
+    fn add(&mut self, counter: &Counter) -> Result {
+        let pattern = counter.pattern;
+        let Err(position) = self.position(pattern) else {
+            return Err(EEXIST);
+        };
+        let known = self.masks.contains(&pattern.mask);
+        if !known && self.masks.len() >= MAX_MASKS {
+            return Err(ENOSPC);
+        }
+        self.masks.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        self.list.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        let count = Count {
+            pattern,
+            id: counter.id,
+            value: 0,
+            next: u64::MAX,
+            waiting: Fifo::new(0)?,
+        };
+        let inserted = self.list.insert_within_capacity(position, count);
+        inserted.map_err(|_| ENOMEM)?;
+        if !known {
+            let _ = self.masks.push_within_capacity(pattern.mask);
+            let rank = |mask: &u32| Pattern::of(0, *mask).rank();
+            self.masks.sort_unstable_by_key(rank);
+        }
+        Ok(())
+    }
+
+    /// Takes a counter out, and ends those who wait for it.
+    fn remove(&mut self, counter: &Counter, reason: Error) {
+        let Some(count) = self.find(counter) else {
+            return;
+        };
+        count.end(reason);
+        if let Ok(position) = self.position(counter.pattern) {
+            let removed = self.list.remove(position);
+            drop(removed);
+        }
+        let mask = counter.pattern.mask;
+        if self.list.iter().all(|count| count.pattern.mask != mask) {
+            self.masks.retain(|other| *other != mask);
+        }
+    }
+
+    /// Counts a message, if there is a counter for it. The one whose mask has the most bits does.
+    pub(super) fn count(&mut self, imm: u32) -> bool {
+        for mask in self.masks.iter() {
+            let Ok(position) = self.position(Pattern::of(imm, *mask)) else {
+                continue;
+            };
+            if let Some(count) = self.list.get_mut(position) {
+                count.value = count.value.saturating_add(1);
+                count.tell();
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Cancels entries that wait and are `meant`: one, or `all`. Returns how many there were.
+    pub(super) fn cancel(&mut self, all: bool, meant: &dyn Fn(&Ticket) -> bool) -> u32 {
+        let mut found = 0u32;
+        for count in self.list.iter_mut() {
+            if all || found == 0 {
+                let more = count.waiting.take(
+                    all,
+                    |entry| meant(&entry.ticket),
+                    |entry| entry.ticket.fail(ECANCELED.into(), 0),
+                );
+                count.set_next();
+                found = found.saturating_add(more);
+            }
+        }
+        found
+    }
+
+    /// No message will come any more.
+    pub(super) fn end(&mut self, error: Error) {
+        if self.ended.is_none() {
+            self.ended = Some(error);
+            for count in self.list.iter_mut() {
+                count.end(error);
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Ends the counters of an endpoint that failed, once what had arrived before has been counted:
+    /// the receives that nothing came for are flushed after that.
+    pub(super) fn end_counts(&mut self) {
+        let drained = self.link.as_ref().is_none_or(|link| link.drained);
+        if let (Some(error), true) = (self.error, drained) {
+            self.counts.end(error);
+        }
+    }
+}
+
+/// A counter, as its handle has it.
+pub(crate) struct Counter {
+    endpoint: Arc<Endpoint>,
+    pattern: Pattern,
+    id: u64,
+    _tally: Tally,
+}
+
+impl Ending for Counter {
+    fn end(&self, reason: Error) {
+        self.endpoint.inner.lock().counts.remove(self, reason);
+    }
+}
+
+impl Counter {
+    /// Whether it counts messages of this endpoint.
+    pub(crate) fn is_of(&self, endpoint: &Arc<Endpoint>) -> bool {
+        Arc::ptr_eq(&self.endpoint, endpoint)
+    }
+
+    /// Completes an entry when `value` messages were counted, or cannot be any more.
+    pub(crate) fn wait(&self, value: u64, ticket: Ticket) {
+        let mut inner = self.endpoint.inner.lock();
+        let ended = inner.counts.ended;
+        let Some(count) = inner.counts.find(self) else {
+            drop(inner);
+            return ticket.fail(ECANCELED.into(), 0);
+        };
+        let refused = match (count.value >= value, ended) {
+            (true, _) => None,
+            (false, Some(error)) => Some(error),
+            (false, None) => match count.waiting.grow() {
+                Ok(()) => {
+                    // There is room.
+                    let _ = count.waiting.push(Waiting { value, ticket });
+                    count.next = count.next.min(value);
+                    return;
+                }
+                Err(error) => Some(error),
+            },
+        };
+        drop(inner);
+        match refused {
+            None => ticket.succeed(0),
+            Some(error) => ticket.fail(error, 0),
+        }
+    }
+}
+
+/// `COUNTER_CREATE`
+pub(crate) fn create(
+    context: &Context,
+    arg: &mut uapi::dmaplane_counter_create,
+) -> Result<Created> {
+    if arg.flags != 0 || arg.imm & !arg.mask != 0 {
+        return Err(EINVAL);
+    }
+    let endpoint = context.get::<Endpoint>(arg.endpoint)?;
+    let id = endpoint.inner.lock().counts.next_id();
+    let counter = Arc::new(
+        Counter {
+            endpoint: endpoint.clone(),
+            pattern: Pattern::of(arg.imm, arg.mask),
+            id,
+            _tally: Tally::one(context.counters(), Live::Counters),
+        },
+        GFP_KERNEL_ACCOUNT,
+    )?;
+    // From here on dropping `owned` takes it out of the endpoint.
+    let owned = Owned(counter.clone());
+    endpoint.inner.lock().counts.add(&counter)?;
+    arg.handle = context.insert(Object::Counter(owned))?;
+    Ok(Created(arg.handle))
+}
+
+/// `COUNTER_QUERY`
+pub(crate) fn query(context: &Context, arg: &mut uapi::dmaplane_counter_query) -> Result {
+    if arg.flags != 0 {
+        return Err(EINVAL);
+    }
+    let counter = context.get::<Counter>(arg.counter)?;
+    let mut inner = counter.endpoint.inner.lock();
+    arg.error = super::query::errno(inner.counts.ended);
+    arg.value = inner.counts.find(&counter).ok_or(ENOENT)?.value;
+    Ok(())
+}
+
+/// `COUNTER_DESTROY`
+pub(crate) fn destroy(context: &Context, arg: &uapi::dmaplane_handle) -> Result {
+    if arg.flags != 0 || arg.pad != 0 {
+        return Err(EINVAL);
+    }
+    let removed = context.remove::<Counter>(arg.handle)?;
+    drop(removed);
+    Ok(())
+}
