@@ -7,6 +7,8 @@
 
 KDIR ?=
 export KDIR
+# Since when the seconds count that all scripts of one call tell.
+export DMAPLANE_STARTED := $(or $(DMAPLANE_STARTED),$(shell date +%s))
 
 .PHONY: all demo test test-debug test-mutants bench bench-guard check shell tools setup update clean distclean help
 

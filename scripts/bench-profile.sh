@@ -11,7 +11,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$TREE"
 
-(($# == 1)) || die "usage: scripts/bench-profile.sh CASE" "e.g. ring.nop.batch32 or write_imm.64.depth8"
+(($# == 1)) || die "a profile is of one case" "name it: make bench PROFILE=1 BENCH=ring.nop.batch32"
 case=$1 few=2 many=6
 out=$TREE/out/bench/profile
 scripts/bench-build.sh >/dev/null
@@ -29,10 +29,14 @@ boot() { # SIDE COUNT
 		dmaplane-bench blocks "$case" "$1" "$2" >"$out/$1.$2.said" ||
 		die "$case cannot be run: $(tail -n 3 "$out/$1.$2.said")"
 }
+set -m
+trap 'kill -- $(jobs -p | sed "s/^/-/") 2>/dev/null || :' EXIT
 for side in ours theirs; do
 	say "profile of $case, $side"
 	boot $side $few &
 	boot $side $many
 	wait $! || exit
 done
+set +m
+trap - EXIT
 scripts/in-root out/tools/release/dmaplane-bench profile "$out" $few $many

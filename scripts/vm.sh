@@ -121,10 +121,11 @@ kvm_works() {
 		if DMAPLANE_ACCEL=kvm DMAPLANE_TRIES=1 "${BASH_SOURCE[0]}" run --name kvm-probe --timeout 20 -- \
 			true >/dev/null 2>&1; then
 			echo yes >"$verdict"
+			say "KVM boots it"
 		else
 			echo no >"$verdict"
+			say "KVM does not: processors are emulated (TCG), which is slower and does as well"
 		fi
-		say "KVM: $(cat "$verdict")"
 	fi
 	[[ $(cat "$verdict") == yes ]]
 }
