@@ -71,6 +71,8 @@ plain! {
     dmaplane_channel_enter: 32,
     dmaplane_channel_file: 16,
     dmaplane_channel_eventfd: 16,
+    dmaplane_counter_create: 24,
+    dmaplane_counter_query: 24,
 }
 
 /// A [`dmaplane_sqe`] as it is in memory. Taken apart into its members only when they are needed.

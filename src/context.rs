@@ -25,6 +25,7 @@ use crate::{
     },
     device::Device,
     endpoint::{
+        count::Counter,
         listen::Listener,
         Ending,
         Endpoint,
@@ -76,6 +77,7 @@ pub(crate) enum Object {
     Channel(Arc<Channel>),
     Listener(Owned<Listener>),
     Endpoint(Owned<Endpoint>),
+    Counter(Owned<Counter>),
 }
 
 /// A kind of object that handles can be resolved to.
@@ -105,6 +107,7 @@ kinds! {
     Channel => |object| object,
     Listener => |object| object.shared(),
     Endpoint => |object| object.shared(),
+    Counter => |object| object.shared(),
 }
 
 /// The slots of a table.

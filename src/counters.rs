@@ -26,17 +26,19 @@ pub(crate) enum Live {
     Regions,
     Endpoints,
     Channels,
+    Counters,
     Fabrics,
 }
 
 /// Names of the kinds, in the order of [`Live`].
-pub(crate) const LIVE_NAMES: [&str; 7] = [
+pub(crate) const LIVE_NAMES: [&str; 8] = [
     "contexts",
     "buffers",
     "buffer_bytes",
     "regions",
     "endpoints",
     "channels",
+    "counters",
     "fabrics",
 ];
 

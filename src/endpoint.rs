@@ -9,6 +9,7 @@
 //! | `events`  | what the connection manager and the adapter report                 |
 //! | `link`    | credits, slots and queues of a connected endpoint                  |
 //! | `send`    | entries, from submission to completion                             |
+//! | `count`   | counters: messages that are counted rather than told of            |
 //! | `receive` | messages received, credits granted                                 |
 //! | `progress`| heartbeats, and the end of connections that stand still            |
 //! | `register`| fast registrations of memory                                       |
@@ -27,6 +28,7 @@
 
 mod address;
 pub(crate) mod connect;
+pub(crate) mod count;
 mod events;
 pub(crate) mod lease;
 mod link;
@@ -38,6 +40,7 @@ mod register;
 pub(crate) mod send;
 
 use self::{
+    count::Counts,
     lease::PeerLeases,
     link::Link, //
 };
@@ -167,6 +170,7 @@ struct Inner {
     peer_private: Private,
     link: Option<Link>,
     leases: PeerLeases,
+    counts: Counts,
     stats: Stats,
 }
 
@@ -191,6 +195,7 @@ impl Endpoint {
                     peer_private: Private::default(),
                     link: None,
                     leases: PeerLeases::new(),
+                    counts: Counts::new(),
                     stats: Stats::default(),
                 }),
                 changed <- new_condvar!(),
@@ -302,6 +307,7 @@ impl Ending for Endpoint {
         self.abandon(&mut inner);
         // Whoever finds no connection may rely on the ring being detached.
         drop(inner.link.take());
+        inner.end_counts();
         let own = inner.conn.take();
         drop(inner);
         drop(own);
@@ -347,6 +353,7 @@ impl Inner {
             .and_then(|link| link.offers.pop())
             .is_some()
         {}
+        self.end_counts();
         first
     }
 

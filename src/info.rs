@@ -39,7 +39,11 @@ pub(crate) fn info(_context: &Context, arg: &mut uapi::dmaplane_info) -> Result 
         flags: 0,
         abi: uapi::DMAPLANE_ABI_VERSION,
         page_size: PAGE_SIZE as u32,
-        features: u64::from(uapi::DMAPLANE_FEATURE_WRITE_IMM | uapi::DMAPLANE_FEATURE_LEASE),
+        features: u64::from(
+            uapi::DMAPLANE_FEATURE_WRITE_IMM
+                | uapi::DMAPLANE_FEATURE_LEASE
+                | uapi::DMAPLANE_FEATURE_COUNTER,
+        ),
         max_buffer: MAX_BUFFER,
         max_transfer: u64::from(MAX_TRANSFER),
         max_objects: MAX_OBJECTS,

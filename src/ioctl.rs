@@ -8,6 +8,7 @@ use crate::{
     context::Context,
     endpoint::{
         connect,
+        count,
         lease,
         listen,
         query, //
@@ -78,6 +79,9 @@ pub(crate) fn run(
         }
         uapi::DMAPLANE_CMD_CHANNEL_EVENTFD => tell(context, arg, channel::signal),
         uapi::DMAPLANE_CMD_CHANNEL_CLOSE => tell(context, arg, channel::close),
+        uapi::DMAPLANE_CMD_COUNTER_CREATE => call(context, arg, count::create),
+        uapi::DMAPLANE_CMD_COUNTER_QUERY => call(context, arg, count::query),
+        uapi::DMAPLANE_CMD_COUNTER_DESTROY => tell(context, arg, count::destroy),
         _ => Err(ENOTTY),
     };
     done.map(|()| 0)

@@ -75,7 +75,10 @@ enum dmaplane_cmd {
 	DMAPLANE_CMD_CHANNEL_ENTER = 0x41,
 	DMAPLANE_CMD_CHANNEL_CLOSE = 0x42,
 	DMAPLANE_CMD_CHANNEL_FILE = 0x43,
-	DMAPLANE_CMD_CHANNEL_EVENTFD = 0x44
+	DMAPLANE_CMD_CHANNEL_EVENTFD = 0x44,
+	DMAPLANE_CMD_COUNTER_CREATE = 0x50,
+	DMAPLANE_CMD_COUNTER_QUERY = 0x51,
+	DMAPLANE_CMD_COUNTER_DESTROY = 0x52
 };
 
 #define DMAPLANE_IOC_INFO              _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_INFO)
@@ -100,12 +103,16 @@ enum dmaplane_cmd {
 #define DMAPLANE_IOC_CHANNEL_CLOSE     _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_CHANNEL_CLOSE)
 #define DMAPLANE_IOC_CHANNEL_FILE      _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_CHANNEL_FILE)
 #define DMAPLANE_IOC_CHANNEL_EVENTFD   _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_CHANNEL_EVENTFD)
+#define DMAPLANE_IOC_COUNTER_CREATE    _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_COUNTER_CREATE)
+#define DMAPLANE_IOC_COUNTER_QUERY     _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_COUNTER_QUERY)
+#define DMAPLANE_IOC_COUNTER_DESTROY   _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_COUNTER_DESTROY)
 
 /* ---- INFO, STATS ------------------------------------------------------- */
 
 /* dmaplane_info.features */
 #define DMAPLANE_FEATURE_WRITE_IMM	(1ULL << 0)
 #define DMAPLANE_FEATURE_LEASE		(1ULL << 1)
+#define DMAPLANE_FEATURE_COUNTER	(1ULL << 2)
 
 /**
  * struct dmaplane_info - what this kernel module offers and its limits
@@ -232,7 +239,7 @@ struct dmaplane_buf_query {
 
 /**
  * struct dmaplane_handle - BUF_DESTROY, REGION_DEREGISTER, ENDPOINT_CLOSE,
- *			    CHANNEL_CLOSE
+ *			    CHANNEL_CLOSE, COUNTER_DESTROY
  * @size:	in: sizeof(struct dmaplane_handle)
  * @flags:	in: must be 0
  * @handle:	in: the object; the handle is stale from now on
@@ -252,6 +259,8 @@ struct dmaplane_buf_query {
  * CHANNEL_CLOSE: EBUSY while an endpoint delivers to it. Entries that have not
  * begun, and copies under way, are completed with ECANCELED before it returns.
  * Those for endpoints that deliver to another channel go on.
+ * COUNTER_DESTROY: entries that wait for it complete with ECANCELED, and messages
+ * that it would have counted are told of again.
  */
 struct dmaplane_handle {
 	__u32 size;
@@ -680,6 +689,8 @@ struct dmaplane_ring {
 #define DMAPLANE_OP_IMM_ONLY	5
 /* Ends entries that are not done */
 #define DMAPLANE_OP_CANCEL	6
+/* Waits until a counter has a value */
+#define DMAPLANE_OP_COUNTER_WAIT	7
 
 /* dmaplane_sqe.flags */
 /* The next entry begins when this one has succeeded; ECANCELED if it fails. */
@@ -724,10 +735,14 @@ struct dmaplane_ring {
  * @local_offset must be 0. They complete with ECANCELED, but for a copy that is done
  * before it learns of it. CANCEL itself waits for none, not behind a DRAIN either,
  * unless it is part of a chain or has DRAIN; its completion says how many it found. If there were none, ENOENT, or EALREADY for what was sent already.
+ * COUNTER_WAIT uses @endpoint, @region, which names a counter of that endpoint, and
+ * @local_offset. It completes with 0 when that many messages were counted, at once if they
+ * are already; with the reason if the connection ended before, ECANCELED if the counter or
+ * the endpoint did here.
  *
  * Entries begin in the order of the ring, and may complete in any. Those for one
- * endpoint complete in order, but one that is wrong in itself, or cancelled, does at
- * once. LINK and DRAIN say more: entries with LINK and the one after the last of them are
+ * endpoint complete in order, but COUNTER_WAIT, and one that is wrong in itself, or cancelled,
+ * does at once. LINK and DRAIN say more: entries with LINK and the one after the last of them are
  * a chain, which may go on in a later ENTER. Handles are looked up, and offsets into
  * buffers checked, when an entry is taken, even if it begins later.
  *
@@ -738,7 +753,7 @@ struct dmaplane_ring {
  * max_transfer), EMSGSIZE (touches more segments of the lease than send_depth, or in one
  * of them more segments of the region than the device can gather), EOPNOTSUPP (nothing
  * else is wrong, but the fabric lacks DMAPLANE_FABRIC_WRITE_IMM), EXDEV (@region is on
- * another fabric), ENOTCONN (the endpoint is not established), EAGAIN (entries
+ * another fabric, or a counter of another endpoint), ENOTCONN (the endpoint is not established), EAGAIN (entries
  * of other channels fill the endpoint's queue), ENOMEM (there is none to keep it until
  * it can begin). Once sent: ECANCELED (the connection was closed here), ECONNRESET (it
  * ended there, or the oldest of what was sent was not done for 30 seconds and another 4
@@ -871,6 +886,52 @@ struct dmaplane_channel_eventfd {
 	__s32 fd;
 };
 
+/* ---- Counters ---------------------------------------------------------- */
+
+/**
+ * struct dmaplane_counter_create - count messages instead of telling of each
+ * @size:	in: sizeof(struct dmaplane_counter_create)
+ * @flags:	in: must be 0
+ * @endpoint:	in: the endpoint that receives them, in any state
+ * @imm:	in: the immediate of those that are counted ...
+ * @mask:	in: ... where this has bits: 0xffffffff is one immediate, 0 all
+ * @handle:	out: the counter; end it with COUNTER_DESTROY
+ *
+ * A message that is counted has no completion, and takes no place in the completion
+ * ring for longer than it is under way: a receiver of any number of them can sleep
+ * until the last one is there (DMAPLANE_OP_COUNTER_WAIT), and their bytes are then
+ * readable. One that fits several counters is counted by that with the most bits in
+ * its mask (of these, with the least mask), and by no other. Values begin at 0 and
+ * only grow.
+ *
+ * Errors: EINVAL (@imm has bits that @mask has not), EEXIST (the endpoint has one with
+ * this @imm and @mask), ENOSPC (its counters have 16 different masks), EMFILE, ENOMEM.
+ */
+struct dmaplane_counter_create {
+	__u32 size;
+	__u32 flags;
+	__u32 endpoint;
+	__u32 imm;
+	__u32 mask;
+	__u32 handle;
+};
+
+/**
+ * struct dmaplane_counter_query - what was counted
+ * @size:	in: sizeof(struct dmaplane_counter_query)
+ * @flags:	in: must be 0
+ * @counter:	in: the counter
+ * @error:	out: the errno that says why no more will be counted; else 0
+ * @value:	out: messages counted
+ */
+struct dmaplane_counter_query {
+	__u32 size;
+	__u32 flags;
+	__u32 counter;
+	__u32 error;
+	__aligned_u64 value;
+};
+
 /* ---- Layout ------------------------------------------------------------ */
 
 #if defined(__cplusplus)
@@ -907,6 +968,8 @@ DMAPLANE_LAYOUT(dmaplane_cqe, 32);
 DMAPLANE_LAYOUT(dmaplane_channel_enter, 32);
 DMAPLANE_LAYOUT(dmaplane_channel_file, 16);
 DMAPLANE_LAYOUT(dmaplane_channel_eventfd, 16);
+DMAPLANE_LAYOUT(dmaplane_counter_create, 24);
+DMAPLANE_LAYOUT(dmaplane_counter_query, 24);
 #undef DMAPLANE_LAYOUT
 
 #endif /* _UAPI_DMAPLANE_H */

@@ -218,6 +218,7 @@ impl Queue {
                 Ok(found) => ticket.succeed(found),
                 Err(error) => ticket.fail(error, 0),
             },
+            Work::Wait(counter, value) => counter.wait(value, ticket),
         }
     }
 

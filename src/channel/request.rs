@@ -14,6 +14,7 @@ use super::{
     transfer::Transfer, //
 };
 use crate::endpoint::{
+    count::Counter,
     send::{
         Write,
         BATCH, //
@@ -39,6 +40,8 @@ pub(super) enum Work {
     Write(Arc<Endpoint>, Write),
     Transfer(Transfer),
     Cancel(Target),
+    /// Until so many messages were counted.
+    Wait(Arc<Counter>, u64),
 }
 
 /// An entry that has not begun.

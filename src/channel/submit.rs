@@ -16,6 +16,7 @@ use crate::{
     buffer::Buffer,
     context::Context,
     endpoint::{
+        count::Counter,
         send::Write,
         Endpoint, //
     },
@@ -40,6 +41,7 @@ pub(super) fn parse(context: &Context, sqe: &uapi::dmaplane_sqe, _: Told) -> Res
         uapi::DMAPLANE_OP_COPY => copy(context, sqe),
         uapi::DMAPLANE_OP_FILL => fill(context, sqe),
         uapi::DMAPLANE_OP_CANCEL => cancel(context, sqe),
+        uapi::DMAPLANE_OP_COUNTER_WAIT => counter_wait(context, sqe),
         _ => Err(EOPNOTSUPP.into()),
     }
 }
@@ -135,4 +137,15 @@ fn cancel(context: &Context, sqe: &uapi::dmaplane_sqe) -> Result<Work> {
         user_data: sqe.local_offset,
         all,
     }))
+}
+
+fn counter_wait(context: &Context, sqe: &uapi::dmaplane_sqe) -> Result<Work> {
+    let small = sqe.lease | sqe.length | sqe.imm;
+    check(sqe, u64::from(small) | sqe.remote_offset)?;
+    let endpoint = context.get::<Endpoint>(sqe.endpoint)?;
+    let counter = context.get::<Counter>(sqe.region)?;
+    match counter.is_of(&endpoint) {
+        true => Ok(Work::Wait(counter, sqe.local_offset)),
+        false => Err(EXDEV),
+    }
 }

@@ -152,11 +152,13 @@ impl Counts {
         let Err(position) = self.position(pattern) else {
             return Err(EEXIST);
         };
-        let known = self.masks.contains(&pattern.mask);
-        if !known && self.masks.len() >= MAX_MASKS {
+        let rank = |mask: u32| Pattern::of(0, mask).rank();
+        let masks = &mut self.masks;
+        let new_mask = masks.binary_search_by_key(&rank(pattern.mask), |mask| rank(*mask));
+        if new_mask.is_err() && masks.len() >= MAX_MASKS {
             return Err(ENOSPC);
         }
-        self.masks.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        masks.reserve(1, GFP_KERNEL_ACCOUNT)?;
         self.list.reserve(1, GFP_KERNEL_ACCOUNT)?;
         let count = Count {
             pattern,
@@ -167,10 +169,9 @@ impl Counts {
         };
         let inserted = self.list.insert_within_capacity(position, count);
         inserted.map_err(|_| ENOMEM)?;
-        if !known {
-            let _ = self.masks.push_within_capacity(pattern.mask);
-            let rank = |mask: &u32| Pattern::of(0, *mask).rank();
-            self.masks.sort_unstable_by_key(rank);
+        if let Err(position) = new_mask {
+            // There is room.
+            let _ = masks.insert_within_capacity(position, pattern.mask);
         }
         Ok(())
     }

@@ -80,7 +80,9 @@ impl Handler for Endpoint {
             Kind::Ctrl { slot } => self.slot_done(&completion, |link| link.messages.push(slot)),
             Kind::Reg { slot } => self.slot_done(&completion, |link| link.registrations.push(slot)),
             // A receive ends unused when the connection does; its slot is of no use any more.
-            Kind::Recv { .. } if !completion.is_ok() => self.slot_done(&completion, |_| {}),
+            Kind::Recv { .. } if !completion.is_ok() => {
+                self.slot_done(&completion, |link| link.drained = true)
+            }
             Kind::Recv {
                 slot,
                 imm: Some(imm),

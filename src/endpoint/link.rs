@@ -189,6 +189,8 @@ pub(super) struct Link {
     pub(super) registering: u32,
     /// Receives not posted, for want of room in `ring`.
     pub(super) idle: FreeSlots,
+    /// A receive was flushed: all that arrived has been seen.
+    pub(super) drained: bool,
 }
 
 impl Link {
@@ -248,6 +250,7 @@ impl Link {
             registrations,
             registering: 0,
             idle,
+            drained: false,
         };
         conn.create_qp(
             domain,
@@ -340,13 +343,19 @@ impl Link {
                 self.idle.push(slot);
                 return Ok(());
             }
-            if let Err(error) = conn.post_recv(slot) {
-                self.ring.unreserve(1);
-                self.idle.push(slot);
-                return Err(error);
-            }
-            self.receiver.posted(1);
+            self.post_receive(conn, slot)?;
         }
+        Ok(())
+    }
+
+    /// Posts a receive that has a place in `ring`, or gives that back.
+    pub(super) fn post_receive(&mut self, conn: &Connection<Endpoint>, slot: u32) -> Result {
+        if let Err(error) = conn.post_recv(slot) {
+            self.ring.unreserve(1);
+            self.idle.push(slot);
+            return Err(error);
+        }
+        self.receiver.posted(1);
         Ok(())
     }
 

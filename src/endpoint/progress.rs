@@ -58,6 +58,7 @@ impl Endpoint {
     /// what is sent ends.
     pub(crate) fn tick(&self) {
         let mut inner = self.inner.lock();
+        inner.hurry_counts();
         if inner.stands_still() {
             if !inner.fail(ECONNRESET.into()) {
                 // It failed as long ago, and was flushed, but these were not told of.
@@ -91,6 +92,16 @@ impl Endpoint {
 }
 
 impl Inner {
+    /// Ends the counters of an endpoint that failed and whose receives are not flushed.
+    fn hurry_counts(&mut self) {
+        if let Some(error) = self.error {
+            self.counts.late = self.counts.late.saturating_add(1);
+            if self.counts.late > standstill() {
+                self.counts.end(error);
+            }
+        }
+    }
+
     fn stands_still(&mut self) -> bool {
         let failed = self.error.is_some();
         let link = self.link.as_mut();

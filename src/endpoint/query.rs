@@ -93,6 +93,6 @@ impl Endpoint {
 }
 
 /// An error as the ABI stores it: positive, 0 for none.
-fn errno(error: Option<Error>) -> u32 {
+pub(super) fn errno(error: Option<Error>) -> u32 {
     error.map_or(0, |error| error.to_errno().unsigned_abs())
 }

@@ -36,12 +36,30 @@ impl Endpoint {
     /// A message with immediate arrived: its bytes are in place.
     pub(super) fn data_received(&self, slot: u32, imm: u32, bytes: u32) {
         self.received(|endpoint, inner| {
-            let Inner { link, stats, .. } = inner;
-            let Some(link) = link else { return Ok(()) };
+            let Inner {
+                conn: Some(conn),
+                link: Some(link),
+                counts,
+                state,
+                stats,
+                ..
+            } = inner
+            else {
+                return Ok(());
+            };
             if !link.receiver.received() {
                 return Err(EPROTO.into());
             }
             stats.received = stats.received.saturating_add(1);
+            if counts.count(imm) {
+                if *state == State::Established {
+                    // The place for its completion is there for the next one.
+                    return link.post_receive(conn, slot);
+                }
+                link.ring.unreserve(1);
+                link.idle.push(slot);
+                return Ok(());
+            }
             link.ring.receive(&uapi::dmaplane_cqe {
                 user_data: link.recv_user_data,
                 res: i32::try_from(bytes).unwrap_or(i32::MAX),

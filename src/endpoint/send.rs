@@ -220,18 +220,20 @@ impl Endpoint {
         }
     }
 
-    /// Cancels entries that were not sent and are `meant`: one, or `all`. Returns how many there were,
+    /// Cancels entries that were not sent, or wait for messages, and are `meant`: one, or `all`. Returns how many there were,
     /// and whether one was sent already.
     pub(crate) fn call_back(&self, all: bool, meant: &dyn Fn(&Ticket) -> bool) -> (u32, bool) {
         let mut inner = self.inner.lock();
-        let Some(link) = &mut inner.link else {
-            return (0, false);
+        let mut found = inner.counts.cancel(all, meant);
+        let Some(link) = inner.link.as_mut().filter(|_| all || found == 0) else {
+            return (found, false);
         };
-        let found = link.queue.take(
+        let queued = link.queue.take(
             all,
             |pending| meant(&pending.ticket),
             |pending| pending.fail(ECANCELED.into()),
         );
+        found = found.saturating_add(queued);
         let mut sent = link.in_flight.iter().flatten();
         let sent = sent.any(|entry| meant(&entry.ticket));
         let pumped = inner.pump();

@@ -201,6 +201,90 @@ static enum outcome write_failed(struct world *w, int error)
 	return load_acquire(&ring->sq_head) != ring->sq_tail ? REPEAT : WRONG;
 }
 
+/* ---- COUNTER_CREATE, CHANNEL_ENTER with COUNTER_WAIT -------------------------------- */
+
+static int counter_make(struct world *w)
+{
+	struct dmaplane_counter_create arg = ARG(counter_create, .endpoint = w->p.b.endpoint);
+	int ret = cmd(w->p.b.fd, DMAPLANE_IOC_COUNTER_CREATE, &arg);
+
+	w->handle = arg.handle;
+	return ret;
+}
+
+static int counter_end(struct world *w)
+{
+	return end(w->p.b.fd, DMAPLANE_IOC_COUNTER_DESTROY, w->handle);
+}
+
+static int send_one(struct world *w)
+{
+	struct dmaplane_sqe sqe = write_imm(&w->p.a, 0, 0, 0, 0, 0, 1);
+	struct dmaplane_cqe cqe;
+
+	CHECK_IS(0, channel_do(&w->p.a.ch, &sqe, &cqe));
+	CHECK_IS(0, cqe.res);
+	return 0;
+}
+
+static long counted_so_far(struct world *w)
+{
+	struct dmaplane_counter_query arg = ARG(counter_query, .counter = w->handle);
+
+	return cmd(w->p.b.fd, DMAPLANE_IOC_COUNTER_QUERY, &arg) ?: (long)arg.value;
+}
+
+static int counts(struct world *w)
+{
+	CHECK_IS(0, send_one(w));
+	CHECK(WAIT_FOR(counted_so_far(w) == 1));
+	CHECK_IS(0, channel_available(&w->p.b.ch));
+	return 0;
+}
+
+static int push_wait(struct world *w)
+{
+	struct dmaplane_sqe sqe = { .opcode = DMAPLANE_OP_COUNTER_WAIT, .local_offset = 1,
+				    .user_data = w->serial };
+
+	CHECK_IS(0, have_pair(w));
+	CHECK_IS(0, counter_make(w));
+	sqe.endpoint = w->p.b.endpoint;
+	sqe.region = w->handle;
+	CHECK_IS(0, channel_push(&w->p.b.ch, &sqe));
+	return 0;
+}
+
+static int enter_wait(struct world *w)
+{
+	int ret = channel_enter(&w->p.b.ch, 1, 0, 0);
+
+	return ret < 0 ? ret : ret == 1 ? 0 : -EDOM;
+}
+
+/* What there was no memory to keep says so; else it waits for one message. */
+static int wait_done(struct world *w)
+{
+	struct dmaplane_cqe cqe, more;
+
+	if (!w->faulted || !channel_available(&w->p.b.ch))
+		CHECK_IS(0, send_one(w));
+	CHECK_IS(0, channel_next(&w->p.b.ch, &cqe));
+	CHECK_IS(w->serial, cqe.user_data);
+	CHECK_IS(cqe.res < 0 ? -ENOMEM : 0, cqe.res);
+	CHECK(cqe.res == 0 || w->faulted);
+	CHECK(!channel_reap(&w->p.b.ch, &more));
+	return 0;
+}
+
+static enum outcome wait_failed(struct world *w, int error)
+{
+	struct dmaplane_ring *ring = w->p.b.ch.ring;
+
+	(void)error;
+	return load_acquire(&ring->sq_head) != ring->sq_tail ? REPEAT : WRONG;
+}
+
 /* ---- CHANNEL_ENTER that posts receives ------------------------------------------------ */
 
 #define NARROW 4
@@ -263,6 +347,10 @@ static const struct op regions[] = {
 }, leases[] = {
 	{ "LEASE_GRANT", have_pair, grant, granted, .failed = grant_failed },
 	{ "LEASE_WAIT", pair_and_lease, wait_lease },
+}, counters[] = {
+	{ "COUNTER_CREATE", have_pair, counter_make, counts, counter_end },
+	{ "CHANNEL_ENTER, COUNTER_WAIT", push_wait, enter_wait, wait_done, counter_end,
+	  .failed = wait_failed },
 }, writing = {
 	"CHANNEL_ENTER, WRITE_IMM", push_write, enter, write_done, .failed = write_failed,
 }, replenishing = {
@@ -308,6 +396,12 @@ TEST_F(faults, of_leases)
 {
 	for (unsigned int i = 0; i < ARRAY_LEN(leases); i++)
 		EXPECT_EQ(0, sweep(&leases[i], &self->w));
+}
+
+TEST_F(faults, of_counters)
+{
+	for (unsigned int i = 0; i < ARRAY_LEN(counters); i++)
+		EXPECT_EQ(0, sweep(&counters[i], &self->w));
 }
 
 TEST_F(faults, of_writes)

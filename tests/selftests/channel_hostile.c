@@ -140,7 +140,7 @@ TEST_F(hostile, bad_entries)
 {
 	const struct { const char *what; struct dmaplane_sqe sqe; int res; } cases[] = {
 		{ "RECV", { .opcode = DMAPLANE_OP_RECV }, -EOPNOTSUPP },
-		{ "opcode 7", { .opcode = 7 }, -EOPNOTSUPP },
+		{ "opcode 8", { .opcode = 8 }, -EOPNOTSUPP },
 		{ "opcode 255", { .opcode = 255 }, -EOPNOTSUPP },
 		{ "NOP with flag", { .flags = 8 }, -EINVAL },
 		{ "NOP that nobody is told of, with flag", { .flags = 4 + 16 }, -EINVAL },

@@ -6,9 +6,10 @@
 #include "ring.h"
 #include "harness.h"
 
-enum kind { BUFFER, REGION, ENDPOINT, LISTENER, CHANNEL, KINDS };
+enum kind { BUFFER, REGION, ENDPOINT, LISTENER, CHANNEL, COUNTER, KINDS };
 
-static const char *const kind_name[] = { "buffer", "region", "endpoint", "listener", "channel" };
+static const char *const kind_name[] = { "buffer", "region", "endpoint", "listener", "channel",
+					"counter" };
 
 union argument {
 	uint32_t word[32];
@@ -23,6 +24,8 @@ union argument {
 	struct dmaplane_channel_enter enter;
 	struct dmaplane_channel_file file;
 	struct dmaplane_channel_eventfd eventfd;
+	struct dmaplane_counter_create counter_create;
+	struct dmaplane_counter_query counter_query;
 };
 
 /* Every command that takes a handle, which is the third word of all of them. */
@@ -53,6 +56,9 @@ static const struct taker {
 	TAKER(CHANNEL_CLOSE, handle, handle, BIT(CHANNEL)),
 	TAKER(CHANNEL_FILE, file, channel_file, BIT(CHANNEL)),
 	TAKER(CHANNEL_EVENTFD, eventfd, channel_eventfd, BIT(CHANNEL), .fd = -1),
+	TAKER(COUNTER_CREATE, counter_create, counter_create, BIT(ENDPOINT)),
+	TAKER(COUNTER_QUERY, counter_query, counter_query, BIT(COUNTER)),
+	TAKER(COUNTER_DESTROY, handle, handle, BIT(COUNTER)),
 };
 
 #define for_each_taker(t) \

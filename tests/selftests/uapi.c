@@ -53,6 +53,10 @@ static const struct dmaplane_channel_file channel_file =
 	ARG(channel_file, .channel = NO_HANDLE);
 static const struct dmaplane_channel_eventfd channel_eventfd =
 	ARG(channel_eventfd, .channel = NO_HANDLE, .fd = -1);
+static const struct dmaplane_counter_create counter_create =
+	ARG(counter_create, .endpoint = NO_HANDLE);
+static const struct dmaplane_counter_query counter_query =
+	ARG(counter_query, .counter = NO_HANDLE);
 
 #define COMMAND(NAME, arg, res, ...)					\
 	{ .name = #NAME, .nr = DMAPLANE_CMD_##NAME, .argument = &(arg),	\
@@ -86,6 +90,9 @@ static const struct command commands[] = {
 	COMMAND(CHANNEL_CLOSE, handle, -ENOENT, HANDLE_PAD),
 	COMMAND(CHANNEL_FILE, channel_file, -ENOENT),
 	COMMAND(CHANNEL_EVENTFD, channel_eventfd, -ENOENT),
+	COMMAND(COUNTER_CREATE, counter_create, -ENOENT),
+	COMMAND(COUNTER_QUERY, counter_query, -ENOENT),
+	COMMAND(COUNTER_DESTROY, handle, -ENOENT, HANDLE_PAD),
 };
 
 #define for_each_command(c) \

@@ -5,9 +5,10 @@
 
 use libc::{
     E2BIG, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EBADF, EBADFD, EBUSY, ECANCELED,
-    ECONNREFUSED, ECONNRESET, EDQUOT, EFAULT, EFBIG, EHOSTUNREACH, EINTR, EINVAL, EIO, EISCONN,
-    EMFILE, EMSGSIZE, ENETUNREACH, ENFILE, ENOBUFS, ENODEV, ENOENT, ENOMEM, ENOSPC, ENOTCONN,
-    ENXIO, EOVERFLOW, EPROTO, EPROTONOSUPPORT, EPROTOTYPE, ERANGE, EREMOTEIO, ETIME, EXDEV,
+    ECONNREFUSED, ECONNRESET, EDQUOT, EEXIST, EFAULT, EFBIG, EHOSTUNREACH, EINTR, EINVAL, EIO,
+    EISCONN, EMFILE, EMSGSIZE, ENETUNREACH, ENFILE, ENOBUFS, ENODEV, ENOENT, ENOMEM, ENOSPC,
+    ENOTCONN, ENXIO, EOVERFLOW, EPROTO, EPROTONOSUPPORT, EPROTOTYPE, ERANGE, EREMOTEIO, ETIME,
+    EXDEV,
 };
 
 #[allow(
@@ -76,6 +77,8 @@ plain!(
     dmaplane_channel_enter,
     dmaplane_channel_file,
     dmaplane_channel_eventfd,
+    dmaplane_counter_create,
+    dmaplane_counter_query,
     dmaplane_sqe,
     dmaplane_cqe,
 );
@@ -109,6 +112,8 @@ arguments!(
     dmaplane_channel_enter,
     dmaplane_channel_file,
     dmaplane_channel_eventfd,
+    dmaplane_counter_create,
+    dmaplane_counter_query,
 );
 
 macro_rules! commands {
@@ -167,6 +172,9 @@ commands! {
     ChannelClose DMAPLANE_IOC_CHANNEL_CLOSE [ENOENT EBADF EBUSY]
     ChannelFile DMAPLANE_IOC_CHANNEL_FILE [ENOENT EBADF EMFILE ENFILE ENOMEM]
     ChannelEventfd DMAPLANE_IOC_CHANNEL_EVENTFD [ENOENT EBADF EPROTOTYPE EBADFD]
+    CounterCreate DMAPLANE_IOC_COUNTER_CREATE [ENOENT EBADF EEXIST ENOSPC EMFILE ENOMEM]
+    CounterQuery DMAPLANE_IOC_COUNTER_QUERY [ENOENT EBADF]
+    CounterDestroy DMAPLANE_IOC_COUNTER_DESTROY [ENOENT EBADF]
 }
 
 impl Cmd {

@@ -131,6 +131,14 @@ pub enum Action {
         channel: Pick,
         number: u8,
     },
+    CounterCreate {
+        call: Call,
+        endpoint: Pick,
+        imm: u8,
+        mask: u8,
+    },
+    CounterQuery(Call, Pick),
+    CounterDestroy(Call, Pick),
     /// A whole connection, and leases on it.
     Establish {
         client: Where,
@@ -231,6 +239,6 @@ mod tests {
         for _ in 0..2000 {
             kinds.extend(parse(&fresh(&mut rng)).iter().map(std::mem::discriminant));
         }
-        assert_eq!(kinds.len(), 33);
+        assert_eq!(kinds.len(), 36);
     }
 }

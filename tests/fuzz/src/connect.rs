@@ -286,7 +286,11 @@ impl Worker {
             self.run(Action::RegionDeregister(own, Pick::nth(3 - index)));
         }
         self.run(Action::ChannelCreate { call: own, sq: 3, cq: 3 });
+        self.run(Action::ChannelEventfd { call: own, channel: any, number: 0 });
         self.run(Action::ChannelClose(own, Pick::nth(1)));
+        self.run(Action::CounterCreate { call: own, endpoint: any, imm: 1, mask: 0 });
+        self.run(Action::CounterQuery(own, any));
+        self.run(Action::CounterDestroy(own, any));
         self.run(Action::BufDestroy(own, any));
     }
 

@@ -83,6 +83,7 @@ impl Worker {
             Kind::Region => (40, Cmd::RegionDeregister),
             Kind::Listener => (6, Cmd::EndpointClose),
             Kind::Endpoint => (24, Cmd::EndpointClose),
+            Kind::Counter => (24, Cmd::CounterDestroy),
         };
         let oldest = {
             let objects = lock(&context.objects);
@@ -106,13 +107,14 @@ impl Worker {
         self.end_handle(&context, call, handle, cmd);
     }
 
-    /// BUF_DESTROY, REGION_DEREGISTER, ENDPOINT_CLOSE, CHANNEL_CLOSE.
+    /// BUF_DESTROY, REGION_DEREGISTER, ENDPOINT_CLOSE, CHANNEL_CLOSE, COUNTER_DESTROY.
     pub fn end_handle(&self, context: &Context, call: &Call, handle: u32, cmd: Cmd) {
         let arg = dmaplane_handle { handle, ..Argument::sized() };
         let uses: fn(&dmaplane_handle) -> Vec<Use> = match cmd {
             Cmd::BufDestroy => |a| vec![(a.handle, &[Kind::Buffer])],
             Cmd::RegionDeregister => |a| vec![(a.handle, &[Kind::Region])],
             Cmd::EndpointClose => |a| vec![(a.handle, ENDPOINTS)],
+            Cmd::CounterDestroy => |a| vec![(a.handle, &[Kind::Counter])],
             _ => |a| vec![(a.handle, &[Kind::Channel])],
         };
         let Outcome { result, arg, .. } = self.caller.call(context, cmd, call, arg, uses);
@@ -249,6 +251,25 @@ impl Worker {
             }
             A::ChannelEventfd { call, channel, number } => {
                 self.channel_eventfd(&call, channel, number);
+            }
+            A::CounterCreate { call, endpoint, imm, mask } => {
+                let context = self.context(call.context);
+                let endpoint = self.pick(&context, endpoint, &[Kind::Endpoint]);
+                let mask = [u32::MAX, 0, 1, 3, 7, 0xffff, 0xf0, 1 << 31][usize::from(mask % 8)];
+                // Now and then with bits that the mask has not.
+                let imm = if imm < 240 { u32::from(imm) & mask } else { u32::from(imm) };
+                self.create_counter(&context, &call, endpoint, imm, mask);
+            }
+            A::CounterQuery(call, pick) => {
+                let context = self.context(call.context);
+                let counter = self.pick(&context, pick, &[Kind::Counter]);
+                let arg = dmaplane_counter_query { counter, ..Argument::sized() };
+                self.caller.call(&context, Cmd::CounterQuery, &call, arg, |a| {
+                    vec![(a.counter, &[Kind::Counter])]
+                });
+            }
+            A::CounterDestroy(call, pick) => {
+                self.end(&call, pick, Cmd::CounterDestroy, &[Kind::Counter])
             }
             A::Establish { client, server, address, terms, leases } => {
                 self.establish(client, server, address, terms, leases);

@@ -156,6 +156,27 @@ impl Worker {
         Some(arg.handle)
     }
 
+    pub fn create_counter(
+        &self,
+        context: &Context,
+        call: &Call,
+        endpoint: u32,
+        imm: u32,
+        mask: u32,
+    ) {
+        if self.make_room(context, Kind::Counter) {
+            return;
+        }
+        let arg = dmaplane_counter_create { endpoint, imm, mask, ..Argument::sized() };
+        let Outcome { result, arg, .. } =
+            self.caller.call(context, Cmd::CounterCreate, call, arg, |a| {
+                vec![(a.endpoint, &[Kind::Endpoint])]
+            });
+        if result.is_ok() {
+            self.add(context, Object::new(Kind::Counter, arg.handle));
+        }
+    }
+
     pub fn grant(&self, context: &Context, call: &Call, endpoint: u32, region: u32) {
         let arg = dmaplane_lease_grant { endpoint, region, tag: 7, ..Argument::sized() };
         let uses: fn(&dmaplane_lease_grant) -> Vec<Use> =

@@ -57,7 +57,18 @@ impl Worker {
                     dmaplane_sqe { flags, user_data, ..Default::default() },
                 )
             }
-            180..=189 => {
+            186..=189 => {
+                return dmaplane_sqe {
+                    opcode: DMAPLANE_OP_COUNTER_WAIT as u8,
+                    flags,
+                    endpoint,
+                    user_data,
+                    region: self.pick(context, entry.region, &[Kind::Counter]),
+                    local_offset: u64::from(entry.local % 4),
+                    ..Default::default()
+                }
+            }
+            180..=185 => {
                 return dmaplane_sqe {
                     opcode: DMAPLANE_OP_IMM_ONLY as u8,
                     flags,

@@ -32,6 +32,7 @@ pub enum Kind {
     Listener,
     Endpoint,
     Channel,
+    Counter,
 }
 
 /// A channel's rings, and what must be in them if only we write there.

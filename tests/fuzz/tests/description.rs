@@ -244,13 +244,14 @@ fn every_command_is_called_with_its_struct() {
         let name = command.strip_prefix("DMAPLANE_IOC_").expect(command).to_lowercase();
         let name = match &*name {
             "endpoint_accept" => "endpoint_connect",
-            "buf_destroy" | "region_deregister" | "endpoint_close" | "channel_close" => "handle[",
+            "buf_destroy" | "region_deregister" | "endpoint_close" | "channel_close"
+            | "counter_destroy" => "handle[",
             name => name,
         };
         assert!(call.contains(&format!(" dmaplane_{name}")), "{call}");
         count += 1;
     }
-    assert_eq!(count, 22);
+    assert_eq!(count, 25);
     assert!(description.calls.iter().filter(|call| call.starts_with("mmap$")).count() >= 2);
 }
 

@@ -165,6 +165,18 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "the completion ring has no room for another entry's completion",
             "take completions from the ring, then submit again",
         ),
+        (CounterCreate, E::INVAL) => (
+            "the immediate has bits that its mask has not",
+            "clear the bits of the immediate where the mask has none",
+        ),
+        (CounterCreate, E::EXIST) => (
+            "the endpoint has a counter of the same immediates",
+            "use that one, or drop it first",
+        ),
+        (CounterCreate, E::NOSPC) => (
+            "the endpoint's counters have as many different masks as it allows",
+            "use fewer different masks, which are up to 16",
+        ),
         (ChannelEventfd, E::PROTOTYPE) => (
             "the descriptor is not one of eventfd(2)",
             "make one with eventfd(), and keep it open until it was handed over",

@@ -250,6 +250,8 @@ pub enum Kind {
     ImmOnly,
     /// A [`Cancel`](crate::Cancel).
     Cancel,
+    /// A [`CounterWait`](crate::CounterWait).
+    CounterWait,
     /// An operation that this library does not know.
     Other(u8),
 }
@@ -281,6 +283,7 @@ impl Completion {
                 DMAPLANE_OP_FILL => Kind::Fill,
                 DMAPLANE_OP_IMM_ONLY => Kind::ImmOnly,
                 DMAPLANE_OP_CANCEL => Kind::Cancel,
+                DMAPLANE_OP_COUNTER_WAIT => Kind::CounterWait,
                 _ => Kind::Other(raw.opcode),
             },
             endpoint: raw.endpoint,

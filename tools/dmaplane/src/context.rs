@@ -207,6 +207,7 @@ impl Info {
             .map(|bit| match 1u64 << bit {
                 b if b == u64::from(DMAPLANE_FEATURE_WRITE_IMM) => "write-imm".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_LEASE) => "lease".to_owned(),
+                b if b == u64::from(DMAPLANE_FEATURE_COUNTER) => "counter".to_owned(),
                 _ => format!("bit-{bit}"),
             })
             .collect()
@@ -305,7 +306,7 @@ mod tests {
         let info = Info {
             abi: 1,
             page_size: 4096,
-            features: 0b111,
+            features: 0b1111,
             max_buffer: 0,
             max_transfer: 0,
             max_objects: 0,
@@ -313,6 +314,9 @@ mod tests {
             max_depth: 0,
             nr_nodes: 1,
         };
-        assert_eq!(info.feature_names(), ["write-imm", "lease", "bit-2"]);
+        assert_eq!(
+            info.feature_names(),
+            ["write-imm", "lease", "counter", "bit-3"]
+        );
     }
 }

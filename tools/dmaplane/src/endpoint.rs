@@ -9,6 +9,7 @@ use crate::net::{self, Private};
 use crate::sys::uapi::*;
 use crate::sys::{self, timeout_ns, Argument, Command};
 use crate::{Access, Buffer, Channel, Context, Lease, Region, Result, Timeout};
+use crate::{Counter, Immediates};
 use crate::{Errno, Error, Op};
 
 /// Waits for peers to connect.
@@ -73,6 +74,11 @@ impl Request {
     /// The peer's address.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// As [`Endpoint::counter`], from the first message on.
+    pub fn counter(&self, which: Immediates) -> Result<Counter> {
+        Counter::create(&self.object, which)
     }
 
     /// What the peer's program sent along.
@@ -230,6 +236,11 @@ impl Endpoint {
         access: Access,
     ) -> Result<Region> {
         Region::register(self, buffer, offset, length, access)
+    }
+
+    /// Counts the messages that come in from now on and are meant.
+    pub fn counter(&self, which: Immediates) -> Result<Counter> {
+        Counter::create(&self.object, which)
     }
 
     /// Lets the peer write to `region`; its program sees `tag`. Returns the

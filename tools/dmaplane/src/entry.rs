@@ -2,7 +2,7 @@
 //! Submission entries.
 
 use crate::sys::uapi::*;
-use crate::{Buffer, Endpoint, Lease, Region};
+use crate::{Buffer, Counter, Endpoint, Lease, Region};
 
 /// A submission entry, made from one of the types that say what it does.
 ///
@@ -86,7 +86,7 @@ macro_rules! entries {
     };
 }
 
-entries!(WriteImm, ImmOnly, BufCopy, BufFill, Cancel);
+entries!(WriteImm, ImmOnly, BufCopy, BufFill, Cancel, CounterWait);
 
 /// Does nothing but complete.
 #[derive(Debug, Clone, Copy, Default)]
@@ -206,6 +206,21 @@ impl Cancel {
         let mut cancel = Cancel::one(endpoint, 0);
         cancel.0 .0.imm = DMAPLANE_CANCEL_ALL;
         cancel
+    }
+}
+
+/// Waits until a [`Counter`] has a value; completes with the reason if it cannot any more.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct CounterWait(Entry);
+
+impl CounterWait {
+    pub(crate) fn new(counter: &Counter, value: u64) -> Self {
+        let mut entry = Entry::new(DMAPLANE_OP_COUNTER_WAIT);
+        entry.0.endpoint = counter.endpoint();
+        entry.0.region = counter.id();
+        entry.0.local_offset = value;
+        CounterWait(entry)
     }
 }
 

@@ -44,6 +44,9 @@ pub enum Op {
     ChannelClose,
     ChannelFile,
     ChannelEventfd,
+    CounterCreate,
+    CounterQuery,
+    CounterDestroy,
     /// Putting an entry into the submission ring.
     Push,
     /// Keeping a connection, whose state holds the error.
@@ -81,6 +84,9 @@ impl Op {
             Op::ChannelClose => "close a channel",
             Op::ChannelFile => "make a file for a channel",
             Op::ChannelEventfd => "have an eventfd signalled for a channel",
+            Op::CounterCreate => "have messages counted",
+            Op::CounterQuery => "ask how many messages were counted",
+            Op::CounterDestroy => "end a counter",
             Op::Push => "queue an entry on a channel",
             Op::Connection => "keep the connection",
             Op::Entry => "carry out an entry of the channel",
@@ -195,7 +201,7 @@ macro_rules! names {
 names!(
     TOOBIG "E2BIG", ACCESS "EACCES", ADDRINUSE "EADDRINUSE", ADDRNOTAVAIL "EADDRNOTAVAIL",
     AFNOSUPPORT "EAFNOSUPPORT", AGAIN "EAGAIN", BADF "EBADF", BADFD "EBADFD", BUSY "EBUSY",
-    CANCELED "ECANCELED", CONNREFUSED "ECONNREFUSED", CONNRESET "ECONNRESET", DQUOT "EDQUOT",
+    CANCELED "ECANCELED", CONNREFUSED "ECONNREFUSED", CONNRESET "ECONNRESET", DQUOT "EDQUOT", EXIST "EEXIST",
     FAULT "EFAULT", FBIG "EFBIG", HOSTUNREACH "EHOSTUNREACH", INTR "EINTR", INVAL "EINVAL",
     IO "EIO", ISCONN "EISCONN", MFILE "EMFILE", MSGSIZE "EMSGSIZE", NETUNREACH "ENETUNREACH",
     NOBUFS "ENOBUFS", NODEV "ENODEV", NOENT "ENOENT", NOKEY "ENOKEY", NOMEM "ENOMEM",

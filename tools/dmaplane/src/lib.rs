@@ -11,6 +11,7 @@
 //! | [`Channel`] | a submission and a completion ring | context |
 //! | [`Listener`], [`Request`] | where peers connect, and one that did | context |
 //! | [`Endpoint`] | a connection with credits in the kernel | its channel |
+//! | [`Counter`] | how many messages of a kind an endpoint received | context |
 //! | [`Region`] | part of a buffer that a fabric's devices may reach | buffer, context |
 //! | [`Lease`] | the peer's permission to write to one of its regions | (a number) |
 //!
@@ -19,7 +20,8 @@
 //! [waits](Endpoint::wait_lease) for the lease, [pushes](Channel::push)
 //! [`WriteImm`] entries and [waits](Channel::wait) for their completions. Each
 //! write arrives at the receiver as one completion with its immediate, after
-//! which its bytes can be read.
+//! which its bytes can be read; or is [counted](Counter), so that the receiver sleeps
+//! until the last of many is there.
 //!
 //! Every command that fails says which errno it was, what that means there and
 //! what to do: see [`Error`].
@@ -51,6 +53,7 @@ mod advice;
 mod buffer;
 mod channel;
 mod context;
+mod counter;
 mod endpoint;
 mod entry;
 mod error;
@@ -63,8 +66,9 @@ mod sys;
 pub use buffer::{Buffer, BufferOptions, Mapping, Placement};
 pub use channel::{Channel, Completion, Completions, Kind};
 pub use context::{Context, Fabric, Info, Readiness, Stats, DEVICE};
+pub use counter::{Counter, Immediates};
 pub use endpoint::{ConnectOptions, Endpoint, EndpointStatus, Listener, Request, Resolved, State};
-pub use entry::{BufCopy, BufFill, Cancel, Entry, ImmOnly, Nop, WriteImm};
+pub use entry::{BufCopy, BufFill, Cancel, CounterWait, Entry, ImmOnly, Nop, WriteImm};
 pub use error::{Error, Op, Result};
 pub use net::Private;
 pub use region::{Access, Lease, Region};

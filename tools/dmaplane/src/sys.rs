@@ -66,6 +66,8 @@ arguments!(
     dmaplane_channel_enter,
     dmaplane_channel_file,
     dmaplane_channel_eventfd,
+    dmaplane_counter_create,
+    dmaplane_counter_query,
 );
 
 /// A command, with the type of its argument.
@@ -103,6 +105,9 @@ commands! {
     CHANNEL_ENTER ChannelEnter DMAPLANE_IOC_CHANNEL_ENTER dmaplane_channel_enter;
     CHANNEL_CLOSE ChannelClose DMAPLANE_IOC_CHANNEL_CLOSE dmaplane_handle;
     CHANNEL_EVENTFD ChannelEventfd DMAPLANE_IOC_CHANNEL_EVENTFD dmaplane_channel_eventfd;
+    COUNTER_CREATE CounterCreate DMAPLANE_IOC_COUNTER_CREATE dmaplane_counter_create;
+    COUNTER_QUERY CounterQuery DMAPLANE_IOC_COUNTER_QUERY dmaplane_counter_query;
+    COUNTER_DESTROY CounterDestroy DMAPLANE_IOC_COUNTER_DESTROY dmaplane_handle;
 }
 
 // What their arguments carry, pointers or a descriptor, is understood by `buf_query()`,
