@@ -1,7 +1,7 @@
 #!/bin/bash
 #
 # The checks that run nothing: formatting, lints without a single warning, the
-# header as C, C++ and 32-bit C, the safety gate, shellcheck. All are run, in
+# headers as C, C++ and 32-bit C, the safety gate, shellcheck. All are run, in
 # the build root; the failed ones are named at the end.
 
 set -euo pipefail
@@ -38,8 +38,8 @@ lint_module() {
 	return "$rc"
 }
 
-header() {
-	local file=include/uapi/dmaplane.h flags=(-Wall -Wextra -Wpadded -Werror -pedantic -fsyntax-only -Iinclude/uapi)
+three_ways() { # FILE FLAG…
+	local file=$1 flags=(-Wall -Wextra -Werror -pedantic -Iinclude/uapi -Itools/include "${@:2}")
 	"$in_root" gcc -std=c11 "${flags[@]}" -x c "$file" &&
 		"$in_root" gcc -std=c11 -m32 "${flags[@]}" -x c "$file" &&
 		"$in_root" g++ -std=c++17 "${flags[@]}" -x c++ "$file"
@@ -61,7 +61,8 @@ cargo_crate() { # DIR
 
 check "format of rust/, src/ and tests/kunit/" format_module
 check "safety gate" scripts/unsafe-gate.sh
-check "header as C, 32-bit C and C++" header
+check "header as C, 32-bit C and C++" three_ways include/uapi/dmaplane.h -Wpadded -fsyntax-only
+check "helpers for C, likewise" three_ways tools/include/dmaplane/channel.h -fsyntax-only
 check "shellcheck" shell_scripts
 check "clippy and warnings, module" lint_module
 DMAPLANE_TEST=y check "clippy and warnings, test build" lint_module

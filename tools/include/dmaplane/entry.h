@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * Submission entries: a function for each opcode of <dmaplane.h>, which says there what it
+ * does and how it fails. Each sets all of the entry, so flags and user_data are set after it.
+ * Offsets and lengths are in bytes.
+ */
+#ifndef DMAPLANE_ENTRY_H
+#define DMAPLANE_ENTRY_H
+
+#include <string.h>
+
+#include <dmaplane.h>
+
+/**
+ * dmaplane_prep_nop() - an entry that does nothing but complete
+ * @sqe: the entry
+ */
+static inline void dmaplane_prep_nop(struct dmaplane_sqe *sqe)
+{
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = DMAPLANE_OP_NOP;
+}
+
+/**
+ * dmaplane_prep_write_imm() - write to a peer's memory and deliver an immediate
+ * @sqe: the entry
+ * @endpoint: to send on
+ * @region: where the bytes come from
+ * @local_offset: first byte in @region
+ * @lease: where they go to
+ * @remote_offset: first byte in @lease
+ * @length: how many
+ * @imm: what the peer's completion has, in host order at both sides
+ */
+static inline void dmaplane_prep_write_imm(struct dmaplane_sqe *sqe, __u32 endpoint,
+					   __u32 region, __u64 local_offset,
+					   __u32 lease, __u64 remote_offset,
+					   __u32 length, __u32 imm)
+{
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = DMAPLANE_OP_WRITE_IMM;
+	sqe->endpoint = endpoint;
+	sqe->region = region;
+	sqe->lease = lease;
+	sqe->local_offset = local_offset;
+	sqe->remote_offset = remote_offset;
+	sqe->length = length;
+	sqe->imm = imm;
+}
+
+/**
+ * dmaplane_prep_imm_only() - deliver an immediate alone
+ * @sqe: the entry
+ * @endpoint: to send on
+ * @imm: what the peer's completion has
+ */
+static inline void dmaplane_prep_imm_only(struct dmaplane_sqe *sqe, __u32 endpoint, __u32 imm)
+{
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = DMAPLANE_OP_IMM_ONLY;
+	sqe->endpoint = endpoint;
+	sqe->imm = imm;
+}
+
+/**
+ * dmaplane_prep_copy() - copy from one buffer to another, or within one
+ * @sqe: the entry
+ * @from: a buffer
+ * @from_offset: first byte in @from
+ * @to: a buffer, or @from if the ranges do not overlap
+ * @to_offset: first byte in @to
+ * @length: how many
+ */
+static inline void dmaplane_prep_copy(struct dmaplane_sqe *sqe, __u32 from, __u64 from_offset,
+				      __u32 to, __u64 to_offset, __u32 length)
+{
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = DMAPLANE_OP_COPY;
+	sqe->region = from;
+	sqe->lease = to;
+	sqe->local_offset = from_offset;
+	sqe->remote_offset = to_offset;
+	sqe->length = length;
+}
+
+/**
+ * dmaplane_prep_fill() - set bytes of a buffer
+ * @sqe: the entry
+ * @to: the buffer
+ * @offset: first byte in @to
+ * @length: how many
+ * @value: of each
+ */
+static inline void dmaplane_prep_fill(struct dmaplane_sqe *sqe, __u32 to, __u64 offset,
+				      __u32 length, __u8 value)
+{
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = DMAPLANE_OP_FILL;
+	sqe->lease = to;
+	sqe->remote_offset = offset;
+	sqe->length = length;
+	sqe->imm = value;
+}
+
+/**
+ * dmaplane_prep_cancel() - end entries that are not done
+ * @sqe: this entry
+ * @endpoint: that of the entries to end, 0 if they have none
+ * @user_data: that of the one to end, 0 with DMAPLANE_CANCEL_ALL
+ * @flags: DMAPLANE_CANCEL_*
+ */
+static inline void dmaplane_prep_cancel(struct dmaplane_sqe *sqe, __u32 endpoint,
+					__u64 user_data, __u32 flags)
+{
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = DMAPLANE_OP_CANCEL;
+	sqe->endpoint = endpoint;
+	sqe->local_offset = user_data;
+	sqe->imm = flags;
+}
+
+/**
+ * dmaplane_sqe_set_flags() - say how others wait for an entry, and who is told of it
+ * @sqe: the entry, prepared
+ * @flags: DMAPLANE_SQE_*
+ */
+static inline void dmaplane_sqe_set_flags(struct dmaplane_sqe *sqe, unsigned int flags)
+{
+	sqe->flags = (__u8)flags;
+}
+
+/**
+ * dmaplane_sqe_set_user_data() - say what an entry's completion has
+ * @sqe: the entry, prepared
+ * @user_data: the same in its completion
+ */
+static inline void dmaplane_sqe_set_user_data(struct dmaplane_sqe *sqe, __u64 user_data)
+{
+	sqe->user_data = user_data;
+}
+
+#endif /* DMAPLANE_ENTRY_H */
