@@ -46,11 +46,7 @@ TEST_F(channel_wait, timeouts)
 
 static int enter_until(struct channel *c, uint32_t min_complete, uint64_t time_ns)
 {
-	struct dmaplane_channel_enter arg =
-		ARG(channel_enter, .flags = DMAPLANE_ENTER_ABSTIME, .channel = c->handle,
-		    .to_submit = 1, .min_complete = min_complete, .timeout_ns = time_ns);
-
-	return cmd(c->fd, DMAPLANE_IOC_CHANNEL_ENTER, &arg);
+	return dmaplane_enter(c, 1, min_complete, DMAPLANE_ENTER_ABSTIME, time_ns);
 }
 
 TEST_F(channel_wait, until_a_time)

@@ -1,66 +1,35 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* A channel as its user sees it: the rings, with the ordering that the header asks for. */
+/* A channel as C programs have it, dmaplane/channel.h, by short names. */
 #ifndef DMAPLANE_TEST_RING_H
 #define DMAPLANE_TEST_RING_H
 
 #include "dmaplane_test.h"
 
-struct channel {
-	int fd;
-	uint32_t handle;
-	uint32_t sq_entries;
-	uint32_t cq_entries;
-	size_t length;
-	struct dmaplane_ring *ring;
-	struct dmaplane_sqe *sqes;
-	struct dmaplane_cqe *cqes;
-};
+/* Its struct has a short name here as well. */
+#define dmaplane_channel channel
+#include <dmaplane/channel.h>
+#undef dmaplane_channel
 
+/* For those who look at the indices themselves, or ruin them. */
 #define load_acquire(p)		__atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define store_release(p, v)	__atomic_store_n((p), (v), __ATOMIC_RELEASE)
 
+/* Without a file, which would keep the context when a test has closed all that it knows of. */
 static inline int channel_open(int fd, uint32_t sq_entries, uint32_t cq_entries,
 			       struct channel *c)
 {
-	struct dmaplane_channel_create arg = ARG(channel_create, .sq_entries = sq_entries,
-						 .cq_entries = cq_entries);
-	int ret = cmd(fd, DMAPLANE_IOC_CHANNEL_CREATE, &arg);
-	uint8_t *map;
-
-	if (ret)
-		return ret;
-	map = map_at(fd, arg.mmap_length, arg.mmap_offset);
-	if (map == MAP_FAILED)
-		return -errno;
-	*c = (struct channel){
-		.fd = fd,
-		.handle = arg.handle,
-		.sq_entries = sq_entries,
-		.cq_entries = cq_entries,
-		.length = arg.mmap_length,
-		.ring = (void *)map,
-		.sqes = (void *)(map + arg.sqes_offset),
-		.cqes = (void *)(map + arg.cqes_offset),
-	};
-	return 0;
+	return dmaplane_channel_open_nofile(fd, sq_entries, cq_entries, c);
 }
 
 static inline int channel_close(struct channel *c)
 {
-	munmap(c->ring, c->length);
-	return end(c->fd, DMAPLANE_IOC_CHANNEL_CLOSE, c->handle);
+	return dmaplane_channel_close(c);
 }
 
 /* Puts an entry into the submission ring; -EAGAIN if that is full. */
 static inline int channel_push(struct channel *c, const struct dmaplane_sqe *sqe)
 {
-	uint32_t tail = c->ring->sq_tail;
-
-	if (tail - load_acquire(&c->ring->sq_head) >= c->sq_entries)
-		return -EAGAIN;
-	c->sqes[tail & (c->sq_entries - 1)] = *sqe;
-	store_release(&c->ring->sq_tail, tail + 1);
-	return 0;
+	return dmaplane_sqe_push(c, sqe);
 }
 
 static inline int channel_push_nop(struct channel *c, uint64_t user_data)
@@ -74,20 +43,13 @@ static inline int channel_push_nop(struct channel *c, uint64_t user_data)
 static inline int channel_enter(struct channel *c, uint32_t to_submit, uint32_t min_complete,
 				uint64_t timeout_ns)
 {
-	struct dmaplane_channel_enter arg =
-		ARG(channel_enter, .channel = c->handle, .to_submit = to_submit,
-		    .min_complete = min_complete, .timeout_ns = timeout_ns);
-
-	return cmd(c->fd, DMAPLANE_IOC_CHANNEL_ENTER, &arg);
+	return dmaplane_enter(c, to_submit, min_complete, 0, timeout_ns);
 }
 
 /* A descriptor of the channel's own file, or -errno. */
 static inline int channel_file(const struct channel *c)
 {
-	struct dmaplane_channel_file arg = ARG(channel_file, .channel = c->handle, .fd = -1);
-	int ret = cmd(c->fd, DMAPLANE_IOC_CHANNEL_FILE, &arg);
-
-	return ret ? ret : arg.fd;
+	return dmaplane_file_open(c);
 }
 
 /* Has @event signalled, or nothing if it is -1. */
@@ -102,25 +64,23 @@ static inline int channel_eventfd(const struct channel *c, int event)
 /* ENTER by that file: the number of entries taken, or -errno. */
 static inline int file_enter(int file, uint32_t min_complete)
 {
-	off_t ret = lseek(file, min_complete, SEEK_SET);
-
-	return ret < 0 ? -errno : ret;
+	return dmaplane_file_enter(file, min_complete);
 }
 
 static inline uint32_t channel_available(const struct channel *c)
 {
-	return load_acquire(&c->ring->cq_tail) - c->ring->cq_head;
+	return dmaplane_channel_available(c);
 }
 
 /* Takes a completion that is there; false if none is. */
 static inline bool channel_reap(struct channel *c, struct dmaplane_cqe *cqe)
 {
-	uint32_t head = c->ring->cq_head;
+	struct dmaplane_cqe *next;
 
-	if (load_acquire(&c->ring->cq_tail) == head)
+	if (dmaplane_peek_cqe(c, &next))
 		return false;
-	*cqe = c->cqes[head & (c->cq_entries - 1)];
-	store_release(&c->ring->cq_head, head + 1);
+	*cqe = *next;
+	dmaplane_cqe_seen(c);
 	return true;
 }
 
@@ -128,13 +88,13 @@ static inline bool channel_reap(struct channel *c, struct dmaplane_cqe *cqe)
 static inline int channel_next_within(struct channel *c, struct dmaplane_cqe *cqe,
 				      uint64_t timeout_ns)
 {
-	int ret = 0;
+	struct dmaplane_cqe *next;
+	int ret = dmaplane_wait_cqe_timeout(c, &next, 0, timeout_ns);
 
-	while (!channel_reap(c, cqe)) {
-		ret = channel_enter(c, 0, 1, timeout_ns);
-		if (ret < 0)
-			return ret;
-	}
+	if (ret)
+		return ret;
+	*cqe = *next;
+	dmaplane_cqe_seen(c);
 	return 0;
 }
 
@@ -164,35 +124,46 @@ static inline int channel_do(struct channel *c, const struct dmaplane_sqe *sqe,
 
 static inline struct dmaplane_sqe nop(uint64_t user_data, uint8_t flags)
 {
-	return (struct dmaplane_sqe){ .opcode = DMAPLANE_OP_NOP, .flags = flags,
-				      .user_data = user_data };
+	struct dmaplane_sqe sqe;
+
+	dmaplane_prep_nop(&sqe);
+	dmaplane_sqe_set_user_data(&sqe, user_data);
+	dmaplane_sqe_set_flags(&sqe, flags);
+	return sqe;
 }
 
 static inline struct dmaplane_sqe copy_buffer(uint32_t from, uint64_t from_offset, uint32_t to,
-				       uint64_t to_offset, uint32_t length)
+					      uint64_t to_offset, uint32_t length)
 {
-	return (struct dmaplane_sqe){ .opcode = DMAPLANE_OP_COPY, .region = from, .lease = to,
-				      .local_offset = from_offset, .remote_offset = to_offset,
-				      .length = length };
+	struct dmaplane_sqe sqe;
+
+	dmaplane_prep_copy(&sqe, from, from_offset, to, to_offset, length);
+	return sqe;
 }
 
-static inline struct dmaplane_sqe fill_buffer(uint32_t to, uint64_t offset, uint32_t length, uint8_t value)
+static inline struct dmaplane_sqe fill_buffer(uint32_t to, uint64_t offset, uint32_t length,
+					      uint8_t value)
 {
-	return (struct dmaplane_sqe){ .opcode = DMAPLANE_OP_FILL, .lease = to,
-				      .remote_offset = offset, .length = length, .imm = value };
+	struct dmaplane_sqe sqe;
+
+	dmaplane_prep_fill(&sqe, to, offset, length, value);
+	return sqe;
 }
 
 /* Of entries for @endpoint, or of those for none if that is 0. */
 static inline struct dmaplane_sqe cancel(uint64_t user_data, uint32_t endpoint, uint64_t target,
 					 uint32_t flags)
 {
-	return (struct dmaplane_sqe){ .opcode = DMAPLANE_OP_CANCEL, .user_data = user_data,
-				      .endpoint = endpoint, .local_offset = target, .imm = flags };
+	struct dmaplane_sqe sqe;
+
+	dmaplane_prep_cancel(&sqe, endpoint, target, flags);
+	dmaplane_sqe_set_user_data(&sqe, user_data);
+	return sqe;
 }
 
 static inline bool channel_poisoned(const struct channel *c)
 {
-	return load_acquire(&c->ring->flags) & DMAPLANE_RING_POISONED;
+	return dmaplane_channel_poisoned(c);
 }
 
 /* What poll() says at once. */
