@@ -63,6 +63,9 @@ check "format of rust/, src/ and tests/kunit/" format_module
 check "safety gate" scripts/unsafe-gate.sh
 check "header as C, 32-bit C and C++" three_ways include/uapi/dmaplane.h -Wpadded -fsyntax-only
 check "helpers for C, likewise" three_ways tools/include/dmaplane/channel.h -fsyntax-only
+for file in tools/examples/*.c; do
+	check "${file##*/}, likewise" three_ways "$file" -O2 -c -o /dev/null
+done
 check "shellcheck" shell_scripts
 check "clippy and warnings, module" lint_module
 DMAPLANE_TEST=y check "clippy and warnings, test build" lint_module

@@ -2,7 +2,7 @@
 /*
  * Channels for C11 and C++17, as liburing has io_uring's rings: functions over the structs
  * of <dmaplane.h>. Both headers are found with -I include/uapi -I tools/include, and there
- * is nothing to link.
+ * is nothing to link. tools/examples/copy.c is a whole program.
  *
  * What can fail returns -errno, else 0 or a count; what is left in errno means nothing.
  * Times are in nanoseconds. A channel is for one thread at a time, but for dmaplane_enter()
