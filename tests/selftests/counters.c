@@ -66,9 +66,11 @@ static long value_of(const struct side *s, uint32_t counter)
 static struct dmaplane_sqe await(const struct side *s, uint32_t counter, uint64_t value,
 				 uint64_t user_data)
 {
-	return (struct dmaplane_sqe){ .opcode = DMAPLANE_OP_COUNTER_WAIT, .endpoint = s->endpoint,
-				      .region = counter, .local_offset = value,
-				      .user_data = user_data };
+	struct dmaplane_sqe sqe;
+
+	dmaplane_prep_counter_wait(&sqe, s->endpoint, counter, value);
+	dmaplane_sqe_set_user_data(&sqe, user_data);
+	return sqe;
 }
 
 /* Sends a message without bytes; 0 when the peer's adapter has it. */

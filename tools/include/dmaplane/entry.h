@@ -120,6 +120,25 @@ static inline void dmaplane_prep_cancel(struct dmaplane_sqe *sqe, __u32 endpoint
 }
 
 /**
+ * dmaplane_prep_counter_wait() - wait until messages were counted
+ * @sqe: the entry
+ * @endpoint: the endpoint that receives them
+ * @counter: a counter of it
+ * @value: how many in all
+ *
+ * res: 0, or the reason if so many cannot come any more.
+ */
+static inline void dmaplane_prep_counter_wait(struct dmaplane_sqe *sqe, __u32 endpoint,
+					      __u32 counter, __u64 value)
+{
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = DMAPLANE_OP_COUNTER_WAIT;
+	sqe->endpoint = endpoint;
+	sqe->region = counter;
+	sqe->local_offset = value;
+}
+
+/**
  * dmaplane_sqe_set_flags() - say how others wait for an entry, and who is told of it
  * @sqe: the entry, prepared
  * @flags: DMAPLANE_SQE_*
