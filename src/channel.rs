@@ -166,7 +166,7 @@ pub(crate) fn enter(context: &Context, arg: &uapi::dmaplane_channel_enter) -> Re
 }
 
 /// `CHANNEL_EVENTFD`
-pub(crate) fn signal(context: &Context, arg: &uapi::dmaplane_channel_eventfd) -> Result {
+pub(crate) fn set_event(context: &Context, arg: &uapi::dmaplane_channel_eventfd) -> Result {
     if arg.flags != 0 {
         return Err(EINVAL);
     }
@@ -175,7 +175,7 @@ pub(crate) fn signal(context: &Context, arg: &uapi::dmaplane_channel_eventfd) ->
         -1 => None,
         fd => Some(EventFd::from_descriptor(fd)?),
     };
-    channel.ring().signal(event)
+    channel.ring().set_event(event)
 }
 
 /// `CHANNEL_CLOSE`

@@ -77,7 +77,7 @@ pub(crate) fn run(
         uapi::DMAPLANE_CMD_CHANNEL_FILE => {
             call(context, arg, |_, arg| channel::file::make(this, file, arg))
         }
-        uapi::DMAPLANE_CMD_CHANNEL_EVENTFD => tell(context, arg, channel::signal),
+        uapi::DMAPLANE_CMD_CHANNEL_EVENTFD => tell(context, arg, channel::set_event),
         uapi::DMAPLANE_CMD_CHANNEL_CLOSE => tell(context, arg, channel::close),
         uapi::DMAPLANE_CMD_COUNTER_CREATE => call(context, arg, count::create),
         uapi::DMAPLANE_CMD_COUNTER_QUERY => call(context, arg, count::query),

@@ -149,7 +149,8 @@ struct dmaplane_info {
  * @buffers:		out: buffers alive, those without a handle that a
  *			mapping or a region still holds included
  * @regions:		out: regions alive
- * @endpoints:		out: endpoints and listeners alive
+ * @endpoints:		out: endpoints and listeners alive, those without a handle that a
+ *			counter still holds included
  * @channels:		out: channels alive
  * @buffer_bytes:	out: memory of the buffers alive
  * @submitted:		out: ring entries accepted since open
@@ -258,7 +259,7 @@ struct dmaplane_buf_query {
  * over iWARP waits, against signals too, until TCP has connected or given up.
  * CHANNEL_CLOSE: EBUSY while an endpoint delivers to it. Entries that have not
  * begun, and copies under way, are completed with ECANCELED before it returns.
- * Those for endpoints that deliver to another channel go on.
+ * Those for endpoints that do not deliver to it, COUNTER_WAIT included, go on.
  * COUNTER_DESTROY: entries that wait for it complete with ECANCELED, and messages
  * that it would have counted are told of again.
  */
@@ -709,7 +710,7 @@ struct dmaplane_ring {
  * @opcode:	DMAPLANE_OP_*; an unknown one completes with EOPNOTSUPP
  * @flags:	DMAPLANE_SQE_*
  * @pad0:	must be 0
- * @endpoint:	endpoint to send on
+ * @endpoint:	endpoint to send on, or that receives what is counted
  * @user_data:	returned in the completion
  * @region:	local region that the bytes come from
  * @lease:	peer's lease that they go to
@@ -741,8 +742,8 @@ struct dmaplane_ring {
  * the endpoint did here.
  *
  * Entries begin in the order of the ring, and may complete in any. Those for one
- * endpoint complete in order, but COUNTER_WAIT, and one that is wrong in itself, or cancelled,
- * does at once. LINK and DRAIN say more: entries with LINK and the one after the last of them are
+ * endpoint complete in order, but COUNTER_WAIT, which does when its number is reached, and
+ * one that is wrong in itself, or cancelled, which does at once. LINK and DRAIN say more: entries with LINK and the one after the last of them are
  * a chain, which may go on in a later ENTER. Handles are looked up, and offsets into
  * buffers checked, when an entry is taken, even if it begins later.
  *
@@ -872,10 +873,11 @@ struct dmaplane_channel_file {
  * @channel:	in: the channel
  * @fd:		in: a descriptor of eventfd(2), or -1: none any more
  *
- * One is added to it when completions can be reaped that could not before, for
- * several at a time or each; when the channel is poisoned or closed; and at once if there
- * is something to reap, so that nothing is missed. It takes the place of the one
- * before, and the program may close its descriptor.
+ * One is added to it whenever completions are published, one or several at a time; when
+ * the channel is poisoned, or closed by CHANNEL_CLOSE; and at once if there is something
+ * to reap, so that nothing is missed. It takes the place of the one before, and the program
+ * may close its descriptor. Reading it is no call into the channel: whoever does nothing
+ * else has to look for DMAPLANE_RING_NEED_ENTER after reaping.
  *
  * Errors: EPROTOTYPE (@fd is not of eventfd(2), or closed), EBADFD (poisoned).
  */

@@ -7,7 +7,8 @@
 //! here, and what is read from the memory is only ever compared with them.
 //!
 //! Ownership: see [`super`].
-//! Locking: `state` is a leaf spinlock, taken with anything else held. `flags` is changed under it,
+//! Locking: `state` is a spinlock, taken with anything else held, and outside of nothing but the lock
+//! of an eventfd. `flags` is changed under it,
 //! so that user space's copy is the last one, and read without.
 //! Teardown: the memory goes with the last mapping, endpoint, entry and handle.
 
@@ -222,14 +223,15 @@ impl CompletionRing {
     }
 
     /// Has `event` signalled from now on, and nothing else.
-    pub(super) fn signal(&self, event: Option<EventFd>) -> Result {
+    pub(super) fn set_event(&self, event: Option<EventFd>) -> Result {
         let mut state = self.state.lock();
         self.check()?;
         if state.retired {
             return Err(ENOENT);
         }
+        let available = self.count_available(&mut state)?;
         let last = core::mem::replace(&mut state.event, event);
-        if self.count_available(&mut state)? > 0 {
+        if available > 0 {
             state.signal();
         }
         drop(state);
@@ -312,7 +314,7 @@ impl CompletionRing {
 
     /// Gives back reserved places.
     pub(crate) fn unreserve(&self, n: u32) {
-        self.state.lock().completions.release(n);
+        self.withdraw(&mut self.state.lock(), n);
     }
 
     /// Withdraws that request: all endpoints are about to look for room again.
@@ -351,8 +353,10 @@ impl CompletionRing {
         }
         state.retired = true;
         state.signal();
+        let last = state.event.take();
         self.poller.tell();
         drop(state);
+        drop(last);
         self.notify_pollers();
         Ok(())
     }
@@ -364,7 +368,7 @@ impl CompletionRing {
         let mut state = self.state.lock();
         state.outstanding = state.outstanding.saturating_sub(1);
         match silent {
-            true => self.withdraw(&mut state),
+            true => self.withdraw(&mut state, 1),
             false => self.fill(&mut state, cqe),
         }
         let last = state.held > 0 && state.outstanding == state.held;
@@ -377,9 +381,9 @@ impl CompletionRing {
         last
     }
 
-    /// Gives a place back that nothing will be told in.
-    fn withdraw(&self, state: &mut State) {
-        state.completions.release(1);
+    /// Gives places back that nothing will be told in.
+    fn withdraw(&self, state: &mut State, n: u32) {
+        state.completions.release(n);
         // Somebody may sleep who would see this, had it a completion.
         if self.flags.load(Relaxed) & uapi::DMAPLANE_RING_NEED_ENTER != 0 {
             state.signal();
@@ -503,8 +507,10 @@ impl CompletionRing {
     }
 
     fn poison(&self, state: &mut State) -> Error {
-        self.change_flag(state, uapi::DMAPLANE_RING_POISONED, true);
-        state.signal();
+        if self.check().is_ok() {
+            self.change_flag(state, uapi::DMAPLANE_RING_POISONED, true);
+            state.signal();
+        }
         self.poller.tell();
         self.notify_pollers();
         EBADFD.into()

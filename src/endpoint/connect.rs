@@ -182,6 +182,7 @@ fn start(
         return Err(endpoint.give_up(error));
     }
     inner.asked = asked;
+    inner.expect_messages(true);
     inner.transition(match from {
         State::Requested => Event::Accept,
         _ => Event::Connect,
@@ -189,7 +190,7 @@ fn start(
     drop(inner);
     // Who is to stop would stop inside, where Soft-iWARP is not good at it.
     if kernel::current!().signal_pending() {
-        return Err(endpoint.give_up(EINTR));
+        return Err(endpoint.give_up_unasked(EINTR));
     }
 
     let hello = Hello {
@@ -204,10 +205,10 @@ fn start(
     match begun {
         Ok(()) => Ok(endpoint),
         // Over iWARP a TCP connection was tried here and now, and these are its errors.
-        Err(ERESTARTSYS) => Err(endpoint.give_up(EINTR)),
-        Err(ETIMEDOUT) => Err(endpoint.give_up(EHOSTUNREACH.into())),
-        Err(EACCES) => Err(endpoint.give_up(EADDRNOTAVAIL.into())),
-        Err(error) => Err(endpoint.give_up(error)),
+        Err(ERESTARTSYS) => Err(endpoint.give_up_unasked(EINTR)),
+        Err(ETIMEDOUT) => Err(endpoint.give_up_unasked(EHOSTUNREACH.into())),
+        Err(EACCES) => Err(endpoint.give_up_unasked(EADDRNOTAVAIL.into())),
+        Err(error) => Err(endpoint.give_up_unasked(error)),
     }
 }
 
@@ -233,6 +234,12 @@ impl Endpoint {
         })
     }
 
+    /// As [`Self::give_up`], when the peer was not asked or answered.
+    fn give_up_unasked(&self, error: Error) -> Error {
+        self.inner.lock().expect_messages(false);
+        self.give_up(error)
+    }
+
     /// Fails the endpoint because a step of the way failed, with the error that came first.
     fn give_up(&self, error: Error) -> Error {
         self.fail(error);
@@ -244,6 +251,13 @@ impl Endpoint {
 }
 
 impl Inner {
+    /// From now on messages can come, or none did.
+    fn expect_messages(&mut self, expect: bool) {
+        if let Some(link) = &mut self.link {
+            link.drained = !expect;
+        }
+    }
+
     /// The connection, if the endpoint is in state `from`. `EISCONN` if not, or what it failed of.
     fn ready(&self, from: State) -> Result<Arc<Connection<Endpoint>>> {
         if let Some(error) = self.error {

@@ -3,7 +3,9 @@
 //! Counters: messages that are counted, rather than told of one by one.
 //!
 //! Ownership: the endpoint has its [`Counts`], and in them the entries that wait. A handle's
-//! [`Counter`] holds the endpoint and names one count, which goes when that ends.
+//! [`Counter`] holds the endpoint and names one count, which goes when the handle does. Entries that
+//! wait hold their queue, which may keep a [`Counter`] for others that have not begun: that circle is
+//! broken when the queue is stopped, or the counter or the endpoint ends.
 //! Locking: the endpoint's.
 //! Teardown: entries that wait are complete when their counter has ended, or when no message can
 //! come any more: the endpoint failed, and what had arrived before has been counted.
@@ -24,7 +26,6 @@ use crate::{
         Live,
         Tally, //
     },
-    fifo::Fifo,
     ioctl::Created, //
 };
 use core::cmp::Reverse;
@@ -74,33 +75,57 @@ struct Count {
     pattern: Pattern,
     id: u64,
     value: u64,
-    /// The least that is waited for.
-    next: u64,
-    waiting: Fifo<Waiting>,
+    /// In the order of their values, the least one last; of equal ones the first one.
+    waiting: KVVec<Waiting>,
 }
 
 impl Count {
     /// Completes the entries that have waited long enough.
     fn tell(&mut self) {
-        let value = self.value;
-        if value >= self.next {
-            self.waiting.take(
-                true,
-                |entry| entry.value <= value,
-                |entry| entry.ticket.succeed(0),
-            );
-            self.set_next();
+        while self
+            .waiting
+            .last()
+            .is_some_and(|entry| entry.value <= self.value)
+        {
+            if let Some(entry) = self.waiting.pop() {
+                entry.ticket.succeed(0);
+            }
         }
     }
 
-    fn set_next(&mut self) {
-        let values = self.waiting.iter().map(|entry| entry.value);
-        self.next = values.min().unwrap_or(u64::MAX);
+    /// Keeps an entry, or gives it back if there is no memory.
+    fn wait(&mut self, entry: Waiting) -> Result<(), (Error, Waiting)> {
+        if let Err(error) = self.waiting.reserve(1, GFP_KERNEL_ACCOUNT) {
+            return Err((error.into(), entry));
+        }
+        let position = self
+            .waiting
+            .partition_point(|other| other.value > entry.value);
+        // There is room.
+        let _ = self.waiting.insert_within_capacity(position, entry);
+        Ok(())
+    }
+
+    /// Cancels entries that are `meant`, the oldest one of the least value or `all`.
+    fn cancel(&mut self, all: bool, meant: &dyn Fn(&Ticket) -> bool) -> u32 {
+        let mut found = 0u32;
+        for position in (0..self.waiting.len()).rev() {
+            let entry = self.waiting.get(position);
+            if !entry.is_some_and(|entry| meant(&entry.ticket)) || (found > 0 && !all) {
+                continue;
+            }
+            if let Ok(entry) = self.waiting.remove(position) {
+                entry.ticket.fail(ECANCELED.into(), 0);
+                found = found.saturating_add(1);
+            }
+        }
+        found
     }
 
     fn end(&mut self, error: Error) {
-        self.waiting.cut(0, |entry| entry.ticket.fail(error, 0));
-        self.next = u64::MAX;
+        while let Some(entry) = self.waiting.pop() {
+            entry.ticket.fail(error, 0);
+        }
     }
 }
 
@@ -164,8 +189,7 @@ impl Counts {
             pattern,
             id: counter.id,
             value: 0,
-            next: u64::MAX,
-            waiting: Fifo::new(0)?,
+            waiting: KVVec::new(),
         };
         let inserted = self.list.insert_within_capacity(position, count);
         inserted.map_err(|_| ENOMEM)?;
@@ -198,9 +222,12 @@ impl Counts {
             let Ok(position) = self.position(Pattern::of(imm, *mask)) else {
                 continue;
             };
+            let ended = self.ended.is_some();
             if let Some(count) = self.list.get_mut(position) {
-                count.value = count.value.saturating_add(1);
-                count.tell();
+                if !ended {
+                    count.value = count.value.saturating_add(1);
+                    count.tell();
+                }
                 return true;
             }
         }
@@ -212,13 +239,7 @@ impl Counts {
         let mut found = 0u32;
         for count in self.list.iter_mut() {
             if all || found == 0 {
-                let more = count.waiting.take(
-                    all,
-                    |entry| meant(&entry.ticket),
-                    |entry| entry.ticket.fail(ECANCELED.into(), 0),
-                );
-                count.set_next();
-                found = found.saturating_add(more);
+                found = found.saturating_add(count.cancel(all, meant));
             }
         }
         found
@@ -274,23 +295,18 @@ impl Counter {
             drop(inner);
             return ticket.fail(ECANCELED.into(), 0);
         };
-        let refused = match (count.value >= value, ended) {
-            (true, _) => None,
-            (false, Some(error)) => Some(error),
-            (false, None) => match count.waiting.grow() {
-                Ok(()) => {
-                    // There is room.
-                    let _ = count.waiting.push(Waiting { value, ticket });
-                    count.next = count.next.min(value);
-                    return;
-                }
-                Err(error) => Some(error),
-            },
+        let entry = Waiting { value, ticket };
+        let kept = match (count.value >= value, ended) {
+            (true, _) => {
+                drop(inner);
+                return entry.ticket.succeed(0);
+            }
+            (false, Some(error)) => Err((error, entry)),
+            (false, None) => count.wait(entry),
         };
         drop(inner);
-        match refused {
-            None => ticket.succeed(0),
-            Some(error) => ticket.fail(error, 0),
+        if let Err((error, entry)) = kept {
+            entry.ticket.fail(error, 0);
         }
     }
 }

@@ -189,7 +189,7 @@ pub(super) struct Link {
     pub(super) registering: u32,
     /// Receives not posted, for want of room in `ring`.
     pub(super) idle: FreeSlots,
-    /// A receive was flushed: all that arrived has been seen.
+    /// All that arrived has been seen, as a receive was flushed, or nothing can have.
     pub(super) drained: bool,
 }
 
@@ -250,7 +250,7 @@ impl Link {
             registrations,
             registering: 0,
             idle,
-            drained: false,
+            drained: true,
         };
         conn.create_qp(
             domain,

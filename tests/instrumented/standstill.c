@@ -125,6 +125,15 @@ TEST_F(standstill, nothing_is_carried_out)
 /* All was carried out, and no completion is ever told, not even of the end. */
 TEST_F(standstill, completions_are_lost)
 {
+	struct side *b = &self->p.b;
+	struct dmaplane_counter_create counter = ARG(counter_create, .endpoint = b->endpoint,
+						     .imm = 99, .mask = UINT32_MAX);
+	struct dmaplane_sqe sqe;
+	struct dmaplane_cqe cqe;
+
+	ASSERT_EQ(0, cmd(b->fd, DMAPLANE_IOC_COUNTER_CREATE, &counter));
+	dmaplane_prep_counter_wait(&sqe, b->endpoint, counter.handle, 1);
+	ASSERT_EQ(1, channel_submit(&b->ch, &sqe));
 	ASSERT_EQ(0, mock("rate lose 1000"));
 	send_some(_metadata, self);
 	ASSERT_EQ(0, mock("patience 1"));
@@ -132,7 +141,11 @@ TEST_F(standstill, completions_are_lost)
 	ASSERT_GT(mock_value("lost"), 0);
 	has_ended(_metadata, &self->p.a);
 	ASSERT_EQ(0, mock("step 1000"));
-	has_failed(_metadata, &self->p.b);
+	has_failed(_metadata, b);
+	/* Nor is any receive flushed: a counter waits no longer than that. */
+	ASSERT_EQ(0, channel_next(&b->ch, &cqe));
+	EXPECT_EQ(DMAPLANE_OP_COUNTER_WAIT, cqe.opcode);
+	EXPECT_EQ(-ECONNRESET, cqe.res);
 	/* Whoever waits for all of them waits in vain no more. */
 	EXPECT_EQ(0, channel_enter(&self->p.a.ch, 0, ENTRIES_SENT, PATIENCE));
 	all_failed(_metadata, self);

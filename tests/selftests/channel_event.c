@@ -195,6 +195,22 @@ TEST_F(channel_event, poisoned)
 	EXPECT_EQ(-EBADFD, channel_eventfd(&self->c, -1));
 }
 
+/* The call that finds the rings corrupt has changed nothing. */
+TEST_F(channel_event, found_poisoned)
+{
+	int second = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+	ASSERT_LE(0, second);
+	store_release(&self->c.ring->cq_head, 100);
+	EXPECT_EQ(-EBADFD, channel_eventfd(&self->c, second));
+	EXPECT_EQ(1, added(self->event));
+	EXPECT_EQ(0, added(second));
+	/* It is told once. */
+	EXPECT_EQ(POLLERR, poll_now(self->fd));
+	EXPECT_EQ(0, added(self->event));
+	EXPECT_EQ(0, close(second));
+}
+
 TEST_F(channel_event, closed)
 {
 	EXPECT_EQ(0, channel_close(&self->c));

@@ -412,6 +412,7 @@ TEST_F(counters, closed_with_waiters)
 	struct side *b = &self->p.b;
 	struct dmaplane_sqe sqe;
 	struct channel second, third;
+	struct dmaplane_stats stats;
 	uint32_t counter;
 
 	ASSERT_EQ(0, channel_open(b->fd, 4, 4, &second));
@@ -423,12 +424,46 @@ TEST_F(counters, closed_with_waiters)
 	EXPECT_EQ(0, channel_close(&second));
 	SEND(1);
 	EXPECT_VALUE(1, counter);
-	if (self->sends)
+	if (self->sends) {
 		EXPECT_TRUE(WAIT_FOR(channel_available(&third) == 1));
+		EXPECT_EQ(0, third.cqes[0].res);
+		/* Also the one that nobody can be told of. */
+		EXPECT_TRUE(WAIT_FOR(!get_stats(b->fd, &stats) &&
+				     stats.submitted == stats.completed));
+	}
 	sqe = await(b, counter, 9, 1);
 	ASSERT_EQ(1, channel_submit(&third, &sqe));
 	SUBMIT(await(b, counter, 9, 1));
 	munmap(third.ring, third.length);
+}
+
+/* From the first message on, which is there as soon as the connection is. */
+TEST_F(counters, made_before_accepting)
+{
+	struct side a = self->p.a, b = self->p.b;
+	struct dmaplane_endpoint_listen listen;
+	struct dmaplane_endpoint_request request;
+	pthread_t thread;
+	uint32_t counter;
+
+	for (int i = 0; i < 20; i++) {
+		ASSERT_EQ(0, listen_on(b.fd, ADDRESS4, 0, 1, &listen));
+		ASSERT_EQ(0, resolve(a.fd, &listen.addr, &a.endpoint));
+		ASSERT_EQ(0, pthread_create(&thread, NULL, connect_in_thread, &a));
+		ASSERT_EQ(0, take_request(b.fd, listen.handle, PATIENCE, &request));
+		b.endpoint = request.handle;
+		ASSERT_EQ(0, counter_create(&b, 0, 0, &counter));
+		ASSERT_EQ(0, side_join(&b, DMAPLANE_IOC_ENDPOINT_ACCEPT));
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+		ASSERT_EQ(0, a.result);
+		EXPECT_EQ(self->sends ? 0 : -EOPNOTSUPP, send_imm(&a, 1));
+		EXPECT_TRUE(WAIT_FOR(value_of(&b, counter) == self->sends));
+		EXPECT_EQ(0, channel_available(&b.ch));
+		EXPECT_EQ(0, endpoint_close(a.fd, a.endpoint));
+		EXPECT_EQ(0, endpoint_close(b.fd, b.endpoint));
+		EXPECT_EQ(0, endpoint_close(b.fd, listen.handle));
+		EXPECT_EQ(0, counter_destroy(&b, counter));
+	}
 }
 
 TEST_F(counters, bad)
@@ -513,7 +548,7 @@ static void *make_and_destroy(void *arg)
 	return (void *)wrong;
 }
 
-/* Each message is counted or told of, once, while counters come and go. */
+/* A counter misses nothing while others come and go. */
 TEST_F(counters, made_meanwhile)
 {
 	struct side *b = &self->p.b;
@@ -539,9 +574,8 @@ TEST_F(counters, made_meanwhile)
 	store_release(&churn.stop, true);
 	ASSERT_EQ(0, pthread_join(thread, &wrong));
 	EXPECT_EQ(NULL, wrong);
-	EXPECT_VALUE(200, counter);
-	EXPECT_EQ(0, query(b->fd, b->endpoint, &got));
-	EXPECT_EQ(400, got.received);
+	EXPECT_TRUE(WAIT_FOR(!query(b->fd, b->endpoint, &got) && got.received == 400));
+	EXPECT_EQ(200, value_of(b, counter));
 }
 
 TEST_HARNESS_MAIN
