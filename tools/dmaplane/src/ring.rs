@@ -4,34 +4,26 @@
 //! The user writes `sq_tail` and `cq_head`, the kernel `sq_head`, `cq_tail` and
 //! `flags`. Indices count without bound modulo 2^32 and are masked on look-up.
 
-use std::{
-    ptr::{addr_of_mut, NonNull},
-    sync::atomic::{AtomicU32, Ordering},
-};
+mod memory;
+
+use std::{ptr::NonNull, sync::atomic::Ordering};
 
 use crate::sys::uapi::{dmaplane_cqe, dmaplane_ring, dmaplane_sqe};
+use memory::{Mapping, Memory, Word};
 
 /// This side's view of the rings.
 ///
 /// # Invariants
 ///
-/// `ring` points to a `dmaplane_ring`, `sqes` to `sq_entries` and `cqes` to
-/// `cq_entries` entries, aligned, in memory shared with the kernel; both counts
-/// are powers of two. No other code of this process touches them.
+/// `memory` has `sq_entries` and `cq_entries` entries; both are powers of two.
 #[derive(Debug)]
-pub(crate) struct Ring {
-    ring: NonNull<dmaplane_ring>,
-    sqes: NonNull<dmaplane_sqe>,
-    cqes: NonNull<dmaplane_cqe>,
+pub(crate) struct Ring<M = Mapping> {
+    memory: M,
     sq_entries: u32,
     cq_entries: u32,
     sq_tail: u32,
     cq_head: u32,
 }
-
-// SAFETY: the memory belongs to the process, and one thread at a time has the
-// `&mut` that changes it.
-unsafe impl Send for Ring {}
 
 impl Ring {
     /// The offsets of the entries, if all of it lies within `length` bytes.
@@ -53,41 +45,29 @@ impl Ring {
     /// `base` is page-aligned, [`Ring::fits`] for the bytes that are mapped there
     /// for as long as the ring is used, and no other `Ring` has them.
     pub(crate) unsafe fn new(base: NonNull<u8>, sqes: u32, cqes: u32, sq: u32, cq: u32) -> Self {
-        // SAFETY: within the mapping by the caller's promise.
-        let (sqes, cqes) = unsafe { (base.add(sqes as usize), base.add(cqes as usize)) };
+        // SAFETY: by the caller's promise.
+        Ring::over(unsafe { Mapping::new(base, sqes, cqes) }, sq, cq)
+    }
+}
+
+impl<M: Memory> Ring<M> {
+    /// The rings in `memory`, which has so many entries.
+    fn over(memory: M, sq: u32, cq: u32) -> Self {
+        let sq_tail = memory.load(Word::SqTail, Ordering::Relaxed);
+        let cq_head = memory.load(Word::CqHead, Ordering::Relaxed);
         // INVARIANT: by the caller's promise.
-        let mut ring = Ring {
-            ring: base.cast(),
-            sqes: sqes.cast(),
-            cqes: cqes.cast(),
+        Ring {
+            memory,
             sq_entries: sq,
             cq_entries: cq,
-            sq_tail: 0,
-            cq_head: 0,
-        };
-        ring.sq_tail = ring.index(Index::SqTail).load(Ordering::Relaxed);
-        ring.cq_head = ring.index(Index::CqHead).load(Ordering::Relaxed);
-        ring
-    }
-
-    fn index(&self, which: Index) -> &AtomicU32 {
-        let ring = self.ring.as_ptr();
-        // SAFETY: by the type's invariant the field is there, aligned, and
-        // changed by atomic accesses only.
-        unsafe {
-            AtomicU32::from_ptr(match which {
-                Index::SqHead => addr_of_mut!((*ring).sq_head),
-                Index::SqTail => addr_of_mut!((*ring).sq_tail),
-                Index::CqHead => addr_of_mut!((*ring).cq_head),
-                Index::CqTail => addr_of_mut!((*ring).cq_tail),
-                Index::Flags => addr_of_mut!((*ring).flags),
-            })
+            sq_tail,
+            cq_head,
         }
     }
 
     /// Submission entries that the kernel has not taken.
     pub(crate) fn pending(&self) -> u32 {
-        let head = self.index(Index::SqHead).load(Ordering::Acquire);
+        let head = self.memory.load(Word::SqHead, Ordering::Acquire);
         self.sq_tail.wrapping_sub(head)
     }
 
@@ -109,56 +89,49 @@ impl Ring {
         if self.room() == 0 {
             return false;
         }
-        let slot = (self.sq_tail & (self.sq_entries - 1)) as usize;
+        let slot = self.sq_tail & (self.sq_entries - 1);
         // SAFETY: the slot is within the ring by the mask, and the kernel does not
         // read it before the store below.
-        unsafe { self.sqes.add(slot).write(entry) };
+        unsafe { self.memory.write(slot, entry) };
         self.sq_tail = self.sq_tail.wrapping_add(1);
-        let tail = self.sq_tail;
-        self.index(Index::SqTail).store(tail, Ordering::Release);
+        self.memory
+            .store(Word::SqTail, self.sq_tail, Ordering::Release);
         true
     }
 
     /// Completions that can be taken.
     pub(crate) fn available(&self) -> u32 {
-        let tail = self.index(Index::CqTail).load(Ordering::Acquire);
+        let tail = self.memory.load(Word::CqTail, Ordering::Acquire);
         tail.wrapping_sub(self.cq_head).min(self.cq_entries)
     }
 
     /// Reads the completion `nth` after the head, which is below
     /// [`Ring::available`].
     pub(crate) fn peek(&self, nth: u32) -> dmaplane_cqe {
-        let slot = (self.cq_head.wrapping_add(nth) & (self.cq_entries - 1)) as usize;
+        let slot = self.cq_head.wrapping_add(nth) & (self.cq_entries - 1);
         // SAFETY: the slot is within the ring by the mask; the acquire load in
         // `available()` makes its contents visible.
-        unsafe { self.cqes.add(slot).read() }
+        unsafe { self.memory.read(slot) }
     }
 
     /// Gives the places of `count` completions back.
     pub(crate) fn advance(&mut self, count: u32) {
         self.cq_head = self.cq_head.wrapping_add(count);
-        let head = self.cq_head;
-        self.index(Index::CqHead).store(head, Ordering::Release);
+        self.memory
+            .store(Word::CqHead, self.cq_head, Ordering::Release);
     }
 
     pub(crate) fn flags(&self) -> u32 {
         // A flag about room must not be loaded before the head that made it was stored.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        self.index(Index::Flags).load(Ordering::Acquire)
+        M::fence();
+        self.memory.load(Word::Flags, Ordering::Acquire)
     }
-}
-
-enum Index {
-    SqHead,
-    SqTail,
-    CqHead,
-    CqTail,
-    Flags,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicU32;
 
     const SQ: u32 = 4;
     const CQ: u32 = 8;
