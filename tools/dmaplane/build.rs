@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Makes `uapi.rs` from the one ABI, `include/uapi/dmaplane.h`.
+//! Makes `uapi_generated.rs` from the one ABI, `include/uapi/dmaplane.h`.
 //!
 //! bindgen cannot evaluate macros that call macros or that contain casts, which
 //! is what command numbers are. Those are found in the header's text and bound
@@ -56,8 +56,10 @@ fn main() {
         .generate()
         .unwrap_or_else(|e| fail("bindgen could not read the header (is libclang there?)", e));
 
-    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("uapi.rs");
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    // Where the module's `rust/uapi.rs` looks for it, which a test compiles.
+    println!("cargo::rustc-env=DMAKIT_GENERATED={}", out.display());
     bindings
-        .write_to_file(&out)
+        .write_to_file(out.join("uapi_generated.rs"))
         .unwrap_or_else(|e| fail("cannot write the bindings", e));
 }

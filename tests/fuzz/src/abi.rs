@@ -19,7 +19,7 @@ use libc::{
     clippy::undocumented_unsafe_blocks
 )]
 pub mod uapi {
-    include!(concat!(env!("OUT_DIR"), "/uapi.rs"));
+    include!(concat!(env!("OUT_DIR"), "/uapi_generated.rs"));
 }
 
 use uapi::*;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-const BINDINGS: &str = include_str!(concat!(env!("OUT_DIR"), "/uapi.rs"));
+const BINDINGS: &str = include_str!(concat!(env!("OUT_DIR"), "/uapi_generated.rs"));
 const TEXT: &str = include_str!("../dev_dmaplane.txt");
 const CONSTS: &str = include_str!("../dev_dmaplane.txt.const");
 

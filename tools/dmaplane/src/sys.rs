@@ -26,7 +26,7 @@ use crate::{Error, Op, Result, Timeout};
     clippy::unwrap_used
 )]
 pub(crate) mod uapi {
-    include!(concat!(env!("OUT_DIR"), "/uapi.rs"));
+    include!(concat!(env!("OUT_DIR"), "/uapi_generated.rs"));
 }
 
 use uapi::*;
