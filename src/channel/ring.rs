@@ -6,6 +6,9 @@
 //! always has room. User space can write to all of this memory: the kernel's own indices are kept
 //! here, and what is read from the memory is only ever compared with them.
 //!
+//! The order in which the two sides access it is tested with loom, by a model of this file:
+//! `tools/dmaplane/src/ring/model/kernel.rs`, which has to be kept alike.
+//!
 //! Ownership: see [`super`].
 //! Locking: `state` is a spinlock, taken with anything else held, and outside of nothing but the lock
 //! of an eventfd. `flags` is changed under it,

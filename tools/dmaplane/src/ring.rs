@@ -5,6 +5,8 @@
 //! `flags`. Indices count without bound modulo 2^32 and are masked on look-up.
 
 mod memory;
+#[cfg(test)]
+mod model;
 
 use std::{ptr::NonNull, sync::atomic::Ordering};
 
