@@ -244,13 +244,12 @@ static int counts(struct world *w)
 
 static int push_wait(struct world *w)
 {
-	struct dmaplane_sqe sqe = { .opcode = DMAPLANE_OP_COUNTER_WAIT, .local_offset = 1,
-				    .user_data = w->serial };
+	struct dmaplane_sqe sqe;
 
 	CHECK_IS(0, have_pair(w));
 	CHECK_IS(0, counter_make(w));
-	sqe.endpoint = w->p.b.endpoint;
-	sqe.region = w->handle;
+	dmaplane_prep_counter_wait(&sqe, w->p.b.endpoint, w->handle, 1);
+	dmaplane_sqe_set_user_data(&sqe, w->serial);
 	CHECK_IS(0, channel_push(&w->p.b.ch, &sqe));
 	return 0;
 }

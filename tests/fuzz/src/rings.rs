@@ -429,6 +429,10 @@ impl Worker {
         for handle in of(&[Kind::Endpoint, Kind::Listener]) {
             self.end_handle(context, &plain, handle, Cmd::EndpointClose);
         }
+        // They hold their endpoints.
+        for handle in of(&[Kind::Counter]) {
+            self.end_handle(context, &plain, handle, Cmd::CounterDestroy);
+        }
         let open = of(&[Kind::Channel]).into_iter().filter_map(|handle| self.ring(context, handle));
         // Those of a worker may take a moment.
         let end = Instant::now() + Duration::from_secs(5) * self.shared().slow;
