@@ -50,6 +50,7 @@ errno! {
     EDQUOT,
     EHOSTUNREACH,
     EISCONN,
+    EKEYREVOKED,
     ENETUNREACH,
     ENOBUFS,
     ENOKEY,
@@ -71,7 +72,7 @@ mod tests {
         to_result, //
     };
 
-    const ALL: [Errno; 19] = [
+    const ALL: [Errno; 20] = [
         EADDRINUSE,
         EADDRNOTAVAIL,
         EAFNOSUPPORT,
@@ -82,6 +83,7 @@ mod tests {
         EDQUOT,
         EHOSTUNREACH,
         EISCONN,
+        EKEYREVOKED,
         ENETUNREACH,
         ENOBUFS,
         ENOKEY,

@@ -10,6 +10,7 @@
 //! | `request`  | the promise that it completes                                          |
 //! | `order`    | `LINK` and `DRAIN`: entries that begin when others are complete        |
 //! | `cancel`   | `CANCEL`                                                               |
+//! | `list`     | entries that move several ranges                                       |
 //! | `transfer` | `COPY` and `FILL`                                                      |
 //! | `file`     | a file of the channel's own                                            |
 //! | `pollers`  | those who wait in `poll(2)`                                            |
@@ -23,6 +24,7 @@
 
 mod cancel;
 pub(crate) mod file;
+mod list;
 mod order;
 mod pollers;
 mod queue;

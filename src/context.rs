@@ -210,7 +210,7 @@ impl Context {
     pub(crate) fn use_region(&self, handle: u32) -> Result<RegionUse> {
         let objects = self.objects.lock();
         let object = objects.get(handle).ok_or(ENOENT)?;
-        Ok(Region::enter(Region::of(object).ok_or(EBADF)?))
+        Region::enter(Region::of(object).ok_or(EBADF)?)
     }
 
     /// Takes an object out of the table.

@@ -9,6 +9,7 @@
 //! | `events`  | what the connection manager and the adapter report                 |
 //! | `link`    | credits, slots and queues of a connected endpoint                  |
 //! | `send`    | entries, from submission to completion                             |
+//! | `remote`  | what they read or write at the peer, as work requests              |
 //! | `count`   | counters: messages that are counted rather than told of            |
 //! | `receive` | messages received, credits granted                                 |
 //! | `progress`| heartbeats, and the end of connections that stand still            |
@@ -37,6 +38,7 @@ mod progress;
 pub(crate) mod query;
 mod receive;
 mod register;
+pub(crate) mod remote;
 pub(crate) mod send;
 
 use self::{

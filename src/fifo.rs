@@ -102,20 +102,24 @@ impl<T> Fifo<T> {
 
     /// The item before which there are `index` others.
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
-        let place = self.first.checked_add(index)?;
-        let place = match place.checked_sub(self.places.len()) {
-            Some(wrapped) => wrapped,
-            None => place,
-        };
-        self.places
-            .get(place)
-            .filter(|_| index < self.len)?
-            .as_ref()
+        self.places.get(self.place(index)?)?.as_ref()
+    }
+
+    fn place(&self, index: usize) -> Option<usize> {
+        let place = self.first.checked_add(index).filter(|_| index < self.len)?;
+        let wrapped = place.checked_sub(self.places.len());
+        Some(wrapped.unwrap_or(place))
     }
 
     /// The next item, to change it.
     pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
-        self.places.get_mut(self.first)?.as_mut()
+        self.get_mut(0)
+    }
+
+    /// As [`Self::get`], to change it.
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        let place = self.place(index)?;
+        self.places.get_mut(place)?.as_mut()
     }
 
     /// Appends an item, or gives it back if the queue is full.

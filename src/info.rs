@@ -42,7 +42,9 @@ pub(crate) fn info(_context: &Context, arg: &mut uapi::dmaplane_info) -> Result 
         features: u64::from(
             uapi::DMAPLANE_FEATURE_WRITE_IMM
                 | uapi::DMAPLANE_FEATURE_LEASE
-                | uapi::DMAPLANE_FEATURE_COUNTER,
+                | uapi::DMAPLANE_FEATURE_COUNTER
+                | uapi::DMAPLANE_FEATURE_READ
+                | uapi::DMAPLANE_FEATURE_LIST,
         ),
         max_buffer: MAX_BUFFER,
         max_transfer: u64::from(MAX_TRANSFER),

@@ -6,7 +6,7 @@
 //! which holds the buffer and, until it is revoked, the memory keys.
 //! Locking: `keys` is a leaf; dropping the keys happens outside it.
 //! Teardown: revoking drops the keys; the device can reach nothing after that. Deregistering
-//! revokes, and is refused while entries are in flight.
+//! revokes, as invalidating does, and both are refused while entries are in flight.
 
 use crate::{
     buffer::Buffer,
@@ -21,12 +21,16 @@ use crate::{
     endpoint::Endpoint,
     fabric::Fabric,
     ioctl::Created,
-    pure::carve::{
-        self,
-        RangeError, //
+    pure::{
+        carve::{
+            self,
+            RangeError, //
+        },
+        wire::Rights, //
     }, //
 };
 use dmakit::{
+    errno::EKEYREVOKED,
     rdma::mr,
     uapi, //
 };
@@ -49,8 +53,9 @@ use kernel::{
 pub(crate) struct Region {
     fabric: Arc<Fabric>,
     length: u64,
-    remote_write: bool,
-    in_flight: Atomic<i32>,
+    access: u32,
+    /// Entries that use it, or [`INVALID`] and no more.
+    users: Atomic<i32>,
     #[pin]
     keys: Mutex<Option<Arc<mr::Region>>>,
     // Note: the buffer stays until after the keys are gone.
@@ -69,9 +74,17 @@ impl Region {
         self.length
     }
 
-    /// Whether a peer may be allowed to write.
-    pub(crate) fn remote_write(&self) -> bool {
-        self.remote_write
+    /// Whether it may be used like that: one of `DMAPLANE_ACCESS_*`.
+    pub(crate) fn allows(&self, access: u32) -> bool {
+        self.access & access != 0
+    }
+
+    /// What a peer may be allowed to do.
+    pub(crate) fn rights(&self) -> Rights {
+        Rights {
+            write: self.allows(uapi::DMAPLANE_ACCESS_REMOTE_WRITE),
+            read: self.allows(uapi::DMAPLANE_ACCESS_REMOTE_READ),
+        }
     }
 
     /// The keys; `ENODEV` if they are gone with the fabric.
@@ -90,12 +103,32 @@ impl Region {
         drop(keys);
     }
 
-    /// Uses it for an entry. The caller holds the context table's lock.
-    pub(crate) fn enter(this: &Arc<Self>) -> RegionUse {
-        this.in_flight.add(1, Relaxed);
-        RegionUse(this.clone())
+    /// Uses it for an entry. The caller holds the context table's lock. `EKEYREVOKED` if it was
+    /// invalidated.
+    pub(crate) fn enter(this: &Arc<Self>) -> Result<RegionUse> {
+        let region = RegionUse(this.clone());
+        match this.users.fetch_add(1, Relaxed) {
+            // It is counted out when this is dropped.
+            users if users < 0 => Err(EKEYREVOKED.into()),
+            _ => Ok(region),
+        }
+    }
+
+    /// Takes the keys away, for good, while the handle stays. `EBUSY` while entries use it.
+    pub(crate) fn invalidate(&self) -> Result {
+        match self.users.cmpxchg(0, INVALID, Relaxed) {
+            Ok(_) => {
+                self.revoke();
+                Ok(())
+            }
+            Err(users) if users < 0 => Err(EKEYREVOKED.into()),
+            Err(_) => Err(EBUSY),
+        }
     }
 }
+
+/// So many users that those who come for a moment do not make it zero.
+const INVALID: i32 = i32::MIN / 2;
 
 /// A region that an entry in flight reads from.
 pub(crate) struct RegionUse(Arc<Region>);
@@ -110,7 +143,7 @@ impl core::ops::Deref for RegionUse {
 
 impl Drop for RegionUse {
     fn drop(&mut self) {
-        self.0.in_flight.add(-1, Relaxed);
+        self.0.users.add(-1, Relaxed);
     }
 }
 
@@ -122,6 +155,21 @@ pub(crate) fn check_range(offset: u64, length: u64, limit: u64) -> Result {
     })
 }
 
+const ACCESS: u32 = uapi::DMAPLANE_ACCESS_REMOTE_WRITE
+    | uapi::DMAPLANE_ACCESS_REMOTE_READ
+    | uapi::DMAPLANE_ACCESS_LOCAL_WRITE;
+
+/// What its keys allow.
+fn key_access(access: u32) -> mr::Access {
+    let bits = [
+        (uapi::DMAPLANE_ACCESS_REMOTE_WRITE, mr::Access::REMOTE_WRITE),
+        (uapi::DMAPLANE_ACCESS_REMOTE_READ, mr::Access::REMOTE_READ),
+        (uapi::DMAPLANE_ACCESS_LOCAL_WRITE, mr::Access::LOCAL_WRITE),
+    ];
+    let wanted = bits.into_iter().filter(|(bit, _)| access & bit != 0);
+    wanted.fold(mr::Access::NONE, |all, (_, one)| all | one)
+}
+
 /// `REGION_REGISTER`
 pub(crate) fn register(
     context: &Context,
@@ -130,7 +178,7 @@ pub(crate) fn register(
     if arg.flags != 0
         || arg.length == 0
         || arg.offset % (PAGE_SIZE as u64) != 0
-        || arg.access & !uapi::DMAPLANE_ACCESS_REMOTE_WRITE != 0
+        || arg.access & !ACCESS != 0
     {
         return Err(EINVAL);
     }
@@ -138,7 +186,6 @@ pub(crate) fn register(
     let buffer = context.get::<Buffer>(arg.buffer)?;
     check_range(arg.offset, arg.length, buffer.pages().len())?;
 
-    let remote_write = arg.access & uapi::DMAPLANE_ACCESS_REMOTE_WRITE != 0;
     let fabric = endpoint.fabric()?;
     let keys = mr::Region::new(
         &context.domain(&fabric)?,
@@ -146,15 +193,15 @@ pub(crate) fn register(
         arg.offset,
         arg.length,
     )?;
-    endpoint.register(&keys, remote_write)?;
+    endpoint.register(&keys, key_access(arg.access))?;
 
-    let length = arg.length;
+    let (length, access) = (arg.length, arg.access);
     let region = Arc::pin_init(
         pin_init!(Region {
             fabric,
             length,
-            remote_write,
-            in_flight: Atomic::new(0),
+            access,
+            users: Atomic::new(0),
             keys <- new_mutex!(Some(keys)),
             _buffer: buffer,
             _tally: Tally::one(context.counters(), Live::Regions),
@@ -172,9 +219,9 @@ pub(crate) fn deregister(context: &Context, arg: &uapi::dmaplane_handle) -> Resu
     }
     // Entries take the region under the table's lock, so that none comes after this check.
     let object =
-        context.remove_if::<Region>(arg.handle, |region| match region.in_flight.load(Relaxed) {
-            0 => Ok(()),
-            _ => Err(EBUSY),
+        context.remove_if::<Region>(arg.handle, |region| match region.users.load(Relaxed) {
+            1.. => Err(EBUSY),
+            _ => Ok(()),
         })?;
     if let Object::Region(region) = &object {
         region.revoke();

@@ -42,7 +42,7 @@
 #include <linux/types.h>
 
 /* dmaplane_info.abi: raised when an existing program would need a change. */
-#define DMAPLANE_ABI_VERSION	2
+#define DMAPLANE_ABI_VERSION	3
 
 /* A timeout that never passes. */
 #define DMAPLANE_FOREVER	0xffffffffffffffffULL
@@ -113,6 +113,8 @@ enum dmaplane_cmd {
 #define DMAPLANE_FEATURE_WRITE_IMM	(1ULL << 0)
 #define DMAPLANE_FEATURE_LEASE		(1ULL << 1)
 #define DMAPLANE_FEATURE_COUNTER	(1ULL << 2)
+#define DMAPLANE_FEATURE_READ		(1ULL << 6)
+#define DMAPLANE_FEATURE_LIST		(1ULL << 7)
 
 /**
  * struct dmaplane_info - what this kernel module offers and its limits
@@ -314,9 +316,13 @@ struct dmaplane_fabric_list {
 	__u32 pad;
 };
 
-/* dmaplane_region_register.access */
+/* dmaplane_region_register.access, dmaplane_lease_wait.access */
 /* A peer that holds a lease on the region may write to it. */
 #define DMAPLANE_ACCESS_REMOTE_WRITE	(1U << 0)
+/* A peer that holds a lease on the region may read it. */
+#define DMAPLANE_ACCESS_REMOTE_READ	(1U << 1)
+/* READ may write to it. */
+#define DMAPLANE_ACCESS_LOCAL_WRITE	(1U << 2)
 
 /**
  * struct dmaplane_region_register - make part of a buffer known to a fabric
@@ -347,18 +353,18 @@ struct dmaplane_region_register {
 };
 
 /**
- * struct dmaplane_lease_grant - let the peer of an endpoint write to a region
+ * struct dmaplane_lease_grant - let the peer of an endpoint use a region
  * @size:	in: sizeof(struct dmaplane_lease_grant)
  * @flags:	in: must be 0
  * @endpoint:	in: an established endpoint
- * @region:	in: a region with DMAPLANE_ACCESS_REMOTE_WRITE on its fabric
+ * @region:	in: a region on its fabric; the peer may do with it what its access says
  * @tag:	in: delivered to the peer with the lease, unread by the kernel
  * @lease:	out: the lease's number as the peer sees it
  * @pad:	in: must be 0
  *
  * The keys travel between the kernels and are not shown to either program.
  *
- * Errors: EACCES (the region has no remote write), EXDEV (region and endpoint
+ * Errors: EACCES (the region has neither remote write nor remote read), EXDEV (region and endpoint
  * are on different fabrics), ENOTCONN, EMFILE (the peer holds 64 leases, or
  * 16384 segments in all of them).
  */
@@ -379,8 +385,10 @@ struct dmaplane_lease_grant {
  * @endpoint:	in: the endpoint
  * @lease:	out: number to put into ring entries
  * @timeout_ns:	in: how long to wait
- * @length:	out: bytes that may be written, from offset 0
+ * @length:	out: bytes that may be used, from offset 0
  * @tag:	out: what the peer gave with it
+ * @access:	out: DMAPLANE_ACCESS_REMOTE_*
+ * @pad:	in: must be 0
  *
  * Each lease is reported once. Errors: ETIME, EINTR, ENOTCONN (the connection
  * ended, or never was).
@@ -393,6 +401,8 @@ struct dmaplane_lease_wait {
 	__aligned_u64 timeout_ns;
 	__aligned_u64 length;
 	__aligned_u64 tag;
+	__u32 access;
+	__u32 pad;
 };
 
 /* ---- Endpoints --------------------------------------------------------- */
@@ -568,7 +578,7 @@ struct dmaplane_endpoint_connect {
  * @stalls:		out: times that an entry began to wait for credits when
  *			none was waiting
  * @stall_ns:		out: time during which entries waited for credits
- * @sent:		out: messages sent with success
+ * @sent:		out: messages and WRITEs sent with success
  * @sent_bytes:		out: their bytes
  * @received:		out: messages received
  * @ctrl_sent:		out: messages between the kernels sent
@@ -692,6 +702,12 @@ struct dmaplane_ring {
 #define DMAPLANE_OP_CANCEL	6
 /* Waits until a counter has a value */
 #define DMAPLANE_OP_COUNTER_WAIT	7
+/* From a region to a lease; the peer's program is not told */
+#define DMAPLANE_OP_WRITE	8
+/* From a lease to a region */
+#define DMAPLANE_OP_READ	9
+/* Takes a region's keys away */
+#define DMAPLANE_OP_INVALIDATE	10
 
 /* dmaplane_sqe.flags */
 /* The next entry begins when this one has succeeded; ECANCELED if it fails. */
@@ -700,6 +716,43 @@ struct dmaplane_ring {
 #define DMAPLANE_SQE_DRAIN		(1U << 1)
 /* No completion if it succeeds. */
 #define DMAPLANE_SQE_CQE_SKIP_SUCCESS	(1U << 2)
+/* Is sent when all READs for its endpoint before it are complete. */
+#define DMAPLANE_SQE_FENCE		(1U << 3)
+/* What is moved is told by a list of struct dmaplane_segment, or by struct dmaplane_pages. */
+#define DMAPLANE_SQE_SEGMENTS		(1U << 4)
+#define DMAPLANE_SQE_PAGES		(1U << 5)
+
+/* Segments or pages of one entry at most. */
+#define DMAPLANE_LIST_MAX		4096
+
+/**
+ * struct dmaplane_segment - one of the ranges that an entry with SEGMENTS moves
+ * @local_offset:	first byte, counted from dmaplane_sqe.local_offset
+ * @remote_offset:	first byte, counted from dmaplane_sqe.remote_offset
+ * @length:		bytes
+ * @pad:		must be 0
+ */
+struct dmaplane_segment {
+	__aligned_u64 local_offset;
+	__aligned_u64 remote_offset;
+	__u32 length;
+	__u32 pad;
+};
+
+/**
+ * struct dmaplane_pages - the pages that an entry with PAGES moves
+ * @local_stride:	from one page to the next in the region
+ * @remote_stride:	from one page to the next in the lease
+ *
+ * Followed by __u32 local[list_count], then __u32 remote[list_count]: page local[i] is at
+ * dmaplane_sqe.local_offset + local[i] * @local_stride, page remote[i] likewise, and
+ * dmaplane_sqe.length bytes are moved between these two, for each i. So one entry moves a layer of
+ * a paged KV cache.
+ */
+struct dmaplane_pages {
+	__aligned_u64 local_stride;
+	__aligned_u64 remote_stride;
+};
 
 /* dmaplane_sqe.imm of CANCEL */
 /* All entries of the endpoint, whatever their user_data. */
@@ -712,20 +765,35 @@ struct dmaplane_ring {
  * @pad0:	must be 0
  * @endpoint:	endpoint to send on, or that receives what is counted
  * @user_data:	returned in the completion
- * @region:	local region that the bytes come from
- * @lease:	peer's lease that they go to
+ * @region:	local region that the bytes come from, or go to
+ * @lease:	peer's lease that they go to, or come from
  * @local_offset: first byte in @region
  * @remote_offset: first byte in @lease
  * @length:	bytes, 0 to max_transfer
  * @imm:	immediate delivered to the peer, in host order at both sides
- * @pad1:	must be 0
+ * @list:	with SEGMENTS or PAGES: buffer that the list is in
+ * @list_count:	segments or pages, 1 to DMAPLANE_LIST_MAX
+ * @list_offset: first byte of the list in @list, a multiple of 8
  *
  * An accepted entry gets exactly one completion, or none if it succeeds and has
  * CQE_SKIP_SUCCESS. Members that an opcode does not use must be 0; all use
  * @opcode, @flags and @user_data.
  *
  * WRITE_IMM uses all. With @length 0, @region, @lease and both offsets may be 0: the
- * immediate travels alone. IMM_ONLY uses @endpoint and @imm and is the same.
+ * immediate travels alone. IMM_ONLY uses @endpoint and @imm and is the same. WRITE is like WRITE_IMM,
+ * without @imm: the peer's program is not told, and no message counted. READ moves bytes the other
+ * way, to a @region with DMAPLANE_ACCESS_LOCAL_WRITE. The lease must allow it (its access). These
+ * may have FENCE, and one of:
+ * SEGMENTS: @length is 0, @list names a buffer that has an array of @list_count
+ * struct dmaplane_segment at @list_offset. PAGES: a struct dmaplane_pages and its indices are
+ * there. Both offsets are added to those of each. The list is read once, when the entry is taken, and
+ * counts against RLIMIT_MEMLOCK until it is complete. Ranges may overlap; where what is written
+ * does, it is that of any of them. An entry is complete, and its immediate told, when all of them are.
+ * Adjacent ranges are joined; each of what remains takes a work request, but those that go on where
+ * the one before ended in the lease. An entry of more work requests than send_depth is sent in parts.
+ * INVALIDATE uses @region. What has a lease on it cannot be reached by the peer any more when it is
+ * complete, as by REGION_DEREGISTER, but the handle stays (until that), and uses of it are EKEYREVOKED.
+ * EBUSY while entries use it, in which LINK and DRAIN help.
  * COPY uses @region and @lease, which name the buffers that bytes come from and go
  * to, both offsets and @length. FILL uses @lease, a buffer, @remote_offset, @length and
  * @imm, the value of each byte. Short ones are done at once, others by a worker near
@@ -749,10 +817,10 @@ struct dmaplane_ring {
  *
  * An entry that is wrong completes with: EINVAL (flag, padding, member not used, COPY
  * whose two ranges overlap, FILL with an @imm above 255), EOPNOTSUPP, ENOENT or EBADF
- * (@endpoint, @region, @lease of COPY and FILL), ENOKEY (@lease), EOVERFLOW (offset +
- * length wraps), ERANGE (beyond the end of the region, lease or buffer), EFBIG (above
- * max_transfer), EMSGSIZE (touches more segments of the lease than send_depth, or in one
- * of them more segments of the region than the device can gather), EOPNOTSUPP (nothing
+ * (@endpoint, @region, @lease of COPY and FILL, @list), ENOKEY (@lease), EKEYREVOKED (@region was
+ * invalidated), EACCES (the lease does not allow it, or @region to be written), EOVERFLOW (offset +
+ * length wraps), ERANGE (beyond the end of the region, lease or buffer, also of @list), EFBIG (above
+ * max_transfer, in all), E2BIG (@list_count), EDQUOT (the list, see above), EOPNOTSUPP (nothing
  * else is wrong, but the fabric lacks DMAPLANE_FABRIC_WRITE_IMM), EXDEV (@region is on
  * another fabric, or a counter of another endpoint), ENOTCONN (the endpoint is not established), EAGAIN (entries
  * of other channels fill the endpoint's queue), ENOMEM (there is none to keep it until
@@ -775,7 +843,9 @@ struct dmaplane_sqe {
 	__aligned_u64 remote_offset;
 	__u32 length;
 	__u32 imm;
-	__aligned_u64 pad1[2];
+	__u32 list;
+	__u32 list_count;
+	__aligned_u64 list_offset;
 };
 
 /**
@@ -955,7 +1025,7 @@ DMAPLANE_LAYOUT(dmaplane_fabric, 88);
 DMAPLANE_LAYOUT(dmaplane_fabric_list, 24);
 DMAPLANE_LAYOUT(dmaplane_region_register, 40);
 DMAPLANE_LAYOUT(dmaplane_lease_grant, 32);
-DMAPLANE_LAYOUT(dmaplane_lease_wait, 40);
+DMAPLANE_LAYOUT(dmaplane_lease_wait, 48);
 DMAPLANE_LAYOUT(dmaplane_addr, 32);
 DMAPLANE_LAYOUT(dmaplane_private, 36);
 DMAPLANE_LAYOUT(dmaplane_endpoint_listen, 48);
@@ -965,6 +1035,8 @@ DMAPLANE_LAYOUT(dmaplane_endpoint_connect, 80);
 DMAPLANE_LAYOUT(dmaplane_endpoint_query, 128);
 DMAPLANE_LAYOUT(dmaplane_channel_create, 48);
 DMAPLANE_LAYOUT(dmaplane_ring, 256);
+DMAPLANE_LAYOUT(dmaplane_segment, 24);
+DMAPLANE_LAYOUT(dmaplane_pages, 16);
 DMAPLANE_LAYOUT(dmaplane_sqe, 64);
 DMAPLANE_LAYOUT(dmaplane_cqe, 32);
 DMAPLANE_LAYOUT(dmaplane_channel_enter, 32);

@@ -72,6 +72,19 @@ void dk_copy_pages(struct page *const *to, size_t to_offset, struct page *const 
 	}
 }
 
+void dk_read_pages(void *to, struct page *const *from, size_t offset, size_t length)
+{
+	while (length) {
+		size_t inside = offset_in_page(offset);
+		size_t part = min(length, PAGE_SIZE - inside);
+
+		memcpy_from_page(to, from[offset >> PAGE_SHIFT], inside, part);
+		to += part;
+		offset += part;
+		length -= part;
+	}
+}
+
 void dk_fill_pages(struct page *const *to, size_t offset, u8 value, size_t length)
 {
 	while (length) {

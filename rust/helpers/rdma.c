@@ -27,6 +27,7 @@ void dk_rdma_device_info(struct ib_device *dev, struct dk_rdma_info *info)
 	info->index = dev->index;
 	info->max_fast_reg = attrs->max_fast_reg_page_list_len;
 	info->max_sge = attrs->max_send_sge;
+	info->max_sge_rd = attrs->max_sge_rd;
 	info->max_qp_wr = attrs->max_qp_wr;
 	info->max_cqe = attrs->max_cqe;
 	info->rd_atom = attrs->max_qp_rd_atom;

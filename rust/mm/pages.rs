@@ -20,7 +20,8 @@ use kernel::{
         KVVec, //
     },
     page::PAGE_SIZE,
-    prelude::*, //
+    prelude::*,
+    transmute::FromBytes, //
 };
 
 /// Pages accounted to a user's `RLIMIT_MEMLOCK`.
@@ -28,7 +29,7 @@ use kernel::{
 /// # Invariants
 ///
 /// `user` is a counted reference whose `locked_vm` contains `pages` on our behalf.
-struct Charge {
+pub struct Charge {
     user: NonNull<bindings::user_struct>,
     pages: usize,
 }
@@ -39,8 +40,9 @@ unsafe impl Send for Charge {}
 unsafe impl Sync for Charge {}
 
 impl Charge {
-    /// `EDQUOT` if the limit is exceeded (and the caller lacks `CAP_IPC_LOCK`).
-    fn new(pages: usize) -> Result<Self> {
+    /// Charges the current user. `EDQUOT` if the limit is exceeded (and the caller lacks
+    /// `CAP_IPC_LOCK`).
+    pub fn new(pages: usize) -> Result<Self> {
         // SAFETY: called in process context; the helper takes the reference itself.
         let user = unsafe { bindings::dk_charge_pages(pages) };
         // INVARIANT: the helper returned a counted reference and has added `pages`.
@@ -197,6 +199,20 @@ impl Pages {
                 usize::try_from(offset)?,
                 length,
             )
+        };
+        Ok(())
+    }
+
+    /// Copies what is at `offset`, where user space and devices may change it meanwhile. `ERANGE`
+    /// beyond the end.
+    pub fn read<T: FromBytes>(&self, offset: u64, to: &mut [T]) -> Result {
+        let length = core::mem::size_of_val(to);
+        self.check(offset, length)?;
+        let offset = usize::try_from(offset)?;
+        // SAFETY: the range is inside, and by the invariant the pages are alive. `to` is as long as is
+        // said, and any bytes are values of its type.
+        unsafe {
+            bindings::dk_read_pages(to.as_mut_ptr().cast(), self.list.as_ptr(), offset, length)
         };
         Ok(())
     }
@@ -378,6 +394,31 @@ mod tests {
             other_than(&to, 0)?[..],
             [(5, 0x5a), (6, 0xa5), (PAGE_SIZE + 5, 0x77)]
         );
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_read_across_pages() -> Result {
+        let pages = Pages::new(2, Placement::Any)?;
+        let page = PAGE_SIZE as u64;
+        pages.fill(page - 4, 1, 4)?;
+        pages.fill(page, 2, 4)?;
+        let mut read = [9u32; 4];
+        pages.read(page - 8, &mut read)?;
+        assert_eq!(read, [0, 0x0101_0101, 0x0202_0202, 0]);
+        pages.read(2 * page - 4, &mut read[..1])?;
+        assert_eq!(read[0], 0);
+        pages.read::<u32>(2 * page, &mut [])?;
+        for (offset, count) in [
+            (2 * page - 3, 1),
+            (2 * page, 1),
+            (u64::MAX, 1),
+            (page, 1025),
+        ] {
+            let mut numbers = KVec::from_elem(7u32, count, GFP_KERNEL)?;
+            assert_eq!(pages.read(offset, &mut numbers), Err(ERANGE));
+            assert!(numbers.iter().all(|number| *number == 7));
+        }
         Ok(())
     }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Chains of RDMA writes: what is posted at once and completes as one.
+//! Chains of RDMA reads and writes: what is posted at once and completes as one.
 //!
 //! C header: [`include/rdma/ib_verbs.h`](srctree/include/rdma/ib_verbs.h)
 //!
-//! Ownership: [`WriteChain`] owns the work requests; the queue copies them when it is posted.
+//! Ownership: [`Chain`] owns the work requests; the queue copies them when it is posted.
 //! Locking: none, `&mut` is enough.
 //! Teardown: plain memory. The keys that a chain names may be dead by then.
 
@@ -17,10 +17,19 @@ use kernel::{
 
 const SIGNALED: i32 = bindings::ib_send_flags_IB_SEND_SIGNALED;
 
-/// Most bytes of one write, as InfiniBand has it.
-const MAX_WRITE: u64 = 1 << 31;
+/// Most bytes of one request, as InfiniBand has it.
+const MAX_BYTES: u64 = 1 << 31;
 
-/// Local memory that a work request reads: part of a registered segment.
+/// Which way the bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// From here to the peer.
+    Write,
+    /// From the peer to here.
+    Read,
+}
+
+/// Local memory that a work request reads or writes: part of a registered segment.
 ///
 /// Only [`SegmentKey::sge`](super::mr::SegmentKey::sge) makes one, so it names memory that was
 /// registered for the purpose; if that is gone, the key is dead and the request fails.
@@ -45,30 +54,40 @@ impl Sge {
     }
 }
 
-/// RDMA writes that are posted together.
+/// What a request says: key and address at the peer, local pieces, the value that it tells.
+#[cfg(dmaplane_test)]
+pub(super) struct Request<'a> {
+    pub(super) verb: Verb,
+    pub(super) rkey: u32,
+    pub(super) addr: u64,
+    pub(super) pieces: &'a [Sge],
+    pub(super) imm: Option<u32>,
+}
+
+/// RDMA reads and writes that are posted together.
 ///
 /// # Invariants
 ///
-/// - The `num_sge` of all `writes` add up to the length of `pieces`.
+/// - The `num_sge` of all `requests` add up to the length of `pieces`.
 /// - Neither vector grows beyond the capacity it was made with.
-pub struct WriteChain {
-    writes: KVVec<bindings::ib_rdma_wr>,
+pub struct Chain {
+    requests: KVVec<bindings::ib_rdma_wr>,
     pieces: KVVec<Sge>,
     widest: usize,
     immediates: bool,
 }
 
 // SAFETY: the pointers inside are set when the chain is posted and not used later.
-unsafe impl Send for WriteChain {}
+unsafe impl Send for Chain {}
 // SAFETY: as above.
-unsafe impl Sync for WriteChain {}
+unsafe impl Sync for Chain {}
 
-impl WriteChain {
-    /// A chain with room for that many writes, and local pieces in all of them together.
-    pub fn new(writes: usize, pieces: usize) -> Result<Self> {
+impl Chain {
+    /// A chain with room for that many requests, and local pieces in all of them together.
+    pub fn new(requests: usize, pieces: usize) -> Result<Self> {
         // INVARIANT: both vectors are empty.
         Ok(Self {
-            writes: KVVec::with_capacity(writes.max(1), GFP_KERNEL_ACCOUNT)?,
+            requests: KVVec::with_capacity(requests.max(1), GFP_KERNEL_ACCOUNT)?,
             pieces: KVVec::with_capacity(pieces, GFP_KERNEL_ACCOUNT)?,
             widest: 0,
             immediates: false,
@@ -77,40 +96,43 @@ impl WriteChain {
 
     /// Empties the chain.
     pub fn clear(&mut self) {
-        self.writes.clear();
+        self.requests.clear();
         self.pieces.clear();
         self.widest = 0;
         self.immediates = false;
     }
 
-    /// Writes in the chain.
+    /// Requests in the chain.
     pub fn len(&self) -> usize {
-        self.writes.len()
+        self.requests.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty()
+        self.requests.is_empty()
     }
 
-    /// Adds a write of some local memory to a place of the peer's.
+    /// Adds a write of some local memory to a place of the peer's, or a read of that place.
     ///
-    /// `ENOSPC` if there is no room, `EINVAL` if that is too much for one write.
-    pub fn push(&mut self, rkey: u32, remote_addr: u64, local: &[Sge]) -> Result {
+    /// `ENOSPC` if there is no room, `EINVAL` if that is too much for one request.
+    pub fn push(&mut self, verb: Verb, rkey: u32, remote_addr: u64, local: &[Sge]) -> Result {
         let pieces = self.pieces.len().checked_add(local.len()).ok_or(ENOSPC)?;
-        if pieces > self.pieces.capacity() || self.writes.len() >= self.writes.capacity() {
+        if pieces > self.pieces.capacity() || self.requests.len() >= self.requests.capacity() {
             return Err(ENOSPC);
         }
         let bytes = local
             .iter()
             .try_fold(0u64, |sum, piece| sum.checked_add(piece.length().into()));
-        if bytes.ok_or(EINVAL)? > MAX_WRITE {
+        if bytes.ok_or(EINVAL)? > MAX_BYTES {
             return Err(EINVAL);
         }
-        let write = bindings::ib_rdma_wr {
+        let request = bindings::ib_rdma_wr {
             wr: bindings::ib_send_wr {
                 num_sge: i32::try_from(local.len()).map_err(|_| EINVAL)?,
-                opcode: bindings::ib_wr_opcode_IB_WR_RDMA_WRITE,
+                opcode: match verb {
+                    Verb::Write => bindings::ib_wr_opcode_IB_WR_RDMA_WRITE,
+                    Verb::Read => bindings::ib_wr_opcode_IB_WR_RDMA_READ,
+                },
                 ..Default::default()
             },
             remote_addr,
@@ -118,18 +140,18 @@ impl WriteChain {
         };
         // INVARIANT: there is room for both, which was checked above.
         self.pieces.extend_from_slice(local, GFP_KERNEL_ACCOUNT)?;
-        self.writes.push(write, GFP_KERNEL_ACCOUNT)?;
+        self.requests.push(request, GFP_KERNEL_ACCOUNT)?;
         self.widest = self.widest.max(local.len());
         Ok(())
     }
 
-    /// Adds a piece of local memory to the last write. Errors as for [`Self::push`].
+    /// Adds a piece of local memory to the last request. Errors as for [`Self::push`].
     pub fn gather(&mut self, piece: Sge) -> Result {
         if self.pieces.len() >= self.pieces.capacity() {
             return Err(ENOSPC);
         }
-        let write = self.writes.last_mut().ok_or(EINVAL)?;
-        let count = usize::try_from(write.wr.num_sge).map_err(|_| EINVAL)?;
+        let request = self.requests.last_mut().ok_or(EINVAL)?;
+        let count = usize::try_from(request.wr.num_sge).map_err(|_| EINVAL)?;
         let begin = self.pieces.len().checked_sub(count).ok_or(EINVAL)?;
         let bytes: u64 = self
             .pieces
@@ -137,20 +159,24 @@ impl WriteChain {
             .skip(begin)
             .map(|piece| u64::from(piece.length()))
             .sum();
-        if bytes.saturating_add(piece.length().into()) > MAX_WRITE {
+        if bytes.saturating_add(piece.length().into()) > MAX_BYTES {
             return Err(EINVAL);
         }
-        // INVARIANT: there is room, which was checked above, and the write counts the piece.
+        // INVARIANT: there is room, which was checked above, and the request counts the piece.
         self.pieces.push(piece, GFP_KERNEL_ACCOUNT)?;
         let count = count.checked_add(1).ok_or(EINVAL)?;
-        write.wr.num_sge = i32::try_from(count).map_err(|_| EINVAL)?;
+        request.wr.num_sge = i32::try_from(count).map_err(|_| EINVAL)?;
         self.widest = self.widest.max(count);
         Ok(())
     }
 
-    /// Has the last write tell the peer a value when it is done, as all before it are by then.
+    /// Has the last request, a write, tell the peer a value when it is done, as all before it are by
+    /// then.
     pub fn deliver(&mut self, imm: u32) -> Result {
-        let wr = &mut self.writes.last_mut().ok_or(EINVAL)?.wr;
+        let wr = &mut self.requests.last_mut().ok_or(EINVAL)?.wr;
+        if wr.opcode != bindings::ib_wr_opcode_IB_WR_RDMA_WRITE {
+            return Err(EINVAL);
+        }
         wr.opcode = bindings::ib_wr_opcode_IB_WR_RDMA_WRITE_WITH_IMM;
         wr.ex.imm_data = imm.to_be();
         self.immediates = true;
@@ -162,27 +188,37 @@ impl WriteChain {
         self.immediates
     }
 
-    /// Each write's key and address at the peer, its local pieces, and the value that it tells.
+    /// What each request says.
     #[cfg(dmaplane_test)]
-    pub(super) fn writes(&self) -> impl Iterator<Item = (u32, u64, &[Sge], Option<u32>)> {
+    pub(super) fn requests(&self) -> impl Iterator<Item = Request<'_>> {
         let mut begin = 0usize;
-        self.writes.iter().map(move |write| {
-            let end = begin.saturating_add(write.wr.num_sge as usize);
+        self.requests.iter().map(move |request| {
+            let end = begin.saturating_add(request.wr.num_sge as usize);
             let pieces = self.pieces.get(begin..end).unwrap_or(&[]);
             begin = end;
-            let tells = write.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE_WITH_IMM;
+            let (verb, tells) = match request.wr.opcode {
+                bindings::ib_wr_opcode_IB_WR_RDMA_READ => (Verb::Read, false),
+                bindings::ib_wr_opcode_IB_WR_RDMA_WRITE_WITH_IMM => (Verb::Write, true),
+                _ => (Verb::Write, false),
+            };
             // SAFETY: any bits are a number.
-            let imm = u32::from_be(unsafe { write.wr.ex.imm_data });
-            (write.rkey, write.remote_addr, pieces, tells.then_some(imm))
+            let imm = u32::from_be(unsafe { request.wr.ex.imm_data });
+            Request {
+                verb,
+                rkey: request.rkey,
+                addr: request.remote_addr,
+                pieces,
+                imm: tells.then_some(imm),
+            }
         })
     }
 
-    /// Most pieces of one write.
+    /// Most pieces of one request.
     pub(super) fn widest(&self) -> usize {
         self.widest
     }
 
-    /// Links the chain up to be posted for a slot: its last write is signalled, all others complete
+    /// Links the chain up to be posted for a slot: its last request is signalled, all others complete
     /// only if they fail.
     ///
     /// The result is valid until the chain is touched again.
@@ -190,8 +226,8 @@ impl WriteChain {
         let mut next: *mut bindings::ib_send_wr = core::ptr::null_mut();
         let mut end = self.pieces.len();
         let pieces = self.pieces.as_mut_ptr();
-        for write in self.writes.iter_mut().rev() {
-            let whole = core::ptr::from_mut(write);
+        for request in self.requests.iter_mut().rev() {
+            let whole = core::ptr::from_mut(request);
             // SAFETY: C finds the whole request from this member, so its pointer is of the whole.
             let wr = unsafe { &mut (*whole).wr };
             end = end.saturating_sub(wr.num_sge as usize);
@@ -252,27 +288,30 @@ mod tests {
 
     #[test]
     fn room_for_as_many_writes_as_asked_for() -> Result {
-        let mut chain = WriteChain::new(2, 8)?;
+        let mut chain = Chain::new(2, 8)?;
         assert!(chain.is_empty());
-        chain.push(1, 0, &[piece(1)])?;
-        chain.push(1, 0, &[])?;
-        assert_eq!(chain.push(1, 0, &[piece(1)]), Err(ENOSPC));
+        chain.push(Verb::Write, 1, 0, &[piece(1)])?;
+        chain.push(Verb::Write, 1, 0, &[])?;
+        assert_eq!(chain.push(Verb::Write, 1, 0, &[piece(1)]), Err(ENOSPC));
         assert_eq!(chain.len(), 2);
         chain.clear();
         assert!(chain.is_empty());
-        chain.push(1, 0, &[piece(1)])?;
+        chain.push(Verb::Write, 1, 0, &[piece(1)])?;
         assert_eq!(chain.len(), 1);
         Ok(())
     }
 
     #[test]
     fn room_for_as_many_pieces_as_asked_for() -> Result {
-        let mut chain = WriteChain::new(8, 3)?;
-        chain.push(1, 0, &[piece(1), piece(1)])?;
-        assert_eq!(chain.push(1, 0, &[piece(1), piece(1)]), Err(ENOSPC));
+        let mut chain = Chain::new(8, 3)?;
+        chain.push(Verb::Write, 1, 0, &[piece(1), piece(1)])?;
+        assert_eq!(
+            chain.push(Verb::Write, 1, 0, &[piece(1), piece(1)]),
+            Err(ENOSPC)
+        );
         chain.gather(piece(1))?;
         assert_eq!(chain.gather(piece(1)), Err(ENOSPC));
-        assert_eq!(chain.push(1, 0, &[piece(1)]), Err(ENOSPC));
+        assert_eq!(chain.push(Verb::Write, 1, 0, &[piece(1)]), Err(ENOSPC));
         assert_eq!(chain.len(), 1);
         assert_eq!(chain.widest(), 3);
         Ok(())
@@ -280,19 +319,25 @@ mod tests {
 
     #[test]
     fn no_more_than_one_write_can_carry() -> Result {
-        let mut chain = WriteChain::new(8, 8)?;
+        let mut chain = Chain::new(8, 8)?;
         assert_eq!(chain.gather(piece(1)), Err(EINVAL));
-        assert_eq!(chain.push(1, 0, &[piece(FULL), piece(1)]), Err(EINVAL));
+        assert_eq!(
+            chain.push(Verb::Write, 1, 0, &[piece(FULL), piece(1)]),
+            Err(EINVAL)
+        );
         // Their sum is more than 32 bits.
-        assert_eq!(chain.push(1, 0, &[piece(u32::MAX), piece(1)]), Err(EINVAL));
+        assert_eq!(
+            chain.push(Verb::Write, 1, 0, &[piece(u32::MAX), piece(1)]),
+            Err(EINVAL)
+        );
         assert!(chain.is_empty());
-        chain.push(1, 0, &[piece(FULL - 1)])?;
+        chain.push(Verb::Write, 1, 0, &[piece(FULL - 1)])?;
         assert_eq!(chain.gather(piece(2)), Err(EINVAL));
         assert_eq!(chain.gather(piece(u32::MAX)), Err(EINVAL));
         chain.gather(piece(1))?;
         assert_eq!(chain.gather(piece(1)), Err(EINVAL));
         // What came before is not the next one's.
-        chain.push(1, 0, &[piece(FULL)])?;
+        chain.push(Verb::Write, 1, 0, &[piece(FULL)])?;
         assert_eq!(chain.len(), 2);
         Ok(())
     }
@@ -301,11 +346,11 @@ mod tests {
     fn linked_in_order_with_one_signal_at_the_end() -> Result {
         let slots = Slots::new(1, done, done)?;
         let slot = slots.get(0)?;
-        let mut chain = WriteChain::new(3, 4)?;
-        chain.push(10, 1000, &[piece(1)])?;
-        chain.push(11, 1001, &[piece(2), piece(3)])?;
+        let mut chain = Chain::new(3, 4)?;
+        chain.push(Verb::Write, 10, 1000, &[piece(1)])?;
+        chain.push(Verb::Write, 11, 1001, &[piece(2), piece(3)])?;
         chain.gather(piece(4))?;
-        chain.push(12, 1002, &[])?;
+        chain.push(Verb::Write, 12, 1002, &[])?;
         chain.deliver(0x0102_0304)?;
         let lengths = [&[1][..], &[2, 3, 4], &[]];
 
@@ -336,18 +381,39 @@ mod tests {
     }
 
     #[test]
+    fn reads_tell_nothing() -> Result {
+        let slots = Slots::new(1, done, done)?;
+        let slot = slots.get(0)?;
+        let mut chain = Chain::new(2, 2)?;
+        chain.push(Verb::Read, 1, 0, &[piece(1)])?;
+        assert_eq!(chain.deliver(1), Err(EINVAL));
+        assert!(!chain.has_immediates());
+        chain.push(Verb::Write, 2, 0, &[piece(1)])?;
+        let mut right = 0;
+        walk(chain.link(slot), |i, request, _| {
+            let opcode = match i {
+                0 => bindings::ib_wr_opcode_IB_WR_RDMA_READ,
+                _ => bindings::ib_wr_opcode_IB_WR_RDMA_WRITE,
+            };
+            right += usize::from(request.wr.opcode == opcode);
+        });
+        assert_eq!(right, 2);
+        Ok(())
+    }
+
+    #[test]
     fn nothing_is_left_of_the_last_time() -> Result {
         let slots = Slots::new(1, done, done)?;
         let slot = slots.get(0)?;
-        let mut chain = WriteChain::new(2, 2)?;
+        let mut chain = Chain::new(2, 2)?;
         assert!(chain.link(slot).is_null());
         assert_eq!(chain.deliver(1), Err(EINVAL));
         assert!(!chain.has_immediates());
-        chain.push(1, 0, &[piece(1)])?;
+        chain.push(Verb::Write, 1, 0, &[piece(1)])?;
         chain.deliver(1)?;
         assert_eq!(walk(chain.link(slot), |_, _, _| ()), 1);
         // What was the last is now the first; it tells its value, and is not signalled any more.
-        chain.push(2, 0, &[piece(2)])?;
+        chain.push(Verb::Write, 2, 0, &[piece(2)])?;
         let mut right = 0;
         let count = walk(chain.link(slot), |i, write, _| {
             let signaled = write.wr.send_flags == SIGNALED;
@@ -361,7 +427,7 @@ mod tests {
         assert_eq!(chain.widest(), 0);
         assert!(!chain.has_immediates());
         assert!(chain.link(slot).is_null());
-        chain.push(3, 0, &[])?;
+        chain.push(Verb::Write, 3, 0, &[])?;
         walk(chain.link(slot), |_, write, _| {
             let plain = write.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE;
             right += usize::from(plain);

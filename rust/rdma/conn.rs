@@ -25,7 +25,7 @@ use super::{
         self,
         Addr, //
     },
-    chain::WriteChain,
+    chain::Chain,
     device::{
         Device,
         Domain, //
@@ -317,7 +317,7 @@ impl<H: Handler> Transport<H> for Connection<H> {
         self.queues()?.post_ctrl(slot, message)
     }
 
-    fn post_write(&self, slot: u32, chain: &mut WriteChain) -> Result {
+    fn post_write(&self, slot: u32, chain: &mut Chain) -> Result {
         self.queues()?.post_write(slot, chain)
     }
 

@@ -145,6 +145,18 @@ impl Device {
         self.info.max_sge
     }
 
+    /// Pieces that one read can scatter to. Some devices leave it out.
+    pub fn max_sge_read(&self) -> u32 {
+        self.info.max_sge_rd.clamp(1, self.info.max_sge.max(1))
+    }
+
+    /// Whether a read may be told of later than a write posted behind it (over iWARP: for siw a write
+    /// is done when TCP has taken it, and waits for reads only with a fence, which a read cannot have:
+    /// siw_activate_tx_from_sq()).
+    pub fn reads_are_overtaken(&self) -> bool {
+        self.info.iwarp
+    }
+
     /// Entries of a send or receive queue.
     pub fn max_qp_wr(&self) -> u32 {
         self.info.max_qp_wr

@@ -9,8 +9,8 @@
 //! what the fabric keeps to and what not is told there. Queue pairs made while it is switched off
 //! are what they are without it.
 //!
-//! The heartbeat of idle connections is refused with `EAGAIN`, as a full send queue would, since a
-//! timer asks for it and not the test. How long users wait for progress can be set ([`patience`]).
+//! The heartbeat of idle connections, which has the last slot, is refused with `EAGAIN`, as a full send
+//! queue would, since a timer asks for it and not the test. How long users wait for progress can be set ([`patience`]).
 //!
 //! Ownership: a mocked connection owns a real one, and a port in the fabric, which hold a
 //! [`Relay`], which holds the handler.
@@ -41,7 +41,10 @@ use self::{
 };
 use super::{
     addr::Addr,
-    chain::WriteChain,
+    chain::{
+        Chain,
+        Verb, //
+    },
     conn,
     device::{
         Device,
@@ -308,11 +311,11 @@ impl<H: Handler> Transport<H> for Connection<H> {
                 let send = Posted {
                     what: Use::Ctrl,
                     slot,
+                    reads: false,
                     imm: None,
                     bytes: message.len() as u32,
                     message: copy,
                     pieces: KVec::new(),
-                    requests: 1,
                     signalled: true,
                 };
                 let mut sends = KVec::new();
@@ -323,22 +326,21 @@ impl<H: Handler> Transport<H> for Connection<H> {
         )
     }
 
-    fn post_write(&self, slot: u32, chain: &mut WriteChain) -> Result {
+    fn post_write(&self, slot: u32, chain: &mut Chain) -> Result {
         let Some(number) = self.relay.port() else {
             return self.real.post_write(slot, chain);
         };
         let mut sends = KVec::new();
-        let mut send = Posted::write(slot);
-        for (rkey, mut remote, local, imm) in chain.writes() {
-            send.requests = send.requests.saturating_add(1);
-            send.bytes = 0;
-            for sge in local {
+        for request in chain.requests() {
+            let mut send = Posted::request(slot, request.verb == Verb::Read, request.imm);
+            let mut remote = request.addr;
+            for sge in request.pieces {
                 let (lkey, local) = sge.place();
                 let length = sge.length();
                 let piece = Piece {
                     lkey,
                     local,
-                    rkey,
+                    rkey: request.rkey,
                     remote,
                     length,
                 };
@@ -346,20 +348,9 @@ impl<H: Handler> Transport<H> for Connection<H> {
                 send.bytes = send.bytes.saturating_add(length);
                 remote = remote.checked_add(length.into()).ok_or(EINVAL)?;
             }
-            if imm.is_some() {
-                send.imm = imm;
-                sends.push(
-                    core::mem::replace(&mut send, Posted::write(slot)),
-                    GFP_ATOMIC,
-                )?;
-            }
+            sends.push(send, GFP_ATOMIC)?;
         }
-        match (send.requests, sends.last_mut()) {
-            (0, None) => return Err(EINVAL),
-            (0, Some(last)) => last.signalled = true,
-            // Heartbeats tell nothing.
-            _ => return Err(EAGAIN),
-        }
+        sends.last_mut().ok_or(EINVAL)?.signalled = true;
         fabric::with_port(number, |fabric, index| fabric.post_sends(index, sends))
     }
 

@@ -11,7 +11,7 @@
 
 use super::{
     addr::Addr,
-    chain::WriteChain,
+    chain::Chain,
     device::{
         Device,
         Domain, //
@@ -99,9 +99,9 @@ pub trait Transport<H: Handler>: Send + Sync + Sized {
     /// full. After `EIO` the connection is of no use and must be dropped.
     fn post_ctrl(&self, slot: u32, message: &[u8]) -> Result;
 
-    /// Posts a chain of writes, which complete as one, all of them or, but for `EIO`, none.
+    /// Posts a chain of reads and writes, which complete as one, all of them or, but for `EIO`, none.
     /// `EOPNOTSUPP` if it tells values and the device cannot, `EINVAL` if it is empty.
-    fn post_write(&self, slot: u32, chain: &mut WriteChain) -> Result;
+    fn post_write(&self, slot: u32, chain: &mut Chain) -> Result;
 
     /// Registers a segment of a region of the same device. `EBUSY` if it is registered.
     fn post_reg(&self, slot: u32, region: &Arc<Region>, segment: usize, access: Access) -> Result;

@@ -197,7 +197,7 @@ impl Queue {
         match work {
             Work::Nop => ticket.succeed(0),
             Work::Wrong(error) => ticket.fail(error, 0),
-            Work::Write(endpoint, write) => plug.submit(endpoint, write, ticket),
+            Work::Remote(endpoint, remote) => plug.submit(endpoint, remote, ticket),
             Work::Transfer(transfer) if transfer.is_short() => transfer.all().succeed(ticket),
             Work::Transfer(transfer) => {
                 if let Err(error) = taken.copies.grow() {
@@ -219,6 +219,10 @@ impl Queue {
                 Err(error) => ticket.fail(error, 0),
             },
             Work::Wait(counter, value) => counter.wait(value, ticket),
+            Work::Invalidate(region) => match region.invalidate() {
+                Ok(()) => ticket.succeed(0),
+                Err(error) => ticket.fail(error, 0),
+            },
         }
     }
 

@@ -13,13 +13,14 @@ use super::{
     queue::Queue,
     transfer::Transfer, //
 };
-use crate::endpoint::{
-    count::Counter,
-    send::{
-        Write,
-        BATCH, //
+use crate::{
+    endpoint::{
+        count::Counter,
+        remote::Remote,
+        send::BATCH,
+        Endpoint, //
     },
-    Endpoint, //
+    region::Region, //
 };
 use dmakit::{
     errno::ECANCELED,
@@ -37,11 +38,13 @@ pub(super) enum Work {
     Nop,
     /// Nothing that can be done.
     Wrong(Error),
-    Write(Arc<Endpoint>, Write),
+    Remote(Arc<Endpoint>, Remote),
     Transfer(Transfer),
     Cancel(Target),
     /// Until so many messages were counted.
     Wait(Arc<Counter>, u64),
+    /// Takes keys away.
+    Invalidate(Arc<Region>),
 }
 
 /// An entry that has not begun.
@@ -158,7 +161,7 @@ pub(super) struct Plug {
 }
 
 impl Plug {
-    pub(super) fn submit(&mut self, endpoint: Arc<Endpoint>, write: Write, ticket: Ticket) {
+    pub(super) fn submit(&mut self, endpoint: Arc<Endpoint>, remote: Remote, ticket: Ticket) {
         let same = self
             .endpoint
             .as_ref()
@@ -166,7 +169,7 @@ impl Plug {
         if !same || self.count >= BATCH {
             self.send();
         }
-        endpoint.submit(write, ticket);
+        endpoint.submit(remote, ticket);
         self.count = self.count.saturating_add(1);
         self.endpoint = Some(endpoint);
     }

@@ -5,6 +5,7 @@
 
 use super::{
     cancel::Target,
+    list,
     request::Work,
     ring::Told,
     transfer::{
@@ -17,13 +18,15 @@ use crate::{
     context::Context,
     endpoint::{
         count::Counter,
-        send::Write,
+        remote::Remote,
         Endpoint, //
     },
-    info::MAX_TRANSFER, //
+    info::MAX_TRANSFER,
+    region::Region, //
 };
 use dmakit::{
     errno::EOPNOTSUPP,
+    rdma::chain::Verb,
     uapi, //
 };
 use kernel::prelude::*;
@@ -32,11 +35,18 @@ use kernel::prelude::*;
 pub(super) const ORDERED: u32 = uapi::DMAPLANE_SQE_LINK | uapi::DMAPLANE_SQE_DRAIN;
 const FLAGS: u32 = ORDERED | uapi::DMAPLANE_SQE_CQE_SKIP_SUCCESS;
 
+/// Flags of entries that move bytes to or from a peer.
+const REMOTE: u32 = uapi::DMAPLANE_SQE_FENCE | list::FLAGS;
+
 /// What an entry asks for. What was done before has been told: looking for objects may sleep.
 pub(super) fn parse(context: &Context, sqe: &uapi::dmaplane_sqe, _: Told) -> Result<Work> {
     match u32::from(sqe.opcode) {
         uapi::DMAPLANE_OP_NOP => nop(sqe).map(|()| Work::Nop),
-        uapi::DMAPLANE_OP_WRITE_IMM => write_imm(context, sqe),
+        uapi::DMAPLANE_OP_WRITE_IMM => remote(context, sqe, Verb::Write, Some(sqe.imm)),
+        uapi::DMAPLANE_OP_WRITE if sqe.imm == 0 => remote(context, sqe, Verb::Write, None),
+        uapi::DMAPLANE_OP_READ if sqe.imm == 0 => remote(context, sqe, Verb::Read, None),
+        uapi::DMAPLANE_OP_WRITE | uapi::DMAPLANE_OP_READ => Err(EINVAL),
+        uapi::DMAPLANE_OP_INVALIDATE => invalidate(context, sqe),
         uapi::DMAPLANE_OP_IMM_ONLY => imm_only(context, sqe),
         uapi::DMAPLANE_OP_COPY => copy(context, sqe),
         uapi::DMAPLANE_OP_FILL => fill(context, sqe),
@@ -49,7 +59,8 @@ pub(super) fn parse(context: &Context, sqe: &uapi::dmaplane_sqe, _: Told) -> Res
 /// `EINVAL` if an entry has something in a member that no opcode uses, or in one of `unused`.
 fn check(sqe: &uapi::dmaplane_sqe, unused: u64) -> Result {
     let reserved = (u32::from(sqe.flags) & !FLAGS) | u32::from(sqe.pad0);
-    match (reserved, sqe.pad1[0] | sqe.pad1[1] | unused) {
+    let list = sqe.list | sqe.list_count;
+    match (reserved | list, sqe.list_offset | unused) {
         (0, 0) => Ok(()),
         _ => Err(EINVAL),
     }
@@ -67,38 +78,44 @@ fn length(sqe: &uapi::dmaplane_sqe) -> Result<u32> {
     }
 }
 
-fn write_imm(context: &Context, sqe: &uapi::dmaplane_sqe) -> Result<Work> {
-    check(sqe, 0)?;
-    let length = length(sqe)?;
+fn remote(
+    context: &Context,
+    sqe: &uapi::dmaplane_sqe,
+    verb: Verb,
+    imm: Option<u32>,
+) -> Result<Work> {
+    if u32::from(sqe.flags) & !(FLAGS | REMOTE) != 0 || sqe.pad0 != 0 {
+        return Err(EINVAL);
+    }
+    let (parts, length) = list::parts(context, sqe)?;
     let endpoint = context.get::<Endpoint>(sqe.endpoint)?;
     let region = match (length, sqe.region) {
         (0, 0) => None,
         (_, handle) => Some(context.use_region(handle)?),
     };
-    let write = Write {
+    let remote = Remote {
+        verb,
         region,
         lease: sqe.lease,
-        local: sqe.local_offset,
-        remote: sqe.remote_offset,
+        parts,
         length,
-        imm: sqe.imm,
+        imm,
+        fence: u32::from(sqe.flags) & uapi::DMAPLANE_SQE_FENCE != 0,
     };
-    Ok(Work::Write(endpoint, write))
+    Ok(Work::Remote(endpoint, remote))
 }
 
 fn imm_only(context: &Context, sqe: &uapi::dmaplane_sqe) -> Result<Work> {
     let small = sqe.region | sqe.lease | sqe.length;
     check(sqe, u64::from(small) | sqe.local_offset | sqe.remote_offset)?;
     let endpoint = context.get::<Endpoint>(sqe.endpoint)?;
-    let write = Write {
-        region: None,
-        lease: 0,
-        local: 0,
-        remote: 0,
-        length: 0,
-        imm: sqe.imm,
-    };
-    Ok(Work::Write(endpoint, write))
+    Ok(Work::Remote(endpoint, Remote::empty(sqe.imm)))
+}
+
+fn invalidate(context: &Context, sqe: &uapi::dmaplane_sqe) -> Result<Work> {
+    let small = sqe.endpoint | sqe.lease | sqe.length | sqe.imm;
+    check(sqe, u64::from(small) | sqe.local_offset | sqe.remote_offset)?;
+    context.get::<Region>(sqe.region).map(Work::Invalidate)
 }
 
 fn copy(context: &Context, sqe: &uapi::dmaplane_sqe) -> Result<Work> {

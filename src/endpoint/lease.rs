@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Leases: what the peer may write to here, and we at the peer.
+//! Leases: what the peer may write to or read here, and we at the peer.
 //!
 //! The keys of a region travel in messages between the kernels, in parts if there are many.
 //! Neither program sees them.
@@ -18,7 +18,8 @@ use crate::{
             self,
             Key,
             LeasePart,
-            LeaseTerms, //
+            LeaseTerms,
+            Rights, //
         }, //
     },
     region::RegionUse,
@@ -82,6 +83,11 @@ impl PeerLease {
     /// Bytes.
     pub(super) fn length(&self) -> u64 {
         self.terms.length
+    }
+
+    /// What may be done there.
+    pub(super) fn rights(&self) -> Rights {
+        self.terms.rights
     }
 
     /// Bytes per key.
@@ -185,7 +191,8 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
     }
     let endpoint = context.get::<Endpoint>(arg.endpoint)?;
     let region = context.use_region(arg.region)?;
-    if !region.remote_write() {
+    let rights = region.rights();
+    if !rights.write && !rights.read {
         return Err(EACCES);
     }
     let keys = region.keys()?;
@@ -211,6 +218,7 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
             length: region.length(),
             segment: keys.segment_bytes(),
             total,
+            rights,
         },
         region,
         next: 0,
@@ -231,9 +239,24 @@ impl Outcome for Reported {
     }
 }
 
+/// As the ABI has it.
+fn access(rights: Rights) -> u32 {
+    let write = if rights.write {
+        uapi::DMAPLANE_ACCESS_REMOTE_WRITE
+    } else {
+        0
+    };
+    let read = if rights.read {
+        uapi::DMAPLANE_ACCESS_REMOTE_READ
+    } else {
+        0
+    };
+    write | read
+}
+
 /// `LEASE_WAIT`
 pub(crate) fn wait(context: &Context, arg: &mut uapi::dmaplane_lease_wait) -> Result<Reported> {
-    if arg.flags != 0 {
+    if arg.flags != 0 || arg.pad != 0 {
         return Err(EINVAL);
     }
     let endpoint = context.get::<Endpoint>(arg.endpoint)?;
@@ -252,5 +275,6 @@ pub(crate) fn wait(context: &Context, arg: &mut uapi::dmaplane_lease_wait) -> Re
     arg.lease = terms.lease;
     arg.length = terms.length;
     arg.tag = terms.tag;
+    arg.access = access(terms.rights);
     Ok(Reported(endpoint, terms.lease))
 }

@@ -34,7 +34,7 @@ use crate::{
 };
 use dmakit::{
     rdma::{
-        chain::WriteChain,
+        chain::Chain,
         device::Domain,
         queue::Caps,
         transport::{
@@ -57,7 +57,7 @@ use kernel::{
 const REGISTRATIONS: u32 = 8;
 
 /// Pieces of local memory per work request. A segment is 2 MiB on the device with the smallest, and
-/// at most 16 MiB on any, so that a request for one segment of the peer's touches no more than these.
+/// at most 16 MiB on any, so that one range in a segment of the peer's touches no more than these.
 const MAX_SGE: u32 = 9;
 
 /// Heartbeats in flight; their slot comes after those of entries.
@@ -164,8 +164,9 @@ pub(super) struct Link {
     pub(super) next: u32,
     /// Posts on the send queue so far: their numbers are their order.
     pub(super) posted: u64,
-    /// Work requests in flight.
+    /// Work requests in flight, and entries that read, or parts of them.
     pub(super) writes: u32,
+    pub(super) reads: u32,
     /// Number of the heartbeat in flight.
     pub(super) beating: Option<u64>,
     /// Number of the oldest post at the last tick, and ticks since it was.
@@ -173,9 +174,12 @@ pub(super) struct Link {
     pub(super) waited: u32,
     /// What was in flight has been completed without the adapter.
     pub(super) abandoned: bool,
-    pub(super) chain: WriteChain,
+    pub(super) chain: Chain,
     /// Pieces that a work request gathers at most.
     pub(super) max_sge: u32,
+    pub(super) max_sge_read: u32,
+    /// What is posted behind a read could be told of before it.
+    pub(super) overtaken: bool,
     pub(super) stalled: Option<Instant<Monotonic>>,
 
     pub(super) messages: SendSlots,
@@ -214,7 +218,7 @@ impl Link {
         let queue = Fifo::new(usize::try_from(ring.cq_entries())?)?;
         let max_sge = domain.device().max_sge().min(MAX_SGE);
         let pieces = depth.saturating_mul(max_sge as usize);
-        let chain = WriteChain::new(depth, pieces)?;
+        let chain = Chain::new(depth, pieces)?;
         let messages = SendSlots::new(CTRL_SLOTS)?;
         let registrations = SendSlots::new(REGISTRATIONS)?;
         let idle = FreeSlots::new(recv_slots, false)?;
@@ -236,12 +240,15 @@ impl Link {
             next: 0,
             posted: 0,
             writes: 0,
+            reads: 0,
             beating: None,
             watched: None,
             waited: 0,
             abandoned: false,
             chain,
             max_sge,
+            max_sge_read: domain.device().max_sge_read().min(max_sge),
+            overtaken: domain.device().reads_are_overtaken(),
             stalled: None,
             messages,
             offers,
@@ -306,7 +313,8 @@ impl Link {
 
     /// Entries posted and not completed.
     pub(super) fn in_flight(&self) -> usize {
-        self.in_flight.iter().flatten().count()
+        let ends = self.in_flight.iter().flatten();
+        ends.filter(|entry| entry.end.is_some()).count()
     }
 
     /// Completes the entries that wait, as they will never be sent.

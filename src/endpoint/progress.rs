@@ -21,9 +21,12 @@ use super::{
 };
 use dmakit::{
     errno::ECONNRESET,
-    rdma::transport::{
-        Connection,
-        Transport, //
+    rdma::{
+        chain::Verb,
+        transport::{
+            Connection,
+            Transport, //
+        }, //
     }, //
 };
 use kernel::{
@@ -157,10 +160,13 @@ impl Link {
             let Some(entry) = oldest.and_then(Option::take) else {
                 break;
             };
-            entry.fail(error, 0);
-            count = count.saturating_add(1);
+            if let Some(end) = entry.end {
+                end.fail(error, 0);
+                count = count.saturating_add(1);
+            }
         }
         self.writes = 0;
+        self.reads = 0;
         count
     }
 
@@ -179,7 +185,7 @@ impl Link {
             return Ok(());
         }
         self.chain.clear();
-        self.chain.push(0, 0, &[])?;
+        self.chain.push(Verb::Write, 0, 0, &[])?;
         conn.post_write(self.send_depth, &mut self.chain)?;
         self.beating = Some(self.number());
         Ok(())

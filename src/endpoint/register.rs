@@ -26,11 +26,7 @@ use kernel::{
 
 impl Endpoint {
     /// Posts the fast registrations of `keys` and waits until all took effect.
-    pub(crate) fn register(&self, keys: &Arc<mr::Region>, remote_write: bool) -> Result {
-        let access = match remote_write {
-            true => mr::Access::LOCAL_WRITE | mr::Access::REMOTE_WRITE,
-            false => mr::Access::NONE,
-        };
+    pub(crate) fn register(&self, keys: &Arc<mr::Region>, access: mr::Access) -> Result {
         let mut patience = Patience::new(uapi::FOREVER);
         self.post_registrations(&mut patience, keys, access)?;
         let mut done = 0usize;

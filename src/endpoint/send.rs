@@ -2,8 +2,8 @@
 
 //! Entries on their way out: checked, queued, posted when credits and depth allow, completed.
 //!
-//! An entry is one message with one immediate, and one or more work requests: as many as there are
-//! segments at the peer that it touches.
+//! An entry is posted as one or more work requests ([`remote`](super::remote)), all at once or, if they are
+//! more than fit, in parts; then the next one waits until the last part is posted.
 
 use super::{
     lease::PeerLeases,
@@ -11,39 +11,35 @@ use super::{
         Link,
         Turn, //
     },
+    remote::{
+        Cursor,
+        Remote,
+        Room, //
+    },
     Endpoint,
     Inner, //
 };
 use crate::{
     channel::Ticket,
-    pure::{
-        carve,
-        state::State, //
-    },
-    region::{
-        check_range,
-        RegionUse, //
-    }, //
+    pure::state::State,
+    region::RegionUse, //
 };
 use dmakit::{
     errno::{
         ECANCELED,
         ECONNRESET,
-        ENOKEY,
         ENOTCONN,
-        EOPNOTSUPP,
         EREMOTEIO, //
     },
     rdma::{
-        chain::WriteChain,
+        chain::Verb,
         queue::Completion,
         transport::Transport, //
     }, //
 };
 use kernel::{
     error::Error,
-    prelude::*,
-    sync::Arc, //
+    prelude::*, //
 };
 
 /// Completion statuses (`enum ib_wc_status`) that mean something to the user.
@@ -57,22 +53,6 @@ mod status {
     pub(super) const RNR_RETRY_EXCEEDED: u32 = 13;
 }
 
-/// A write with immediate, as asked for.
-pub(crate) struct Write {
-    /// Where the bytes come from; `None` if there are none.
-    pub(crate) region: Option<RegionUse>,
-    /// Number of the peer's lease.
-    pub(crate) lease: u32,
-    /// First byte in the region.
-    pub(crate) local: u64,
-    /// First byte in the lease.
-    pub(crate) remote: u64,
-    /// Bytes.
-    pub(crate) length: u32,
-    /// The immediate, in host order.
-    pub(crate) imm: u32,
-}
-
 /// Entries that are posted together, as long as they are short: with one call, and with one
 /// completion, which is most of what the adapter and we have to do for a short one.
 pub(crate) const BATCH: u32 = 8;
@@ -84,41 +64,57 @@ struct Batch {
     entries: u32,
     requests: u32,
     bytes: u32,
+    /// How far the last one was built, if not to its end.
+    rest: Option<Cursor>,
 }
 
-/// An entry that waits.
+/// An entry that waits, as a whole or with its rest.
 pub(super) struct Pending {
-    write: Write,
+    remote: Remote,
     ticket: Ticket,
-    /// Work requests that it takes.
+    /// Part of it was posted, up to here.
+    sent: Option<Cursor>,
+    /// Work requests that were built of it.
     requests: u32,
 }
 
 impl Pending {
     pub(super) fn fail(self, error: Error) {
         // Whoever sees the completion may deregister the region.
-        drop(self.write);
+        drop(self.remote);
         self.ticket.fail(error, 0);
+    }
+
+    /// Whether it takes a receive of the peer's.
+    pub(super) fn is_message(&self) -> bool {
+        self.remote.imm.is_some()
     }
 }
 
-/// An entry that was posted.
+/// An entry that was posted, or part of one.
 pub(super) struct InFlight {
     /// Its number among all posts.
     pub(super) order: u64,
     /// How many were posted with it, if it is the first of them.
     batch: u32,
-    ticket: Ticket,
     pub(super) length: u32,
     requests: u32,
+    reads: bool,
+    /// The entry, if this is the end of it.
+    pub(super) end: Option<End>,
+}
+
+/// What is to be completed when the end of an entry is.
+pub(super) struct End {
+    ticket: Ticket,
     region: Option<RegionUse>,
 }
 
-impl InFlight {
-    fn succeed(self) {
+impl End {
+    fn succeed(self, length: u32) {
         // Whoever sees the completion may deregister the region.
         drop(self.region);
-        self.ticket.succeed(self.length);
+        self.ticket.succeed(length);
     }
 
     pub(super) fn fail(self, error: Error, status: u32) {
@@ -128,75 +124,20 @@ impl InFlight {
     }
 }
 
-/// How many work requests a transfer takes, one for each segment of the lease that it touches, and
-/// how many pieces the widest of them gathers, one for each segment of the region.
-#[derive(Default)]
-struct Requests {
-    all: u32,
-    widest: u32,
-    width: u32,
-    segment: Option<u32>,
-}
-
-impl Requests {
-    fn count(&mut self, cut: &carve::Cut) {
-        if self.segment != Some(cut.remote.segment) {
-            self.segment = Some(cut.remote.segment);
-            self.all = self.all.saturating_add(1);
-            self.width = 0;
-        }
-        self.width = self.width.saturating_add(1);
-        self.widest = self.widest.max(self.width);
-    }
-}
-
-/// Adds the work requests of a message whose numbers were checked.
-fn build(chain: &mut WriteChain, write: &Write, leases: &PeerLeases) -> Result {
-    let Some(region) = write.region.as_ref().filter(|_| write.length > 0) else {
-        chain.push(0, 0, &[])?;
-        return chain.deliver(write.imm);
-    };
-    let keys = region.keys()?;
-    let lease = leases.find(write.lease).ok_or(ENOKEY)?;
-    let mut last = None;
-    for cut in carve::cuts(
-        write.local,
-        keys.segment_bytes(),
-        write.remote,
-        lease.segment(),
-        write.length,
-    ) {
-        let local = keys.key(cut.local.segment as usize).ok_or(EIO)?;
-        let offset = u32::try_from(cut.local.offset)?;
-        let sge = local.sge(offset, cut.remote.length).ok_or(EIO)?;
-        if last == Some(cut.remote.segment) {
-            chain.gather(sge)?;
-            continue;
-        }
-        last = Some(cut.remote.segment);
-        let remote = lease.key(cut.remote.segment).ok_or(EIO)?;
-        let addr = remote.addr.checked_add(cut.remote.offset).ok_or(EIO)?;
-        chain.push(remote.rkey, addr, &[sge])?;
-    }
-    chain.deliver(write.imm)
-}
-
 impl Endpoint {
-    /// Takes a message, to be sent by [`Self::send`] or later. The ticket is completed either way.
-    pub(crate) fn submit(&self, write: Write, ticket: Ticket) {
+    /// Takes an entry, to be sent by [`Self::send`] or later. The ticket is completed either way.
+    pub(crate) fn submit(&self, remote: Remote, ticket: Ticket) {
         let mut inner = self.inner.lock();
-        let requests = match inner.check(&write) {
-            Ok(requests) => requests,
-            Err(error) => {
-                drop(inner);
-                drop(write);
-                return ticket.fail(error, 0);
-            }
-        };
+        if let Err(error) = inner.check(&remote) {
+            drop(inner);
+            drop(remote);
+            return ticket.fail(error, 0);
+        }
         let pending = Pending {
-            write,
+            remote,
             ticket,
-            requests,
+            sent: None,
+            requests: 0,
         };
         let Some(link) = &mut inner.link else {
             return pending.fail(ENOTCONN.into());
@@ -220,8 +161,8 @@ impl Endpoint {
         }
     }
 
-    /// Cancels entries that were not sent, or wait for messages, and are `meant`: one, or `all`. Returns how many there were,
-    /// and whether one was sent already.
+    /// Cancels entries that were not sent, or wait for messages, and are `meant`: one, or `all`.
+    /// Returns how many there were, and whether one was sent already.
     pub(crate) fn call_back(&self, all: bool, meant: &dyn Fn(&Ticket) -> bool) -> (u32, bool) {
         let mut inner = self.inner.lock();
         let mut found = inner.counts.cancel(all, meant);
@@ -230,12 +171,15 @@ impl Endpoint {
         };
         let queued = link.queue.take(
             all,
-            |pending| meant(&pending.ticket),
+            |pending| pending.sent.is_none() && meant(&pending.ticket),
             |pending| pending.fail(ECANCELED.into()),
         );
         found = found.saturating_add(queued);
-        let mut sent = link.in_flight.iter().flatten();
-        let sent = sent.any(|entry| meant(&entry.ticket));
+        let posted = link.in_flight.iter().flatten();
+        let posted = posted.filter_map(|entry| Some(&entry.end.as_ref()?.ticket));
+        let begun = link.queue.iter().filter(|pending| pending.sent.is_some());
+        let begun = begun.map(|pending| &pending.ticket);
+        let sent = Iterator::chain(posted, begun).any(meant);
         let pumped = inner.pump();
         drop(inner);
         if let Err(error) = pumped {
@@ -270,9 +214,13 @@ impl Endpoint {
             };
             if entry.requests <= good {
                 good = good.saturating_sub(entry.requests);
-                inner.stats.sent = inner.stats.sent.saturating_add(1);
-                inner.stats.sent_bytes = inner.stats.sent_bytes.saturating_add(entry.length.into());
-                entry.succeed();
+                let Some(end) = entry.end else { continue };
+                if !entry.reads {
+                    inner.stats.sent = inner.stats.sent.saturating_add(1);
+                    let bytes = inner.stats.sent_bytes.saturating_add(entry.length.into());
+                    inner.stats.sent_bytes = bytes;
+                }
+                end.succeed(entry.length);
                 continue;
             }
             good = 0;
@@ -283,7 +231,9 @@ impl Endpoint {
             inner.note_status(completion);
             // The endpoint is in its final state before the program can learn of the failure.
             first |= inner.fail(failure);
-            entry.fail(failure, status);
+            if let Some(end) = entry.end {
+                end.fail(failure, status);
+            }
             failed = true;
             // Those behind it were not done for that.
             status = status::FLUSH;
@@ -306,47 +256,14 @@ impl Endpoint {
 }
 
 impl Inner {
-    /// Checks an entry against the region, the lease and the limits; returns how many work
-    /// requests it takes.
-    fn check(&self, write: &Write) -> Result<u32> {
-        if self.state != State::Established {
-            return Err(ENOTCONN.into());
-        }
-        let (Some(link), Some(fabric)) = (&self.link, &self.fabric) else {
-            return Err(ENOTCONN.into());
-        };
-        let supported = |requests| match fabric.rdma().write_imm() {
-            true => Ok(requests),
-            false => Err(EOPNOTSUPP.into()),
-        };
-        let Some(region) = &write.region else {
-            return match (write.lease, write.local, write.remote) {
-                (0, 0, 0) => supported(1),
-                _ => Err(EINVAL),
-            };
-        };
-        if !Arc::ptr_eq(region.fabric(), fabric) {
-            return Err(EXDEV);
-        }
-        let lease = self.leases.find(write.lease).ok_or(ENOKEY)?;
-        let length = u64::from(write.length);
-        check_range(write.local, length, region.length())?;
-        check_range(write.remote, length, lease.length())?;
-        let cuts = carve::cuts(
-            write.local,
-            region.keys()?.segment_bytes(),
-            write.remote,
-            lease.segment(),
-            write.length,
-        );
-        let mut requests = Requests::default();
-        for cut in cuts {
-            requests.count(&cut);
-            if requests.all > link.send_depth || requests.widest > link.max_sge {
-                return Err(EMSGSIZE);
+    /// Checks an entry before it is taken.
+    fn check(&self, remote: &Remote) -> Result {
+        match (&self.link, &self.fabric) {
+            (Some(_), Some(fabric)) if self.state == State::Established => {
+                remote.check(self, fabric)
             }
+            _ => Err(ENOTCONN.into()),
         }
-        supported(requests.all)
     }
 
     /// Takes an entry out of flight, the `n`th of those posted together from `slot` on.
@@ -355,6 +272,7 @@ impl Inner {
         let place = link.place_after(slot, n);
         let entry = link.in_flight.get_mut(place as usize)?.take()?;
         link.writes = link.writes.saturating_sub(entry.requests);
+        link.reads = link.reads.saturating_sub(u32::from(entry.reads));
         Some(entry)
     }
 
@@ -388,7 +306,7 @@ impl Inner {
                 Err(error) => return Err(error),
             }
         }
-        match link.sender.available() == 0 && !link.queue.is_empty() {
+        match link.sender.available() == 0 && link.queue.get(0).is_some_and(Pending::is_message) {
             true => link.begin_stall(stats),
             false => link.end_stall(stats),
         }
@@ -424,32 +342,50 @@ impl Link {
         self.chain.clear();
         // Half of what is there at most, so that the adapter always has something to do.
         let queued = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
-        let half = self.writes.saturating_add(queued).div_ceil(2);
-        let most = self.sender.available().min(half).min(BATCH);
+        let most = self.writes.saturating_add(queued).div_ceil(2).min(BATCH);
+        let mut credits = self.sender.available();
+        let mut reads = self.reads;
         let mut batch = Batch::default();
-        while batch.entries < most {
-            let Some(pending) = self.queue.get(batch.entries as usize) else {
+        while batch.entries < most && batch.rest.is_none() {
+            let place = self.place_after(self.next, batch.entries);
+            let free = self.in_flight.get(place as usize);
+            let free = free.is_some_and(Option::is_none);
+            let used = self.writes.saturating_add(batch.requests);
+            let left = self.send_depth.saturating_sub(used);
+            let Some(pending) = self.queue.get_mut(batch.entries as usize) else {
                 break;
             };
-            let bytes = batch.bytes.saturating_add(pending.write.length);
-            let requests = batch.requests.saturating_add(pending.requests);
-            let place = self.place_after(self.next, batch.entries);
-            let taken = self
-                .in_flight
-                .get(place as usize)
-                .is_none_or(Option::is_some);
-            if taken
-                || self.writes.saturating_add(requests) > self.send_depth
+            let remote = &pending.remote;
+            let bytes = batch.bytes.saturating_add(remote.length);
+            let waits = remote.fence || (self.overtaken && remote.verb == Verb::Write);
+            let message = u32::from(remote.imm.is_some());
+            if !free
+                || left == 0
+                || message > credits
+                || (waits && reads > 0)
                 || (batch.entries > 0 && bytes > BATCH_BYTES)
             {
                 break;
             }
-            build(&mut self.chain, &pending.write, leases)?;
-            batch = Batch {
-                entries: batch.entries.saturating_add(1),
-                requests,
-                bytes,
+            let room = Room {
+                // Half as well.
+                requests: left.min(self.send_depth.div_ceil(2)),
+                pieces: match remote.verb {
+                    Verb::Write => self.max_sge,
+                    Verb::Read => self.max_sge_read,
+                },
             };
+            let mut at = pending.sent.unwrap_or_default();
+            let before = self.chain.len();
+            if !remote.build(&mut self.chain, &mut at, leases, &room)? {
+                batch.rest = Some(at);
+            }
+            pending.requests = u32::try_from(self.chain.len().saturating_sub(before))?;
+            credits = credits.saturating_sub(message);
+            reads = reads.saturating_add(u32::from(remote.verb == Verb::Read));
+            batch.entries = batch.entries.saturating_add(1);
+            batch.requests = batch.requests.saturating_add(pending.requests);
+            batch.bytes = bytes;
         }
         Ok(batch)
     }
@@ -457,20 +393,34 @@ impl Link {
     /// What was built has been posted.
     fn take_off(&mut self, batch: &Batch) -> Result {
         for n in 0..batch.entries {
-            let Pending {
-                write,
-                ticket,
-                requests,
-            } = self.queue.pop().ok_or(EIO)?;
-            self.sender.take();
+            let last = n.saturating_add(1) == batch.entries;
+            let pending = self.queue.front_mut().ok_or(EIO)?;
+            let (requests, length) = (pending.requests, pending.remote.length);
+            let reads = pending.remote.verb == Verb::Read;
+            let message = pending.is_message();
+            let end = match batch.rest.filter(|_| last) {
+                Some(rest) => {
+                    pending.sent = Some(rest);
+                    None
+                }
+                None => {
+                    let Pending { remote, ticket, .. } = self.queue.pop().ok_or(EIO)?;
+                    if message {
+                        self.sender.take();
+                    }
+                    let region = remote.region;
+                    Some(End { ticket, region })
+                }
+            };
             self.writes = self.writes.saturating_add(requests);
+            self.reads = self.reads.saturating_add(u32::from(reads));
             let entry = InFlight {
                 order: self.number(),
                 batch: if n == 0 { batch.entries } else { 0 },
-                ticket,
-                length: write.length,
+                length,
                 requests,
-                region: write.region,
+                reads,
+                end,
             };
             if let Some(place) = self.in_flight.get_mut(self.next as usize) {
                 *place = Some(entry);

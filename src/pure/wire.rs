@@ -11,7 +11,7 @@ mod hello;
 
 pub use self::ctrl::{
     decode_ctrl, encode_ack, encode_lease, Ctrl, CtrlHeader, CtrlKind, Key, KeyList, LeasePart,
-    LeaseTerms, Sent, WireError, CTRL_MAX, KEYS_PER_MESSAGE, MAX_SEGMENTS, MIN_SEGMENT,
+    LeaseTerms, Rights, Sent, WireError, CTRL_MAX, KEYS_PER_MESSAGE, MAX_SEGMENTS, MIN_SEGMENT,
 };
 pub use self::hello::{Hello, HelloError, RejectReason, PRIVATE_MAX};
 
@@ -19,7 +19,7 @@ pub use self::hello::{Hello, HelloError, RejectReason, PRIVATE_MAX};
 pub const MAGIC: u32 = 0x444d_4150;
 
 /// Version of these formats.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Takes numbers from the beginning of a slice.
 struct Reader<'a>(&'a [u8]);

@@ -20,6 +20,10 @@ mod tests {
         length: 3 * MIN_SEGMENT,
         segment: MIN_SEGMENT,
         total: 3,
+        rights: Rights {
+            write: true,
+            read: true,
+        },
     };
     const KEY: Key = Key {
         rkey: 0xdead_beef,
@@ -73,7 +77,7 @@ mod tests {
     fn leases_that_cannot_be() -> Result {
         use WireError::*;
         assert_eq!(changed(0, b"DMAQ")?, Some(NotOurs));
-        assert_eq!(changed(4, &[0, 2])?, Some(Version(2)));
+        assert_eq!(changed(4, &[0, 1])?, Some(Version(1)));
         assert_eq!(changed(6, &[0, 3])?, Some(Malformed));
         // Segments in all.
         assert_eq!(changed(20, &[0xff; 4])?, Some(Impossible));
@@ -87,7 +91,9 @@ mod tests {
         assert_eq!(changed(48, &[0xff; 4])?, Some(Impossible));
         assert_eq!(changed(52, &[0xff; 2])?, Some(Malformed));
         assert_eq!(changed(52, &[0, 0])?, Some(Malformed));
-        assert_eq!(changed(54, &[0, 1])?, Some(Malformed));
+        // What it allows.
+        assert_eq!(changed(54, &[0, 0])?, Some(Impossible));
+        assert_eq!(changed(54, &[0, 4])?, Some(Malformed));
         // The first key's address: its segment would end beyond 64 bits.
         assert_eq!(changed(60, &[0xff; 8])?, Some(Impossible));
         assert_eq!(changed(60, &[0; 8])?, None);

@@ -140,7 +140,7 @@ TEST_F(hostile, bad_entries)
 {
 	const struct { const char *what; struct dmaplane_sqe sqe; int res; } cases[] = {
 		{ "RECV", { .opcode = DMAPLANE_OP_RECV }, -EOPNOTSUPP },
-		{ "opcode 8", { .opcode = 8 }, -EOPNOTSUPP },
+		{ "opcode 64", { .opcode = 64 }, -EOPNOTSUPP },
 		{ "opcode 255", { .opcode = 255 }, -EOPNOTSUPP },
 		{ "NOP with flag", { .flags = 8 }, -EINVAL },
 		{ "NOP that nobody is told of, with flag", { .flags = 4 + 16 }, -EINVAL },
@@ -153,11 +153,11 @@ TEST_F(hostile, bad_entries)
 		{ "NOP with remote_offset", { .remote_offset = 1 }, -EINVAL },
 		{ "NOP with length", { .length = 1 }, -EINVAL },
 		{ "NOP with imm", { .imm = 1 }, -EINVAL },
-		{ "NOP with pad1", { .pad1 = { 1, 0 } }, -EINVAL },
-		{ "NOP with pad1[1]", { .pad1 = { 0, 1 } }, -EINVAL },
-		{ "WRITE_IMM with flag", { .opcode = DMAPLANE_OP_WRITE_IMM, .flags = 8 }, -EINVAL },
+		{ "NOP with list", { .list = 1 }, -EINVAL },
+		{ "NOP with list_offset", { .list_offset = 1 }, -EINVAL },
+		{ "WRITE_IMM with flag", { .opcode = DMAPLANE_OP_WRITE_IMM, .flags = 64 }, -EINVAL },
 		{ "WRITE_IMM with pad0", { .opcode = DMAPLANE_OP_WRITE_IMM, .pad0 = 2 }, -EINVAL },
-		{ "WRITE_IMM with pad1", { .opcode = DMAPLANE_OP_WRITE_IMM, .pad1 = { 0, 2 } },
+		{ "WRITE_IMM with list_offset", { .opcode = DMAPLANE_OP_WRITE_IMM, .list_offset = 2 },
 		  -EINVAL },
 		{ "WRITE_IMM of nothing", { .opcode = DMAPLANE_OP_WRITE_IMM }, -ENOENT },
 		{ "WRITE_IMM to a channel", { .opcode = DMAPLANE_OP_WRITE_IMM,
@@ -207,12 +207,12 @@ TEST_F(hostile, random_entries)
 
 		for (size_t byte = 0; byte < sizeof(sqe); byte++)
 			((uint8_t *)&sqe)[byte] = rand() & rand();
-		sqe.opcode %= 8;
+		sqe.opcode %= 16;
 		sqe.user_data = i;
 		if (i % 3 == 0)
 			sqe.endpoint = i % 2 ? self->c.handle : self->good.handle;
 		if (i % 4)
-			sqe.flags = sqe.pad0 = sqe.pad1[0] = sqe.pad1[1] = 0;
+			sqe.flags = sqe.pad0 = sqe.list = sqe.list_count = sqe.list_offset = 0;
 		/* Each is told of before the next one is made. */
 		sqe.flags &= ~(DMAPLANE_SQE_LINK | DMAPLANE_SQE_CQE_SKIP_SUCCESS);
 		ASSERT_EQ(0, channel_do(&self->c, &sqe, &cqe));

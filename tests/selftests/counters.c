@@ -498,7 +498,7 @@ TEST_F(counters, bad)
 		{ { .endpoint = b->endpoint, .region = counter, .imm = 1 }, -EINVAL },
 		{ { .endpoint = b->endpoint, .region = counter, .remote_offset = 1 }, -EINVAL },
 		{ { .endpoint = b->endpoint, .region = counter, .pad0 = 1 }, -EINVAL },
-		{ { .endpoint = b->endpoint, .region = counter, .pad1 = { 0, 1 } }, -EINVAL },
+		{ { .endpoint = b->endpoint, .region = counter, .list_offset = 1 }, -EINVAL },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {

@@ -137,7 +137,7 @@ TEST_F(moving, wrong)
 		EXPECT_RES(-EINVAL, sqe.flags = 8);
 		EXPECT_RES(-EINVAL, sqe.flags = 0x80);
 		EXPECT_RES(-EINVAL, sqe.pad0 = 1);
-		EXPECT_RES(-EINVAL, sqe.pad1[0] = 1);
+		EXPECT_RES(-EINVAL, sqe.list_offset = 1);
 		EXPECT_RES(-EINVAL, sqe.endpoint = 1);
 		EXPECT_RES(-ENOENT, sqe.lease = 0);
 		EXPECT_RES(-ENOENT, sqe.lease = 0xdeadbeef);

@@ -297,7 +297,10 @@ impl Fabric {
         }
         // Credits promise this, whatever the order in which things happen from here on.
         if let Some(peer) = self.peer(index).and_then(|peer| self.ports.get(peer)) {
-            let posted = self.ports.get(index).map_or(0, |port| port.sends.len());
+            let posted = self.ports.get(index).map_or(0, |port| {
+                let messages = port.sends.iter().filter(|send| send.is_message());
+                messages.count()
+            });
             if peer.is_up() && posted > peer.recvs.len() {
                 self.counts.overdrawn = self.counts.overdrawn.saturating_add(1);
             }

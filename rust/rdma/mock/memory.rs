@@ -48,7 +48,7 @@ impl Segment {
     }
 }
 
-/// A piece of a write: some bytes of a local segment to a place of a remote one.
+/// A piece of a read or write: some bytes of a local segment, and a place in a remote one.
 #[derive(Clone, Copy)]
 pub(super) struct Piece {
     pub(super) lkey: u32,
@@ -58,7 +58,7 @@ pub(super) struct Piece {
     pub(super) length: u32,
 }
 
-/// Which side of a write has no right to its memory.
+/// Which side has no right to its memory.
 pub(super) enum Refused {
     Local,
     Remote,
@@ -96,18 +96,32 @@ impl Memory {
         self.0.iter().find(|s| s.domain == domain && is(&s.key))
     }
 
-    /// Does what an adapter does for a piece of a write from one domain to another.
-    pub(super) fn copy(&self, piece: &Piece, from: usize, to: usize) -> Result<(), Refused> {
-        let source = self.find(from, |key| key.lkey() == piece.lkey);
-        let source = source.ok_or(Refused::Local)?;
-        let read = source.offset(piece.local, piece.length);
-        let mut read = read.ok_or(Refused::Local)?;
-        let target = self.find(to, |key| key.rkey() == piece.rkey);
-        let target = target
-            .filter(|segment| segment.access.has(Access::REMOTE_WRITE))
-            .ok_or(Refused::Remote)?;
-        let write = target.offset(piece.remote, piece.length);
-        let mut write = write.ok_or(Refused::Remote)?;
+    /// Does what an adapter does for a piece of a write from one domain to another, or of a read.
+    pub(super) fn copy(
+        &self,
+        piece: &Piece,
+        from: usize,
+        to: usize,
+        reads: bool,
+    ) -> Result<(), Refused> {
+        let (ours, theirs) = match reads {
+            true => (Access::LOCAL_WRITE, Access::REMOTE_READ),
+            false => (Access::NONE, Access::REMOTE_WRITE),
+        };
+        let find = |domain, access, is: &dyn Fn(&SegmentKey) -> bool| {
+            self.find(domain, is)
+                .filter(|segment| segment.access.has(access))
+        };
+        let local = find(from, ours, &|key| key.lkey() == piece.lkey).ok_or(Refused::Local)?;
+        let remote = find(to, theirs, &|key| key.rkey() == piece.rkey).ok_or(Refused::Remote)?;
+        let here = local.offset(piece.local, piece.length);
+        let here = here.ok_or(Refused::Local)?;
+        let there = remote.offset(piece.remote, piece.length);
+        let there = there.ok_or(Refused::Remote)?;
+        let (source, mut read, target, mut write) = match reads {
+            true => (remote, there, local, here),
+            false => (local, here, remote, there),
+        };
 
         let mut left = piece.length as usize;
         while left > 0 {

@@ -74,30 +74,35 @@ pub(super) enum Use {
 pub(super) struct Posted {
     pub(super) what: Use,
     pub(super) slot: u32,
+    /// The bytes come from the peer.
+    pub(super) reads: bool,
     pub(super) imm: Option<u32>,
-    /// Bytes of the request that its completion is of, and the receive's.
+    /// Bytes of the request, and of the receive that it takes.
     pub(super) bytes: u32,
     pub(super) message: KVec<u8>,
     pub(super) pieces: KVec<Piece>,
-    /// Work requests that it takes.
-    pub(super) requests: u32,
     /// The last of those that complete as one.
     pub(super) signalled: bool,
 }
 
 impl Posted {
-    /// A write of nothing yet.
-    pub(super) fn write(slot: u32) -> Self {
+    /// A read or write of nothing yet.
+    pub(super) fn request(slot: u32, reads: bool, imm: Option<u32>) -> Self {
         Self {
             what: Use::Write,
             slot,
-            imm: None,
+            reads,
+            imm,
             bytes: 0,
             message: KVec::new(),
             pieces: KVec::new(),
-            requests: 0,
             signalled: false,
         }
+    }
+
+    /// Whether it takes a receive of the peer's.
+    pub(super) fn is_message(&self) -> bool {
+        self.what == Use::Ctrl || self.imm.is_some()
     }
 }
 
@@ -179,6 +184,7 @@ pub(super) struct Port {
     used: u32,
     recv_busy: KVec<bool>,
     ctrl_busy: KVec<bool>,
+    write_slots: u32,
     writes: Slots,
     pub(super) recvs: KVec<u32>,
     pub(super) sends: KVec<Posted>,
@@ -212,6 +218,7 @@ impl Port {
             used: 0,
             recv_busy: free(caps.recv_slots)?,
             ctrl_busy: free(caps.ctrl_slots)?,
+            write_slots: caps.write_slots,
             writes: Slots::new(caps.write_slots, unused, unused)?,
             recvs: KVec::new(),
             sends: KVec::new(),
@@ -306,9 +313,10 @@ impl Port {
         }
         let first = sends.first().ok_or(EINVAL)?;
         let (what, slot) = (first.what, first.slot);
-        let requests = sends.iter().try_fold(0u32, |sum, send| {
-            sum.checked_add(send.requests).ok_or(EINVAL)
-        })?;
+        if what == Use::Write && slot.checked_add(1) == Some(self.write_slots) {
+            return Err(EAGAIN);
+        }
+        let requests = u32::try_from(sends.len())?;
         let used = self.used.checked_add(requests).ok_or(EINVAL)?;
         if used > self.send_wr {
             return Err(EAGAIN);
@@ -328,11 +336,10 @@ impl Port {
 
     /// Something on the send queue ended; who posted it is told at the end of what completes as one.
     pub(super) fn carried_out(&mut self, send: &Posted, status: u32) {
-        let mut done = Done::new(send.what, send.slot, status, send.requests);
+        let mut done = Done::new(send.what, send.slot, status, 1);
         if let (Use::Write, Ok(slot)) = (send.what, self.writes.get(send.slot)) {
-            let parts = send.requests.saturating_sub(u32::from(send.signalled));
-            if status != SUCCESS {
-                (0..parts).for_each(|_| slot.note(status));
+            if status != SUCCESS && !send.signalled {
+                slot.note(status);
             }
             done.status = slot.outcome(status);
             done.good = slot.good(status);

@@ -241,7 +241,8 @@ impl Fabric {
             return Err(lost);
         }
         for piece in &send.pieces {
-            memory.copy(piece, from, peer.domain).map_err(|refused| {
+            let copied = memory.copy(piece, from, peer.domain, send.reads);
+            copied.map_err(|refused| {
                 counts.refused = counts.refused.saturating_add(1);
                 match refused {
                     Refused::Local => (bindings::ib_wc_status_IB_WC_LOC_PROT_ERR, false),
@@ -249,7 +250,7 @@ impl Fabric {
                 }
             })?;
         }
-        if send.what == Use::Write && send.imm.is_none() {
+        if !send.is_message() {
             return Ok(());
         }
         let slot = peer.recvs.remove(0).map_err(|_| {

@@ -21,7 +21,7 @@ use crate::{
         EOPNOTSUPP, //
     },
     rdma::{
-        chain::WriteChain,
+        chain::Chain,
         event::Handler,
         mr::{
             Access,
@@ -130,7 +130,7 @@ impl<H: Handler> Queues<H> {
     }
 
     /// Posts a chain of writes, which completes as one.
-    pub(in crate::rdma) fn post_write(&self, number: u32, chain: &mut WriteChain) -> Result {
+    pub(in crate::rdma) fn post_write(&self, number: u32, chain: &mut Chain) -> Result {
         let slot = self.writes.get(number)?;
         if chain.has_immediates() && !self.domain.device().write_imm() {
             return Err(EOPNOTSUPP.into());

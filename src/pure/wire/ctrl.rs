@@ -16,7 +16,7 @@
 //! | 40..48 |                                      | bytes per segment            |
 //! | 48..52 |                                      | first segment in this part   |
 //! | 52..54 |                                      | segments in this part        |
-//! | 54..56 |                                      | 0                            |
+//! | 54..56 |                                      | rights: 1 write, 2 read      |
 //! | 56..   |                                      | rkey (4), address (8) of each|
 //!
 //! Every message carries the two counts; a credit update is an acknowledgement. A lease of more
@@ -100,6 +100,35 @@ pub struct LeaseTerms {
     pub segment: u64,
     /// Segments in all.
     pub total: u32,
+    /// What the peer may do with them: at least one of the two.
+    pub rights: Rights,
+}
+
+/// What a lease allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// To write there.
+    pub write: bool,
+    /// To read there.
+    pub read: bool,
+}
+
+impl Rights {
+    fn encode(self) -> u16 {
+        u16::from(self.write) | (u16::from(self.read) << 1)
+    }
+
+    fn decode(bits: u16) -> Option<Self> {
+        let rights = Self {
+            write: bits & 1 != 0,
+            read: bits & 2 != 0,
+        };
+        (rights.encode() == bits).then_some(rights)
+    }
+
+    fn any(self) -> bool {
+        self.write || self.read
+    }
 }
 
 /// A part of a lease: some of its keys. Decoded ones are consistent with their terms.
@@ -147,6 +176,7 @@ impl LeaseTerms {
     /// Whether the numbers fit together.
     fn possible(&self) -> bool {
         self.length > 0
+            && self.rights.any()
             && self.segment.is_power_of_two()
             && self.segment >= MIN_SEGMENT
             && self.total <= MAX_SEGMENTS
@@ -216,7 +246,7 @@ pub fn encode_lease(
     writer.u64(terms.segment);
     writer.u32(first);
     writer.u16(count);
-    writer.u16(0);
+    writer.u16(terms.rights.encode());
     writer.bytes(list.0);
     Ok(Sent {
         length: writer.written,
@@ -273,8 +303,8 @@ fn take_lease<'a>(reader: &mut Reader<'a>) -> Option<LeasePart<'a>> {
     let segment = reader.u64()?;
     let first = reader.u32()?;
     let count = usize::from(reader.u16()?);
-    let reserved = reader.u16()?;
-    if reserved != 0 || count == 0 || count > KEYS_PER_MESSAGE {
+    let rights = Rights::decode(reader.u16()?)?;
+    if count == 0 || count > KEYS_PER_MESSAGE {
         return None;
     }
     let keys = KeyList(reader.bytes(count.checked_mul(KEY_LENGTH)?)?);
@@ -287,6 +317,7 @@ fn take_lease<'a>(reader: &mut Reader<'a>) -> Option<LeasePart<'a>> {
         length,
         segment,
         total,
+        rights,
     };
     Some(LeasePart { terms, first, keys })
 }

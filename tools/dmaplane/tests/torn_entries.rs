@@ -42,8 +42,9 @@ fn expect(words: [u64; 8]) {
         (sqe.remote_offset, 4, 0, 8),
         (u64::from(sqe.length), 5, 0, 4),
         (u64::from(sqe.imm), 5, 4, 4),
-        (sqe.pad1[0], 6, 0, 8),
-        (sqe.pad1[1], 7, 0, 8),
+        (u64::from(sqe.list), 6, 0, 4),
+        (u64::from(sqe.list_count), 6, 4, 4),
+        (sqe.list_offset, 7, 0, 8),
     ];
     assert_eq!(members.iter().map(|member| member.3).sum::<usize>(), 64);
     for (value, word, from, len) in members {
@@ -51,11 +52,8 @@ fn expect(words: [u64; 8]) {
     }
     // The short way for a NOP says of the same copy what the long one would.
     let begins = sqe.opcode == 0 && sqe.flags == 0 && sqe.pad0 == 0 && sqe.endpoint == 0;
-    let rest = u64::from(sqe.region | sqe.lease | sqe.length | sqe.imm)
-        | sqe.local_offset
-        | sqe.remote_offset
-        | sqe.pad1[0]
-        | sqe.pad1[1];
+    let small = sqe.region | sqe.lease | sqe.length | sqe.imm | sqe.list | sqe.list_count;
+    let rest = u64::from(small) | sqe.local_offset | sqe.remote_offset | sqe.list_offset;
     let bare = begins.then_some((sqe.user_data, rest == 0));
     assert_eq!(SqeWords::new(words).bare(), bare);
 }

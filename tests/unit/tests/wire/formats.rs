@@ -17,7 +17,7 @@ fn with(mut message: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn the_bytes_of_a_hello() {
-    let expected = b"DMAP\0\x01\0\x10\x01\x02\x03\x04\0\x03\0\0abc";
+    let expected = b"DMAP\0\x02\0\x10\x01\x02\x03\x04\0\x03\0\0abc";
     assert_eq!(hello(0x0102_0304, b"abc"), expected);
     assert_eq!(hello(0, &[7; PRIVATE_MAX]).len(), Hello::MAX);
 }
@@ -25,9 +25,9 @@ fn the_bytes_of_a_hello() {
 #[test]
 fn the_bytes_of_a_reject() {
     let reasons = [
-        (RejectReason::Version, b"DMAP\0\x01\0\x01"),
-        (RejectReason::Backlog, b"DMAP\0\x01\0\x02"),
-        (RejectReason::Program, b"DMAP\0\x01\0\x03"),
+        (RejectReason::Version, b"DMAP\0\x02\0\x01"),
+        (RejectReason::Backlog, b"DMAP\0\x02\0\x02"),
+        (RejectReason::Program, b"DMAP\0\x02\0\x03"),
     ];
     for (reason, bytes) in reasons {
         assert_eq!(&reason.encode(), bytes);
@@ -41,16 +41,16 @@ fn the_bytes_of_a_reject() {
 
 #[test]
 fn the_bytes_of_an_acknowledgement() {
-    assert_eq!(ack(), b"DMAP\0\x01\0\x01\x01\x02\x03\x04\x05\x06\x07\x08");
+    assert_eq!(ack(), b"DMAP\0\x02\0\x01\x01\x02\x03\x04\x05\x06\x07\x08");
 }
 
 #[test]
 fn the_bytes_of_a_lease() {
     let expected = [
-        &b"DMAP\0\x01\0\x02\x01\x02\x03\x04\x05\x06\x07\x08"[..],
+        &b"DMAP\0\x02\0\x02\x01\x02\x03\x04\x05\x06\x07\x08"[..],
         b"\0\0\0\x09\0\0\0\x03\x11\x12\x13\x14\x15\x16\x17\x18",
         b"\0\0\0\0\0\0\x27\x10\0\0\0\0\0\0\x10\0",
-        b"\0\0\0\x01\0\x02\0\0",
+        b"\0\0\0\x01\0\x02\0\x01",
         b"\xa1\xa2\xa3\xa4\xb1\xb2\xb3\xb4\xb5\xb6\xb7\xb8",
         b"\xc1\xc2\xc3\xc4\xd1\xd2\xd3\xd4\xd5\xd6\xd7\xd8",
     ];
@@ -69,8 +69,8 @@ fn a_hello_that_is_not_one() {
         Err(HelloError::NotOurs)
     );
     assert_eq!(
-        decode(&with(good.clone(), 4, &[0, 2])),
-        Err(HelloError::Version(2))
+        decode(&with(good.clone(), 4, &[0, 1])),
+        Err(HelloError::Version(1))
     );
     // The version comes first: all else may differ there.
     assert_eq!(decode(b"DMAP\xff\xff"), Err(HelloError::Version(0xffff)));
@@ -107,13 +107,13 @@ fn a_hello_that_is_not_one() {
 #[test]
 fn a_reject_that_is_not_one() {
     let decode = RejectReason::decode;
-    assert_eq!(decode(b"DMAP\0\x01\0\0"), Err(HelloError::Malformed));
-    assert_eq!(decode(b"DMAP\0\x01\0\x04"), Err(HelloError::Malformed));
+    assert_eq!(decode(b"DMAP\0\x02\0\0"), Err(HelloError::Malformed));
+    assert_eq!(decode(b"DMAP\0\x02\0\x04"), Err(HelloError::Malformed));
     assert_eq!(
-        decode(b"DMAP\0\x01\0\x01\0\x01"),
+        decode(b"DMAP\0\x02\0\x01\0\x01"),
         Err(HelloError::Malformed)
     );
-    assert_eq!(decode(b"DMAP\0\x01\0"), Err(HelloError::Malformed));
+    assert_eq!(decode(b"DMAP\0\x02\0"), Err(HelloError::Malformed));
     assert_eq!(decode(b"DMAP\0\x03\0\x01"), Err(HelloError::Version(3)));
     assert_eq!(decode(b"DMAX\0\x01\0\x01"), Err(HelloError::NotOurs));
     assert_eq!(decode(b""), Err(HelloError::NotOurs));
@@ -156,8 +156,18 @@ fn a_message_that_is_not_one() {
         decode(&with(good.clone(), 53, &[3])),
         Err(WireError::Malformed)
     );
+    // Rights: none, one that is not known.
     assert_eq!(
-        decode(&with(good.clone(), 55, &[1])),
+        decode(&with(good.clone(), 55, &[0])),
+        Err(WireError::Impossible)
+    );
+    assert_eq!(decode(&with(good.clone(), 55, &[2])), Ok(()));
+    assert_eq!(
+        decode(&with(good.clone(), 55, &[4])),
+        Err(WireError::Malformed)
+    );
+    assert_eq!(
+        decode(&with(good.clone(), 54, &[1])),
         Err(WireError::Malformed)
     );
 }
@@ -182,6 +192,7 @@ fn a_lease_that_cannot_be() {
         assert_eq!(lease(&terms, first, keys), Err(WireError::Impossible));
         // The decoder does not rely on the encoder.
         let count = keys.len() as u16;
+        let rights = u8::from(terms.rights.write) + 2 * u8::from(terms.rights.read);
         let mut bytes = lease(&TERMS, 0, &KEYS).unwrap().0;
         bytes.truncate(20);
         bytes.extend(terms.total.to_be_bytes());
@@ -190,7 +201,7 @@ fn a_lease_that_cannot_be() {
         bytes.extend(terms.segment.to_be_bytes());
         bytes.extend(first.to_be_bytes());
         bytes.extend(count.to_be_bytes());
-        bytes.extend([0, 0]);
+        bytes.extend([0, rights]);
         for key in keys {
             bytes.extend(key.rkey.to_be_bytes());
             bytes.extend(key.addr.to_be_bytes());

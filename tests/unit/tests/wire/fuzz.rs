@@ -3,7 +3,7 @@
 //! What was encoded comes back, and what an encoder could not have written is refused.
 
 use dmaplane_unit::pure::wire::{
-    decode_ctrl, encode_ack, encode_lease, CtrlHeader, CtrlKind, Hello, Key, LeaseTerms,
+    decode_ctrl, encode_ack, encode_lease, CtrlHeader, CtrlKind, Hello, Key, LeaseTerms, Rights,
     RejectReason, CTRL_MAX, KEYS_PER_MESSAGE, MAGIC, PRIVATE_MAX, VERSION,
 };
 use proptest::prelude::*;
@@ -16,7 +16,7 @@ fn key() -> impl Strategy<Value = Key> {
 }
 
 /// Possible terms with all their keys, and the segment to begin with.
-fn whole_lease() -> impl Strategy<Value = (LeaseTerms, Vec<Key>)> {
+fn whole_lease() -> impl Strategy<Value = (LeaseTerms, Rights, Vec<Key>)> {
     let numbers = (any::<u32>(), any::<u64>(), 12..40u32, 1..4096u64);
     (numbers, prop::collection::vec(key(), 1..70)).prop_map(|((lease, tag, shift, last), keys)| {
         let segment = 1 << shift;
@@ -27,6 +27,10 @@ fn whole_lease() -> impl Strategy<Value = (LeaseTerms, Vec<Key>)> {
             length: u64::from(total - 1) * segment + last,
             segment,
             total,
+            rights: Rights {
+                write: last % 3 != 0,
+                read: last % 3 != 1,
+            },
         };
         (terms, keys)
     })

@@ -9,7 +9,7 @@ mod formats;
 mod fuzz;
 
 use dmaplane_unit::pure::wire::{
-    encode_ack, encode_lease, CtrlHeader, Hello, Key, LeaseTerms, Sent, WireError, CTRL_MAX,
+    encode_ack, encode_lease, CtrlHeader, Hello, Key, LeaseTerms, Rights, Sent, WireError, CTRL_MAX,
 };
 
 const HEADER: CtrlHeader = CtrlHeader {
@@ -23,6 +23,10 @@ const TERMS: LeaseTerms = LeaseTerms {
     length: 10_000,
     segment: 4096,
     total: 3,
+    rights: Rights {
+        write: true,
+        read: false,
+    },
 };
 
 const KEYS: [Key; 2] = [

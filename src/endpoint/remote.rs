@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What an entry moves between memory here and the peer's: checked, and made into work requests.
+//!
+//! An entry is one range or a list of them, and takes as few work requests as the device allows: one
+//! for each place at the peer where the bytes go on elsewhere or a segment of the lease ends, or when
+//! the pieces here are as many as a request can have. It is built in parts if there are more than
+//! fit the send queue.
+//!
+//! Ownership: a [`Remote`] holds its region; a list is charged to who submitted it.
+//! Locking: none of its own; checked and built under the endpoint's lock.
+//! Teardown: none.
+
+use super::{
+    lease::PeerLeases,
+    Inner, //
+};
+use crate::{
+    fabric::Fabric,
+    pure::carve,
+    region::{
+        check_range,
+        RegionUse, //
+    }, //
+};
+use dmakit::{
+    errno::{
+        ENOKEY,
+        EOPNOTSUPP, //
+    },
+    mm::pages::Charge,
+    rdma::chain::{
+        Chain,
+        Verb, //
+    },
+    uapi, //
+};
+use kernel::{
+    alloc::KVVec,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// A range of the region, and where it is in the lease.
+#[derive(Clone, Copy)]
+pub(crate) struct Part {
+    pub(crate) local: u64,
+    pub(crate) remote: u64,
+    pub(crate) length: u32,
+}
+
+impl Part {
+    /// Both in one, if `next` goes on where this ends.
+    fn join(&self, next: &Self) -> Option<Self> {
+        let length = u64::from(self.length);
+        let goes_on = self.local.checked_add(length) == Some(next.local)
+            && self.remote.checked_add(length) == Some(next.remote);
+        let length = self.length.checked_add(next.length).filter(|_| goes_on)?;
+        Some(Self { length, ..*self })
+    }
+}
+
+/// Ranges in the order in which they are moved.
+pub(crate) enum Parts {
+    One(Part),
+    Many {
+        list: KVVec<Part>,
+        _charge: Charge,
+    },
+}
+
+impl Parts {
+    /// For a list of so many. `EDQUOT` if the caller may not have the memory.
+    pub(crate) fn with_capacity(count: usize) -> Result<Self> {
+        let bytes = count.saturating_mul(size_of::<Part>());
+        Ok(Self::Many {
+            _charge: Charge::new(bytes.div_ceil(PAGE_SIZE))?,
+            list: KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?,
+        })
+    }
+
+    /// Adds one, as part of the last one if it goes on there.
+    pub(crate) fn push(&mut self, part: Part) -> Result {
+        let Self::Many { list, .. } = self else {
+            return Err(EINVAL);
+        };
+        if let Some(last) = list.last_mut() {
+            if let Some(both) = last.join(&part) {
+                *last = both;
+                return Ok(());
+            }
+        }
+        list.push_within_capacity(part).map_err(|_| EINVAL)
+    }
+
+    fn as_slice(&self) -> &[Part] {
+        match self {
+            Self::One(part) => core::slice::from_ref(part),
+            Self::Many { list, .. } => list,
+        }
+    }
+}
+
+/// How far an entry has been built.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Cursor {
+    part: usize,
+    done: u32,
+}
+
+/// A read or write of the peer's memory, as asked for.
+pub(crate) struct Remote {
+    pub(crate) verb: Verb,
+    /// Where the bytes come from or go to; `None` if there are none.
+    pub(crate) region: Option<RegionUse>,
+    /// Number of the peer's lease.
+    pub(crate) lease: u32,
+    pub(crate) parts: Parts,
+    /// Bytes in all parts.
+    pub(crate) length: u32,
+    /// What the peer is told when a write is done, in host order.
+    pub(crate) imm: Option<u32>,
+    /// It waits for the reads before it.
+    pub(crate) fence: bool,
+}
+
+/// What one message may take.
+pub(super) struct Room {
+    /// Work requests.
+    pub(super) requests: u32,
+    /// Pieces of each.
+    pub(super) pieces: u32,
+}
+
+impl Remote {
+    /// A write without bytes.
+    pub(crate) fn empty(imm: u32) -> Self {
+        Self {
+            verb: Verb::Write,
+            region: None,
+            lease: 0,
+            parts: Parts::One(Part {
+                local: 0,
+                remote: 0,
+                length: 0,
+            }),
+            length: 0,
+            imm: Some(imm),
+            fence: false,
+        }
+    }
+
+    /// Adds the work requests of what comes next, as many as there is room for. Whether that was all.
+    pub(super) fn build(
+        &self,
+        chain: &mut Chain,
+        at: &mut Cursor,
+        leases: &PeerLeases,
+        room: &Room,
+    ) -> Result<bool> {
+        match self.region.as_ref().filter(|_| self.length > 0) {
+            // A read of nothing is as done as a write of nothing.
+            None => chain.push(Verb::Write, 0, 0, &[])?,
+            Some(region) => {
+                if !self.build_parts(region, chain, at, leases, room)? {
+                    return Ok(false);
+                }
+            }
+        }
+        match self.imm {
+            Some(imm) => chain.deliver(imm)?,
+            None => {}
+        }
+        Ok(true)
+    }
+
+    fn build_parts(
+        &self,
+        region: &RegionUse,
+        chain: &mut Chain,
+        at: &mut Cursor,
+        leases: &PeerLeases,
+        room: &Room,
+    ) -> Result<bool> {
+        let keys = region.keys()?;
+        let lease = leases.find(self.lease).ok_or(ENOKEY)?;
+        let (mut requests, mut pieces, mut end) = (0u32, 0u32, None);
+        while let Some(part) = self.parts.as_slice().get(at.part) {
+            let left = part.length.saturating_sub(at.done);
+            let done = u64::from(at.done);
+            let cuts = carve::cuts(
+                part.local.saturating_add(done),
+                keys.segment_bytes(),
+                part.remote.saturating_add(done),
+                lease.segment(),
+                left,
+            );
+            for cut in cuts.filter(|cut| cut.remote.length > 0) {
+                let carve::Piece {
+                    segment,
+                    offset,
+                    length,
+                } = cut.remote;
+                let local = keys.key(cut.local.segment as usize).ok_or(EIO)?;
+                let sge = local.sge(u32::try_from(cut.local.offset)?, length);
+                let sge = sge.ok_or(EIO)?;
+                if end == Some((segment, offset)) && pieces < room.pieces {
+                    chain.gather(sge)?;
+                    pieces = pieces.saturating_add(1);
+                } else if requests == room.requests {
+                    return Ok(false);
+                } else {
+                    let remote = lease.key(segment).ok_or(EIO)?;
+                    let addr = remote.addr.checked_add(offset).ok_or(EIO)?;
+                    chain.push(self.verb, remote.rkey, addr, &[sge])?;
+                    requests = requests.saturating_add(1);
+                    pieces = 1;
+                }
+                end = Some((segment, offset.saturating_add(length.into())));
+                at.done = at.done.saturating_add(length);
+            }
+            at.part = at.part.saturating_add(1);
+            at.done = 0;
+        }
+        Ok(true)
+    }
+
+    /// Checks it against the region, the lease and the fabric.
+    pub(super) fn check(&self, inner: &Inner, fabric: &Arc<Fabric>) -> Result {
+        let supported = || match self.imm.is_none() || fabric.rdma().write_imm() {
+            true => Ok(()),
+            false => Err(EOPNOTSUPP.into()),
+        };
+        let parts = self.parts.as_slice();
+        let Some(region) = &self.region else {
+            let zero = |part: &Part| part.local == 0 && part.remote == 0;
+            return match self.lease == 0 && parts.iter().all(zero) {
+                true => supported(),
+                false => Err(EINVAL),
+            };
+        };
+        if !Arc::ptr_eq(region.fabric(), fabric) {
+            return Err(EXDEV);
+        }
+        let lease = inner.leases.find(self.lease).ok_or(ENOKEY)?;
+        let allowed = match self.verb {
+            Verb::Write => lease.rights().write,
+            Verb::Read => lease.rights().read && region.allows(uapi::DMAPLANE_ACCESS_LOCAL_WRITE),
+        };
+        if !allowed {
+            return Err(EACCES);
+        }
+        for part in parts {
+            let length = u64::from(part.length);
+            check_range(part.local, length, region.length())?;
+            check_range(part.remote, length, lease.length())?;
+        }
+        supported()
+    }
+}
