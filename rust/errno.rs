@@ -51,6 +51,7 @@ errno! {
     EHOSTUNREACH,
     EISCONN,
     EKEYREVOKED,
+    EMSGSIZE,
     ENETUNREACH,
     ENOBUFS,
     ENOKEY,
@@ -72,7 +73,7 @@ mod tests {
         to_result, //
     };
 
-    const ALL: [Errno; 20] = [
+    const ALL: [Errno; 21] = [
         EADDRINUSE,
         EADDRNOTAVAIL,
         EAFNOSUPPORT,
@@ -84,6 +85,7 @@ mod tests {
         EHOSTUNREACH,
         EISCONN,
         EKEYREVOKED,
+        EMSGSIZE,
         ENETUNREACH,
         ENOBUFS,
         ENOKEY,

@@ -63,7 +63,7 @@ plain! {
     dmaplane_endpoint_request: 104,
     dmaplane_endpoint_address: 88,
     dmaplane_endpoint_connect: 80,
-    dmaplane_endpoint_query: 128,
+    dmaplane_endpoint_query: 136,
     dmaplane_channel_create: 48,
     dmaplane_ring: 256,
     dmaplane_segment: 24,

@@ -12,6 +12,7 @@
 //! | `remote`  | what they read or write at the peer, as work requests              |
 //! | `count`   | counters: messages that are counted rather than told of            |
 //! | `receive` | messages received, credits granted                                 |
+//! | `inbox`   | messages of `SEND`, and the entries that take them                 |
 //! | `progress`| heartbeats, and the end of connections that stand still            |
 //! | `register`| fast registrations of memory                                       |
 //! | `lease`   | what the peer may write to, and we at the peer                     |
@@ -31,6 +32,7 @@ mod address;
 pub(crate) mod connect;
 pub(crate) mod count;
 mod events;
+pub(crate) mod inbox;
 pub(crate) mod lease;
 mod link;
 pub(crate) mod listen;
@@ -169,6 +171,7 @@ struct Inner {
     peer: Option<Addr>,
     /// What the peer said when it connected or answered.
     peer_credits: u32,
+    peer_message: u32,
     peer_private: Private,
     link: Option<Link>,
     leases: PeerLeases,
@@ -194,6 +197,7 @@ impl Endpoint {
                     fabric: None,
                     peer: None,
                     peer_credits: 0,
+                    peer_message: 0,
                     peer_private: Private::default(),
                     link: None,
                     leases: PeerLeases::new(),
@@ -307,9 +311,10 @@ impl Ending for Endpoint {
         conn.shutdown();
         let mut inner = self.inner.lock();
         self.abandon(&mut inner);
+        // No message was missed: all were seen when it was drained.
+        inner.no_more_messages();
         // Whoever finds no connection may rely on the ring being detached.
         drop(inner.link.take());
-        inner.end_counts();
         let own = inner.conn.take();
         drop(inner);
         drop(own);
@@ -355,7 +360,7 @@ impl Inner {
             .and_then(|link| link.offers.pop())
             .is_some()
         {}
-        self.end_counts();
+        self.end_receiving();
         first
     }
 

@@ -44,7 +44,8 @@ pub(crate) fn info(_context: &Context, arg: &mut uapi::dmaplane_info) -> Result 
                 | uapi::DMAPLANE_FEATURE_LEASE
                 | uapi::DMAPLANE_FEATURE_COUNTER
                 | uapi::DMAPLANE_FEATURE_READ
-                | uapi::DMAPLANE_FEATURE_LIST,
+                | uapi::DMAPLANE_FEATURE_LIST
+                | uapi::DMAPLANE_FEATURE_SEND,
         ),
         max_buffer: MAX_BUFFER,
         max_transfer: u64::from(MAX_TRANSFER),

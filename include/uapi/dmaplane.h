@@ -115,6 +115,7 @@ enum dmaplane_cmd {
 #define DMAPLANE_FEATURE_COUNTER	(1ULL << 2)
 #define DMAPLANE_FEATURE_READ		(1ULL << 6)
 #define DMAPLANE_FEATURE_LIST		(1ULL << 7)
+#define DMAPLANE_FEATURE_SEND		(1ULL << 8)
 
 /**
  * struct dmaplane_info - what this kernel module offers and its limits
@@ -409,6 +410,9 @@ struct dmaplane_lease_wait {
 
 /* Room for a struct sockaddr_in or sockaddr_in6. */
 #define DMAPLANE_ADDR_MAX	28
+/* Bytes of the longest SEND that an endpoint takes, if it says nothing, and if it asks for most. */
+#define DMAPLANE_MESSAGE_MIN	240
+#define DMAPLANE_MESSAGE_MAX	4080
 /* Bytes a program can send along with a connection request or its answer. */
 #define DMAPLANE_PRIVATE_MAX	32
 
@@ -523,7 +527,8 @@ struct dmaplane_endpoint_address {
  * @recv_user_data: in: user_data of the receive completions
  * @timeout_ns:	in: how long to wait for the peer's answer
  * @private_data: in: for the peer's program; out (CONNECT): its answer
- * @pad:	in: must be 0
+ * @message_bytes: in: longest SEND that the peer may send, up to DMAPLANE_MESSAGE_MAX; less
+ *		than DMAPLANE_MESSAGE_MIN is that. recv_depth times that much is allocated.
  *
  * After a failure the endpoint stays in its state if the peer was not asked
  * yet (bad arguments, EBUSY), and is in state ERROR otherwise.
@@ -532,7 +537,7 @@ struct dmaplane_endpoint_address {
  * a signal arrives; @timeout_ns begins then. An endpoint whose peer has not
  * answered yet is closed when it answers, or the adapter gives up.
  *
- * Errors: EINVAL (a depth out of range), EMSGSIZE (private_data.len), EISCONN
+ * Errors: EINVAL (a depth out of range, message_bytes), EMSGSIZE (private_data.len), EISCONN
  * (wrong state; in state ERROR, what dmaplane_endpoint_query.error says instead),
  * EBUSY (the completion ring has no room for recv_depth),
  * ECONNREFUSED (nobody listens there, or the listener's backlog is full),
@@ -552,7 +557,7 @@ struct dmaplane_endpoint_connect {
 	__aligned_u64 recv_user_data;
 	__aligned_u64 timeout_ns;
 	struct dmaplane_private private_data;
-	__u32 pad;
+	__u32 message_bytes;
 };
 
 /* dmaplane_endpoint_query.state */
@@ -584,6 +589,8 @@ struct dmaplane_endpoint_connect {
  * @ctrl_sent:		out: messages between the kernels sent
  * @ctrl_received:	out: messages between the kernels received
  * @peer:		out: address of the peer; of the listener for a listener
+ * @message_bytes:	out: longest SEND that the peer takes, 0 before it said so
+ * @unread:		out: messages of SEND that no RECV has taken yet
  */
 struct dmaplane_endpoint_query {
 	__u32 size;
@@ -604,6 +611,8 @@ struct dmaplane_endpoint_query {
 	__aligned_u64 ctrl_sent;
 	__aligned_u64 ctrl_received;
 	struct dmaplane_addr peer;
+	__u32 message_bytes;
+	__u32 unread;
 };
 
 /* ---- Channels ---------------------------------------------------------- */
@@ -690,7 +699,7 @@ struct dmaplane_ring {
 /* dmaplane_sqe.opcode */
 #define DMAPLANE_OP_NOP		0
 #define DMAPLANE_OP_WRITE_IMM	1
-/* dmaplane_cqe.opcode only: a message with immediate arrived */
+/* A message of SEND, into a buffer; in dmaplane_cqe also that of an immediate, without an entry */
 #define DMAPLANE_OP_RECV	2
 /* From one buffer to another, or within one */
 #define DMAPLANE_OP_COPY	3
@@ -708,6 +717,9 @@ struct dmaplane_ring {
 #define DMAPLANE_OP_READ	9
 /* Takes a region's keys away */
 #define DMAPLANE_OP_INVALIDATE	10
+/* To an entry with RECV of the peer's */
+#define DMAPLANE_OP_SEND	11
+#define DMAPLANE_OP_SEND_IMM	12
 
 /* dmaplane_sqe.flags */
 /* The next entry begins when this one has succeeded; ECANCELED if it fails. */
@@ -721,6 +733,8 @@ struct dmaplane_ring {
 /* What is moved is told by a list of struct dmaplane_segment, or by struct dmaplane_pages. */
 #define DMAPLANE_SQE_SEGMENTS		(1U << 4)
 #define DMAPLANE_SQE_PAGES		(1U << 5)
+/* RECV of several messages */
+#define DMAPLANE_SQE_MULTISHOT		(1U << 6)
 
 /* Segments or pages of one entry at most. */
 #define DMAPLANE_LIST_MAX		4096
@@ -791,6 +805,13 @@ struct dmaplane_pages {
  * does, it is that of any of them. An entry is complete, and its immediate told, when all of them are.
  * Adjacent ranges are joined; each of what remains takes a work request, but those that go on where
  * the one before ended in the lease. An entry of more work requests than send_depth is sent in parts.
+ * SEND and SEND_IMM use @endpoint, @region, @local_offset, @length, and @imm with SEND_IMM; with @length 0,
+ * @region and @local_offset may be 0. At most as much as the peer takes (dmaplane_endpoint_query.message_bytes).
+ * RECV uses @endpoint, which delivers to this channel, @lease, a buffer, @remote_offset and @length, the room
+ * there. A message waits for the next RECV, and keeps one of recv_depth until then; one that has too
+ * little room for it completes with EMSGSIZE and leaves it. What came before the connection ended can
+ * be had after. With MULTISHOT, @imm is how many messages it takes, each with @length bytes of its own, one after
+ * the other; all but the last completion have DMAPLANE_CQE_F_MORE. Not with CQE_SKIP_SUCCESS.
  * INVALIDATE uses @region. What has a lease on it cannot be reached by the peer any more when it is
  * complete, as by REGION_DEREGISTER, but the handle stays (until that), and uses of it are EKEYREVOKED.
  * EBUSY while entries use it, in which LINK and DRAIN help.
@@ -848,6 +869,12 @@ struct dmaplane_sqe {
 	__aligned_u64 list_offset;
 };
 
+/* dmaplane_cqe.flags */
+/* The entry has further completions. */
+#define DMAPLANE_CQE_F_MORE		(1U << 0)
+/* @imm is an immediate that the peer sent. */
+#define DMAPLANE_CQE_F_IMM		(1U << 1)
+
 /**
  * struct dmaplane_cqe - completion entry
  * @user_data:	from the submission, or the endpoint's recv_user_data
@@ -855,10 +882,10 @@ struct dmaplane_sqe {
  *		request that carried the immediate, which is the whole transfer
  *		unless it crosses a multiple of max_segment in the lease
  * @endpoint:	endpoint concerned, 0 if none
- * @imm:	immediate received, in host order; 0 if none
+ * @imm:	immediate received, in host order; 0 if none (DMAPLANE_CQE_F_IMM tells)
  * @opcode:	DMAPLANE_OP_* of the submission, or DMAPLANE_OP_RECV
  * @wc_status:	ib_wc_status when an adapter reported the result, else 0
- * @pad0:	0
+ * @flags:	DMAPLANE_CQE_F_*
  * @pad1:	0
  */
 struct dmaplane_cqe {
@@ -868,7 +895,7 @@ struct dmaplane_cqe {
 	__u32 imm;
 	__u8 opcode;
 	__u8 wc_status;
-	__u16 pad0;
+	__u16 flags;
 	__aligned_u64 pad1;
 };
 
@@ -1032,7 +1059,7 @@ DMAPLANE_LAYOUT(dmaplane_endpoint_listen, 48);
 DMAPLANE_LAYOUT(dmaplane_endpoint_request, 104);
 DMAPLANE_LAYOUT(dmaplane_endpoint_address, 88);
 DMAPLANE_LAYOUT(dmaplane_endpoint_connect, 80);
-DMAPLANE_LAYOUT(dmaplane_endpoint_query, 128);
+DMAPLANE_LAYOUT(dmaplane_endpoint_query, 136);
 DMAPLANE_LAYOUT(dmaplane_channel_create, 48);
 DMAPLANE_LAYOUT(dmaplane_ring, 256);
 DMAPLANE_LAYOUT(dmaplane_segment, 24);

@@ -85,6 +85,19 @@ void dk_read_pages(void *to, struct page *const *from, size_t offset, size_t len
 	}
 }
 
+void dk_write_pages(struct page *const *to, size_t offset, const void *from, size_t length)
+{
+	while (length) {
+		size_t inside = offset_in_page(offset);
+		size_t part = min(length, PAGE_SIZE - inside);
+
+		memcpy_to_page(to[offset >> PAGE_SHIFT], inside, from, part);
+		from += part;
+		offset += part;
+		length -= part;
+	}
+}
+
 void dk_fill_pages(struct page *const *to, size_t offset, u8 value, size_t length)
 {
 	while (length) {

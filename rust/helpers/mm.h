@@ -11,6 +11,7 @@ bool dk_count_nodes(struct page *const *pages, unsigned long count, u64 *counts,
 void dk_copy_pages(struct page *const *to, size_t to_offset, struct page *const *from,
 		   size_t from_offset, size_t length);
 void dk_read_pages(void *to, struct page *const *from, size_t offset, size_t length);
+void dk_write_pages(struct page *const *to, size_t offset, const void *from, size_t length);
 void dk_fill_pages(struct page *const *to, size_t offset, u8 value, size_t length);
 bool dk_node_online(int node);
 unsigned int dk_nr_node_ids(void);

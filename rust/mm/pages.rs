@@ -217,6 +217,17 @@ impl Pages {
         Ok(())
     }
 
+    /// Copies bytes to `offset`, where user space and devices may change them meanwhile. `ERANGE`
+    /// beyond the end.
+    pub fn write(&self, offset: u64, from: &[u8]) -> Result {
+        self.check(offset, from.len())?;
+        let offset = usize::try_from(offset)?;
+        let (to, bytes) = (self.list.as_ptr(), from.as_ptr().cast());
+        // SAFETY: the range is inside, and by the invariant the pages are alive.
+        unsafe { bindings::dk_write_pages(to, offset, bytes, from.len()) };
+        Ok(())
+    }
+
     /// Sets `length` bytes from `offset` on to `value`. `ERANGE` beyond the end.
     pub fn fill(&self, offset: u64, value: u8, length: usize) -> Result {
         self.check(offset, length)?;
@@ -401,8 +412,7 @@ mod tests {
     fn numbers_read_across_pages() -> Result {
         let pages = Pages::new(2, Placement::Any)?;
         let page = PAGE_SIZE as u64;
-        pages.fill(page - 4, 1, 4)?;
-        pages.fill(page, 2, 4)?;
+        pages.write(page - 4, &[1, 1, 1, 1, 2, 2, 2, 2])?;
         let mut read = [9u32; 4];
         pages.read(page - 8, &mut read)?;
         assert_eq!(read, [0, 0x0101_0101, 0x0202_0202, 0]);
@@ -418,6 +428,8 @@ mod tests {
             let mut numbers = KVec::from_elem(7u32, count, GFP_KERNEL)?;
             assert_eq!(pages.read(offset, &mut numbers), Err(ERANGE));
             assert!(numbers.iter().all(|number| *number == 7));
+            let bytes = KVec::from_elem(7u8, 4 * count, GFP_KERNEL)?;
+            assert_eq!(pages.write(offset, &bytes), Err(ERANGE));
         }
         Ok(())
     }

@@ -10,7 +10,10 @@
 //! Teardown: unmaps and frees; the queue was drained before.
 
 use super::device::Domain;
-use crate::bindings;
+use crate::{
+    bindings,
+    mm::pages::Pages, //
+};
 use core::ptr::NonNull;
 use kernel::{
     page::PAGE_SIZE,
@@ -18,10 +21,11 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Most bytes of a message.
+/// Bytes of a message between the users of connections at most, and of what a user sees of any.
 pub const MESSAGE_BYTES: usize = 256;
 
-const PER_CHUNK: usize = PAGE_SIZE / MESSAGE_BYTES;
+/// Room for a message at most.
+pub const MAX_MESSAGE: usize = PAGE_SIZE;
 
 type Memory = [u8; PAGE_SIZE];
 
@@ -36,6 +40,8 @@ struct Chunk {
 /// Room for a number of messages of one direction.
 pub(super) struct Buffers {
     chunks: KVec<Chunk>,
+    /// Bytes of each, a power of two.
+    size: usize,
     to_device: bool,
     domain: Arc<Domain>,
 }
@@ -46,13 +52,25 @@ unsafe impl Send for Buffers {}
 unsafe impl Sync for Buffers {}
 
 impl Buffers {
-    pub(super) fn new(domain: &Arc<Domain>, count: u32, to_device: bool) -> Result<Self> {
+    /// For messages of up to `size` bytes, which is rounded up to a power of two. `EINVAL` if that is
+    /// more than [`MAX_MESSAGE`].
+    pub(super) fn new(
+        domain: &Arc<Domain>,
+        count: u32,
+        size: usize,
+        to_device: bool,
+    ) -> Result<Self> {
+        if size > MAX_MESSAGE {
+            return Err(EINVAL);
+        }
+        let size = size.max(1).next_power_of_two();
         let mut buffers = Self {
             chunks: KVec::new(),
+            size,
             to_device,
             domain: domain.clone(),
         };
-        let chunks = (count as usize).div_ceil(PER_CHUNK);
+        let chunks = (count as usize).div_ceil(PAGE_SIZE / size);
         buffers.chunks.reserve(chunks, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..chunks {
             let memory =
@@ -77,19 +95,25 @@ impl Buffers {
 
     /// Where a message lies, for us and for the device.
     fn place(&self, slot: u32) -> Result<(NonNull<u8>, u64)> {
-        let (chunk, offset) = (slot as usize / PER_CHUNK, slot as usize % PER_CHUNK);
-        let offset = offset * MESSAGE_BYTES;
+        let per_chunk = PAGE_SIZE / self.size;
+        let (chunk, offset) = (slot as usize / per_chunk, slot as usize % per_chunk);
+        let offset = offset * self.size;
         let chunk = self.chunks.get(chunk).ok_or(EINVAL)?;
         // SAFETY: `offset` is less than `PAGE_SIZE`, the size of the memory.
         let memory = unsafe { chunk.memory.cast::<u8>().add(offset) };
         Ok((memory, chunk.dma.wrapping_add(offset as u64)))
     }
 
+    /// Bytes of each.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
     /// The piece of a work request for `len` bytes of a message.
     pub(super) fn sge(&self, slot: u32, len: usize) -> Result<bindings::ib_sge> {
         Ok(bindings::ib_sge {
             addr: self.place(slot)?.1,
-            length: len.min(MESSAGE_BYTES) as u32,
+            length: len.min(self.size) as u32,
             lkey: self.domain.local_key(),
         })
     }
@@ -98,14 +122,15 @@ impl Buffers {
     ///
     /// # Safety
     ///
-    /// The slot is the caller's, and not posted.
+    /// Nobody else reads or writes it meanwhile, but for the device: what that finds is a matter of the
+    /// protocol.
     pub(super) unsafe fn write(&self, slot: u32, message: &[u8]) -> Result {
         let (memory, dma) = self.place(slot)?;
-        let len = message.len().min(MESSAGE_BYTES);
-        // SAFETY: the memory holds `MESSAGE_BYTES`, and nobody else uses it by the caller's promise.
+        let len = message.len().min(self.size);
+        // SAFETY: the memory holds `size` bytes, and nobody else uses it by the caller's promise.
         unsafe { core::ptr::copy_nonoverlapping(message.as_ptr(), memory.as_ptr(), len) };
         // SAFETY: mapped by the invariant; the device is kept by `domain`.
-        unsafe { bindings::dk_ib_dma_sync_for_device(self.domain.raw(), dma, MESSAGE_BYTES, true) };
+        unsafe { bindings::dk_ib_dma_sync_for_device(self.domain.raw(), dma, self.size, true) };
         Ok(())
     }
 
@@ -113,13 +138,11 @@ impl Buffers {
     pub(super) fn prepare(&self, slot: u32) -> Result {
         let (_, dma) = self.place(slot)?;
         // SAFETY: mapped by the invariant; the device is kept by `domain`.
-        unsafe {
-            bindings::dk_ib_dma_sync_for_device(self.domain.raw(), dma, MESSAGE_BYTES, false)
-        };
+        unsafe { bindings::dk_ib_dma_sync_for_device(self.domain.raw(), dma, self.size, false) };
         Ok(())
     }
 
-    /// Reads what the device wrote; returns how many bytes that is.
+    /// Reads the beginning of what the device wrote; returns how many bytes that is.
     ///
     /// # Safety
     ///
@@ -128,12 +151,36 @@ impl Buffers {
         let Ok((memory, dma)) = self.place(slot) else {
             return 0;
         };
-        let len = (len as usize).min(MESSAGE_BYTES);
+        let len = (len as usize).min(MESSAGE_BYTES).min(self.size);
         // SAFETY: mapped by the invariant; the device is kept by `domain`.
-        unsafe { bindings::dk_ib_dma_sync_for_cpu(self.domain.raw(), dma, MESSAGE_BYTES) };
-        // SAFETY: the memory holds `MESSAGE_BYTES`, and nobody else uses it by the caller's promise.
+        unsafe { bindings::dk_ib_dma_sync_for_cpu(self.domain.raw(), dma, self.size) };
+        // SAFETY: the memory holds `size` bytes, and nobody else uses it by the caller's promise.
         unsafe { core::ptr::copy_nonoverlapping(memory.as_ptr(), to.as_mut_ptr(), len) };
         len
+    }
+
+    /// Copies `len` bytes from `offset` on of what the device wrote, to `to_offset` of `to`. `ERANGE`
+    /// if they are not inside.
+    ///
+    /// # Safety
+    ///
+    /// The slot's request completed and was [read](Self::read), and the slot is the caller's.
+    pub(super) unsafe fn copy_to(
+        &self,
+        slot: u32,
+        offset: usize,
+        to: &Pages,
+        to_offset: u64,
+        len: usize,
+    ) -> Result {
+        let (memory, _) = self.place(slot)?;
+        match offset.checked_add(len) {
+            Some(end) if end <= self.size => {}
+            _ => return Err(ERANGE),
+        }
+        // SAFETY: inside of the memory, and nobody else uses it by the caller's promise.
+        let bytes = unsafe { core::slice::from_raw_parts(memory.as_ptr().add(offset), len) };
+        to.write(to_offset, bytes)
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Chains of RDMA reads and writes: what is posted at once and completes as one.
+//! Chains of reads, writes and messages: what is posted at once and completes as one.
 //!
 //! C header: [`include/rdma/ib_verbs.h`](srctree/include/rdma/ib_verbs.h)
 //!
@@ -62,17 +62,30 @@ pub(super) struct Request<'a> {
     pub(super) addr: u64,
     pub(super) pieces: &'a [Sge],
     pub(super) imm: Option<u32>,
+    /// It is a message, and begins with this; then the first piece is of no meaning.
+    pub(super) header: Option<&'a [u8; HEADER_BYTES]>,
 }
 
-/// RDMA reads and writes that are posted together.
+/// Bytes that a message begins with, before what it gathers.
+pub const HEADER_BYTES: usize = 16;
+
+/// What a message begins with: its number, which no other in flight has, and where the piece for it is.
+struct Header {
+    number: u32,
+    piece: usize,
+    bytes: [u8; HEADER_BYTES],
+}
+
+/// RDMA reads and writes, and messages, that are posted together.
 ///
 /// # Invariants
 ///
 /// - The `num_sge` of all `requests` add up to the length of `pieces`.
-/// - Neither vector grows beyond the capacity it was made with.
+/// - No vector grows beyond the capacity it was made with.
 pub struct Chain {
     requests: KVVec<bindings::ib_rdma_wr>,
     pieces: KVVec<Sge>,
+    headers: KVVec<Header>,
     widest: usize,
     immediates: bool,
 }
@@ -85,10 +98,11 @@ unsafe impl Sync for Chain {}
 impl Chain {
     /// A chain with room for that many requests, and local pieces in all of them together.
     pub fn new(requests: usize, pieces: usize) -> Result<Self> {
-        // INVARIANT: both vectors are empty.
+        // INVARIANT: all are empty.
         Ok(Self {
             requests: KVVec::with_capacity(requests.max(1), GFP_KERNEL_ACCOUNT)?,
             pieces: KVVec::with_capacity(pieces, GFP_KERNEL_ACCOUNT)?,
+            headers: KVVec::with_capacity(requests.max(1), GFP_KERNEL_ACCOUNT)?,
             widest: 0,
             immediates: false,
         })
@@ -98,6 +112,7 @@ impl Chain {
     pub fn clear(&mut self) {
         self.requests.clear();
         self.pieces.clear();
+        self.headers.clear();
         self.widest = 0;
         self.immediates = false;
     }
@@ -116,6 +131,48 @@ impl Chain {
     ///
     /// `ENOSPC` if there is no room, `EINVAL` if that is too much for one request.
     pub fn push(&mut self, verb: Verb, rkey: u32, remote_addr: u64, local: &[Sge]) -> Result {
+        let opcode = match verb {
+            Verb::Write => bindings::ib_wr_opcode_IB_WR_RDMA_WRITE,
+            Verb::Read => bindings::ib_wr_opcode_IB_WR_RDMA_READ,
+        };
+        self.add(opcode, rkey, remote_addr, local)
+    }
+
+    /// Adds a message: a header, and after it local memory that is to be [gathered](Self::gather).
+    ///
+    /// `number` is less than the [`write_slots`](super::queue::Caps::write_slots) of the connection, and
+    /// no other message that is not complete has it. Errors as for [`Self::push`].
+    pub fn send(&mut self, number: u32, header: &[u8; HEADER_BYTES]) -> Result {
+        if self.headers.len() >= self.headers.capacity() {
+            return Err(ENOSPC);
+        }
+        let piece = self.pieces.len();
+        // The address is known when it is posted.
+        let sge = Sge::new(0, HEADER_BYTES as u32, 0);
+        self.add(bindings::ib_wr_opcode_IB_WR_SEND, 0, 0, &[sge])?;
+        let header = Header {
+            number,
+            piece,
+            bytes: *header,
+        };
+        // INVARIANT: there is room, which was checked above.
+        Ok(self.headers.push(header, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// Has `place` put each header where the device finds it, and say where that is.
+    pub(super) fn place_headers(
+        &mut self,
+        mut place: impl FnMut(u32, &[u8; HEADER_BYTES]) -> Result<bindings::ib_sge>,
+    ) -> Result {
+        for header in self.headers.iter() {
+            if let Some(piece) = self.pieces.get_mut(header.piece) {
+                *piece = Sge(place(header.number, &header.bytes)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, opcode: u32, rkey: u32, remote_addr: u64, local: &[Sge]) -> Result {
         let pieces = self.pieces.len().checked_add(local.len()).ok_or(ENOSPC)?;
         if pieces > self.pieces.capacity() || self.requests.len() >= self.requests.capacity() {
             return Err(ENOSPC);
@@ -129,10 +186,7 @@ impl Chain {
         let request = bindings::ib_rdma_wr {
             wr: bindings::ib_send_wr {
                 num_sge: i32::try_from(local.len()).map_err(|_| EINVAL)?,
-                opcode: match verb {
-                    Verb::Write => bindings::ib_wr_opcode_IB_WR_RDMA_WRITE,
-                    Verb::Read => bindings::ib_wr_opcode_IB_WR_RDMA_READ,
-                },
+                opcode,
                 ..Default::default()
             },
             remote_addr,
@@ -195,6 +249,8 @@ impl Chain {
         self.requests.iter().map(move |request| {
             let end = begin.saturating_add(request.wr.num_sge as usize);
             let pieces = self.pieces.get(begin..end).unwrap_or(&[]);
+            let header = self.headers.iter().find(|header| header.piece == begin);
+            let header = header.filter(|_| request.wr.opcode == bindings::ib_wr_opcode_IB_WR_SEND);
             begin = end;
             let (verb, tells) = match request.wr.opcode {
                 bindings::ib_wr_opcode_IB_WR_RDMA_READ => (Verb::Read, false),
@@ -209,6 +265,7 @@ impl Chain {
                 addr: request.remote_addr,
                 pieces,
                 imm: tells.then_some(imm),
+                header: header.map(|header| &header.bytes),
             }
         })
     }
@@ -398,6 +455,44 @@ mod tests {
             right += usize::from(request.wr.opcode == opcode);
         });
         assert_eq!(right, 2);
+        Ok(())
+    }
+
+    #[test]
+    fn messages_begin_with_their_headers() -> Result {
+        let slots = Slots::new(1, done, done)?;
+        let slot = slots.get(0)?;
+        let mut chain = Chain::new(3, 4)?;
+        chain.push(Verb::Write, 1, 0, &[piece(1)])?;
+        chain.send(5, &[5; HEADER_BYTES])?;
+        chain.gather(piece(2))?;
+        chain.send(6, &[6; HEADER_BYTES])?;
+        assert_eq!(chain.deliver(1), Err(EINVAL));
+        let mut sum = 0;
+        chain.place_headers(|number, bytes| {
+            assert!(bytes.iter().all(|byte| u32::from(*byte) == number));
+            sum += number;
+            Ok(bindings::ib_sge {
+                addr: number.into(),
+                length: HEADER_BYTES as u32,
+                lkey: 8,
+            })
+        })?;
+        assert_eq!(sum, 11);
+        assert_eq!(chain.place_headers(|_, _| Err(EIO)), Err(EIO));
+        let mut right = 0;
+        let count = walk(chain.link(slot), |i, request, list| {
+            let sends = request.wr.opcode == bindings::ib_wr_opcode_IB_WR_SEND;
+            let first = list.first().map(|sge| (sge.0.lkey, sge.0.addr));
+            right += usize::from(match i {
+                0 => !sends && list.len() == 1,
+                1 => sends && list.len() == 2 && first == Some((8, 5)),
+                _ => sends && list.len() == 1 && first == Some((8, 6)),
+            });
+        });
+        assert_eq!((count, right), (3, 3));
+        chain.clear();
+        assert_eq!(chain.place_headers(|_, _| Err(EIO)), Ok(()));
         Ok(())
     }
 

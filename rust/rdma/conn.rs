@@ -49,7 +49,8 @@ use super::{
 };
 use crate::{
     bindings,
-    errno::ENOTCONN, //
+    errno::ENOTCONN,
+    mm::pages::Pages, //
 };
 use core::{
     ffi::c_void,
@@ -311,6 +312,18 @@ impl<H: Handler> Transport<H> for Connection<H> {
 
     fn post_recv(&self, slot: u32) -> Result {
         self.queues()?.post_recv(slot)
+    }
+
+    fn read_message(
+        &self,
+        slot: u32,
+        offset: usize,
+        to: &Pages,
+        to_offset: u64,
+        len: usize,
+    ) -> Result {
+        self.queues()?
+            .read_message(slot, offset, to, to_offset, len)
     }
 
     fn post_ctrl(&self, slot: u32, message: &[u8]) -> Result {

@@ -300,6 +300,28 @@ impl<H: Handler> Transport<H> for Connection<H> {
         )
     }
 
+    fn read_message(
+        &self,
+        slot: u32,
+        offset: usize,
+        to: &Pages,
+        to_offset: u64,
+        len: usize,
+    ) -> Result {
+        let Some(number) = self.relay.port() else {
+            let real = &self.real;
+            return real.read_message(slot, offset, to, to_offset, len);
+        };
+        let mut copy = KVec::new();
+        fabric::with_port(number, |fabric, index| {
+            let message = fabric.port(index)?.message(slot)?;
+            let end = offset.checked_add(len).ok_or(ERANGE)?;
+            let bytes = message.get(offset..end).ok_or(ERANGE)?;
+            Ok(copy.extend_from_slice(bytes, GFP_ATOMIC)?)
+        })?;
+        to.write(to_offset, &copy)
+    }
+
     fn post_ctrl(&self, slot: u32, message: &[u8]) -> Result {
         if message.is_empty() || message.len() > MESSAGE_BYTES {
             return Err(EINVAL);
@@ -334,7 +356,11 @@ impl<H: Handler> Transport<H> for Connection<H> {
         for request in chain.requests() {
             let mut send = Posted::request(slot, request.verb == Verb::Read, request.imm);
             let mut remote = request.addr;
-            for sge in request.pieces {
+            if let Some(header) = request.header {
+                send.message.extend_from_slice(header, GFP_ATOMIC)?;
+            }
+            let headers = usize::from(request.header.is_some());
+            for sge in request.pieces.iter().skip(headers) {
                 let (lkey, local) = sge.place();
                 let length = sge.length();
                 let piece = Piece {

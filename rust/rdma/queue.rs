@@ -10,10 +10,14 @@
 //! Teardown: [`Queues::close`], then [`Queues::drain`] (every completion was handled when it
 //! returns), then [`Queues::destroy`], then drop, when nobody can find them any more.
 
-pub use super::buffers::MESSAGE_BYTES;
+pub use super::buffers::{
+    MAX_MESSAGE,
+    MESSAGE_BYTES, //
+};
 
 use super::{
     buffers::Buffers,
+    chain::HEADER_BYTES,
     device::Domain,
     event::Handler,
     mr::Region,
@@ -60,8 +64,10 @@ pub struct Caps {
     pub write_slots: u32,
     /// Registrations.
     pub reg_slots: u32,
-    /// Local pieces that one write gathers; what the device has, if that is less.
+    /// Local pieces that one request gathers; what the device has, if that is less.
     pub max_sge: u32,
+    /// Bytes of the longest message that is received, [`MESSAGE_BYTES`] to [`MAX_MESSAGE`].
+    pub message: usize,
 }
 
 /// The end of something that was posted.
@@ -94,7 +100,8 @@ pub enum Kind<'a> {
         imm: Option<u32>,
         /// Bytes received or written.
         bytes: u32,
-        /// The message; empty for a write.
+        /// The message's first bytes, [`MESSAGE_BYTES`] at most; empty for a write. The others can be
+        /// had by [`Transport::read_message`](super::transport::Transport::read_message).
         data: &'a [u8],
     },
     /// A message was sent.
@@ -167,6 +174,8 @@ pub(super) struct Queues<H: Handler> {
     regions: SpinLock<KVVec<Option<Held>>>,
     recv_buffers: Buffers,
     ctrl_buffers: Buffers,
+    /// Written with `send` locked.
+    headers: Buffers,
     // Note: dropped last, for all of the above needs the device.
     domain: Arc<Domain>,
 }
@@ -207,8 +216,10 @@ impl<H: Handler> Queues<H> {
         let ctrls = Slots::new(caps.ctrl_slots, done::ctrl::<H>, done::ctrl::<H>)?;
         let writes = Slots::new(caps.write_slots, done::write::<H>, done::part::<H>)?;
         let regs = Slots::new(caps.reg_slots, done::reg::<H>, done::reg::<H>)?;
-        let recv_buffers = Buffers::new(&domain, caps.recv_slots, false)?;
-        let ctrl_buffers = Buffers::new(&domain, caps.ctrl_slots, true)?;
+        let message = caps.message.max(MESSAGE_BYTES);
+        let recv_buffers = Buffers::new(&domain, caps.recv_slots, message, false)?;
+        let ctrl_buffers = Buffers::new(&domain, caps.ctrl_slots, MESSAGE_BYTES, true)?;
+        let headers = Buffers::new(&domain, caps.write_slots, HEADER_BYTES, true)?;
         let send_wr = caps.send_wr;
         // INVARIANT: the queues are null, and nothing is in flight.
         let this = KBox::pin_init(
@@ -230,6 +241,7 @@ impl<H: Handler> Queues<H> {
                 regions <- new_spinlock!(regions, "Queues::regions"),
                 recv_buffers,
                 ctrl_buffers,
+                headers,
                 domain,
             }? Error),
             GFP_KERNEL_ACCOUNT,

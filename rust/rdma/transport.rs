@@ -27,6 +27,7 @@ use super::{
     poller::Poller,
     queue::Caps, //
 };
+use crate::mm::pages::Pages;
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -91,6 +92,17 @@ pub trait Transport<H: Handler>: Send + Sync + Sized {
     /// Posts a receive, as soon as there are queues.
     fn post_recv(&self, slot: u32) -> Result;
 
+    /// Copies `len` bytes from `offset` on of a message that was received in a slot, which was not posted
+    /// again since, to `to_offset` of `to`. `EBUSY` if it was, `ERANGE` for bytes that are not there.
+    fn read_message(
+        &self,
+        slot: u32,
+        offset: usize,
+        to: &Pages,
+        to_offset: u64,
+        len: usize,
+    ) -> Result;
+
     /// Sends a message of 1 to [`MESSAGE_BYTES`](super::queue::MESSAGE_BYTES) bytes.
     ///
     /// This and the other functions that post do not sleep. When they fail, nothing was posted:
@@ -99,7 +111,7 @@ pub trait Transport<H: Handler>: Send + Sync + Sized {
     /// full. After `EIO` the connection is of no use and must be dropped.
     fn post_ctrl(&self, slot: u32, message: &[u8]) -> Result;
 
-    /// Posts a chain of reads and writes, which complete as one, all of them or, but for `EIO`, none.
+    /// Posts a chain of reads, writes and messages, which complete as one, all of them or, but for `EIO`, none.
     /// `EOPNOTSUPP` if it tells values and the device cannot, `EINVAL` if it is empty.
     fn post_write(&self, slot: u32, chain: &mut Chain) -> Result;
 

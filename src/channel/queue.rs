@@ -219,6 +219,7 @@ impl Queue {
                 Err(error) => ticket.fail(error, 0),
             },
             Work::Wait(counter, value) => counter.wait(value, ticket),
+            Work::Receive(endpoint, receive) => endpoint.receive(receive, ticket),
             Work::Invalidate(region) => match region.invalidate() {
                 Ok(()) => ticket.succeed(0),
                 Err(error) => ticket.fail(error, 0),

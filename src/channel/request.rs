@@ -11,11 +11,13 @@ use super::{
     cancel::Target,
     order::Token,
     queue::Queue,
+    ring::CompletionRing,
     transfer::Transfer, //
 };
 use crate::{
     endpoint::{
         count::Counter,
+        inbox::Receive,
         remote::Remote,
         send::BATCH,
         Endpoint, //
@@ -43,6 +45,7 @@ pub(super) enum Work {
     Cancel(Target),
     /// Until so many messages were counted.
     Wait(Arc<Counter>, u64),
+    Receive(Arc<Endpoint>, Receive),
     /// Takes keys away.
     Invalidate(Arc<Region>),
 }
@@ -97,8 +100,13 @@ impl Ticket {
         &self.queue
     }
 
+    /// Where its completion goes.
+    pub(crate) fn ring(&self) -> &Arc<CompletionRing> {
+        self.queue.ring()
+    }
+
     /// What user space knows it by.
-    pub(super) fn user_data(&self) -> u64 {
+    pub(crate) fn user_data(&self) -> u64 {
         self.user_data
     }
 
@@ -117,20 +125,27 @@ impl Ticket {
         self.finish(error.to_errno(), status);
     }
 
+    /// Completes the entry with what else there is to say.
+    pub(crate) fn complete(mut self, cqe: uapi::dmaplane_cqe) {
+        self.tell(cqe);
+    }
+
     fn finish(&mut self, res: i32, status: u32) {
+        self.tell(uapi::dmaplane_cqe {
+            res,
+            endpoint: self.endpoint,
+            opcode: self.opcode,
+            wc_status: u8::try_from(status).unwrap_or(u8::MAX),
+            ..Default::default()
+        });
+    }
+
+    fn tell(&mut self, mut cqe: uapi::dmaplane_cqe) {
         self.done = true;
+        cqe.user_data = self.user_data;
+        let res = cqe.res;
         let silent = res >= 0 && is_silent(self.flags);
-        let last = self.queue.ring().complete(
-            &uapi::dmaplane_cqe {
-                user_data: self.user_data,
-                res,
-                endpoint: self.endpoint,
-                opcode: self.opcode,
-                wc_status: u8::try_from(status).unwrap_or(u8::MAX),
-                ..Default::default()
-            },
-            silent,
-        );
+        let last = self.queue.ring().complete(&cqe, silent);
         if let Some(mut token) = self.token.take() {
             token.failed = res < 0;
             Queue::ready(&self.queue, token);

@@ -18,15 +18,22 @@ use crate::{
     context::Context,
     endpoint::{
         count::Counter,
-        remote::Remote,
+        inbox::Receive,
+        remote::{
+            Action,
+            Remote, //
+        },
         Endpoint, //
     },
     info::MAX_TRANSFER,
-    region::Region, //
+    region::{
+        check_range,
+        Region,
+        RegionUse, //
+    }, //
 };
 use dmakit::{
     errno::EOPNOTSUPP,
-    rdma::chain::Verb,
     uapi, //
 };
 use kernel::prelude::*;
@@ -42,10 +49,12 @@ const REMOTE: u32 = uapi::DMAPLANE_SQE_FENCE | list::FLAGS;
 pub(super) fn parse(context: &Context, sqe: &uapi::dmaplane_sqe, _: Told) -> Result<Work> {
     match u32::from(sqe.opcode) {
         uapi::DMAPLANE_OP_NOP => nop(sqe).map(|()| Work::Nop),
-        uapi::DMAPLANE_OP_WRITE_IMM => remote(context, sqe, Verb::Write, Some(sqe.imm)),
-        uapi::DMAPLANE_OP_WRITE if sqe.imm == 0 => remote(context, sqe, Verb::Write, None),
-        uapi::DMAPLANE_OP_READ if sqe.imm == 0 => remote(context, sqe, Verb::Read, None),
-        uapi::DMAPLANE_OP_WRITE | uapi::DMAPLANE_OP_READ => Err(EINVAL),
+        uapi::DMAPLANE_OP_WRITE_IMM => remote(context, sqe, Action::Write, true),
+        uapi::DMAPLANE_OP_WRITE => remote(context, sqe, Action::Write, false),
+        uapi::DMAPLANE_OP_READ => remote(context, sqe, Action::Read, false),
+        uapi::DMAPLANE_OP_SEND => send(context, sqe, false),
+        uapi::DMAPLANE_OP_SEND_IMM => send(context, sqe, true),
+        uapi::DMAPLANE_OP_RECV => receive(context, sqe),
         uapi::DMAPLANE_OP_INVALIDATE => invalidate(context, sqe),
         uapi::DMAPLANE_OP_IMM_ONLY => imm_only(context, sqe),
         uapi::DMAPLANE_OP_COPY => copy(context, sqe),
@@ -81,28 +90,67 @@ fn length(sqe: &uapi::dmaplane_sqe) -> Result<u32> {
 fn remote(
     context: &Context,
     sqe: &uapi::dmaplane_sqe,
-    verb: Verb,
-    imm: Option<u32>,
+    action: Action,
+    tells: bool,
 ) -> Result<Work> {
-    if u32::from(sqe.flags) & !(FLAGS | REMOTE) != 0 || sqe.pad0 != 0 {
+    if u32::from(sqe.flags) & !(FLAGS | REMOTE) != 0 || sqe.pad0 != 0 || (sqe.imm != 0 && !tells) {
         return Err(EINVAL);
     }
     let (parts, length) = list::parts(context, sqe)?;
     let endpoint = context.get::<Endpoint>(sqe.endpoint)?;
-    let region = match (length, sqe.region) {
-        (0, 0) => None,
-        (_, handle) => Some(context.use_region(handle)?),
-    };
     let remote = Remote {
-        verb,
-        region,
+        action,
+        region: source(context, sqe, length)?,
         lease: sqe.lease,
         parts,
         length,
-        imm,
+        imm: tells.then_some(sqe.imm),
         fence: u32::from(sqe.flags) & uapi::DMAPLANE_SQE_FENCE != 0,
     };
     Ok(Work::Remote(endpoint, remote))
+}
+
+/// The region that an entry names, if it has to.
+fn source(context: &Context, sqe: &uapi::dmaplane_sqe, length: u32) -> Result<Option<RegionUse>> {
+    match (length, sqe.region) {
+        (0, 0) => Ok(None),
+        (_, handle) => context.use_region(handle).map(Some),
+    }
+}
+
+fn send(context: &Context, sqe: &uapi::dmaplane_sqe, tells: bool) -> Result<Work> {
+    let lease = sqe.lease != 0 || sqe.remote_offset != 0;
+    if lease || u32::from(sqe.flags) & list::FLAGS != 0 {
+        return Err(EINVAL);
+    }
+    remote(context, sqe, Action::Send, tells)
+}
+
+fn receive(context: &Context, sqe: &uapi::dmaplane_sqe) -> Result<Work> {
+    let flags = u32::from(sqe.flags);
+    let plain = uapi::dmaplane_sqe {
+        flags: (flags & !uapi::DMAPLANE_SQE_MULTISHOT) as u8,
+        ..*sqe
+    };
+    check(&plain, u64::from(sqe.region) | sqe.local_offset)?;
+    let left = match (flags & uapi::DMAPLANE_SQE_MULTISHOT, sqe.imm) {
+        (0, 0) => 1,
+        (0, _) | (_, 0) => return Err(EINVAL),
+        _ if flags & uapi::DMAPLANE_SQE_CQE_SKIP_SUCCESS != 0 => return Err(EINVAL),
+        (_, count) => count,
+    };
+    let each = length(sqe)?;
+    let endpoint = context.get::<Endpoint>(sqe.endpoint)?;
+    let to = context.get::<Buffer>(sqe.lease)?;
+    let bytes = u64::from(each).saturating_mul(left.into());
+    check_range(sqe.remote_offset, bytes, to.pages().len())?;
+    let receive = Receive {
+        to,
+        offset: sqe.remote_offset,
+        each,
+        left,
+    };
+    Ok(Work::Receive(endpoint, receive))
 }
 
 fn imm_only(context: &Context, sqe: &uapi::dmaplane_sqe) -> Result<Work> {

@@ -26,7 +26,10 @@ use crate::{
             Event,
             State, //
         },
-        wire::Hello, //
+        wire::{
+            Hello,
+            DATA_HEADER, //
+        }, //
     },
     wait::Patience, //
 };
@@ -146,12 +149,13 @@ fn start(
 ) -> Result<Arc<Endpoint>> {
     let depths = 1..=MAX_DEPTH;
     if arg.flags != 0
-        || arg.pad != 0
+        || arg.message_bytes > uapi::DMAPLANE_MESSAGE_MAX
         || !depths.contains(&arg.send_depth)
         || !depths.contains(&arg.recv_depth)
     {
         return Err(EINVAL);
     }
+    let message = arg.message_bytes.max(uapi::DMAPLANE_MESSAGE_MIN);
     let private = Private::from_user(&arg.private_data)?;
     let endpoint = context.get::<Endpoint>(arg.endpoint)?;
     let channel = context.get::<Channel>(arg.channel)?;
@@ -172,6 +176,7 @@ fn start(
         arg.recv_depth,
         arg.recv_user_data,
         inner.peer_credits,
+        usize::try_from(message)?.saturating_add(DATA_HEADER),
     )?;
     link.take_turns(&domain, asked);
     let opened = link.open(&conn);
@@ -195,6 +200,7 @@ fn start(
 
     let hello = Hello {
         credits: arg.recv_depth,
+        message: u16::try_from(message)?,
         user: private.bytes(),
     };
     let mut bytes = [0; Hello::MAX];

@@ -257,12 +257,22 @@ impl Counts {
 }
 
 impl Inner {
-    /// Ends the counters of an endpoint that failed, once what had arrived before has been counted:
+    /// Ends what waits for messages, of an endpoint that failed, once what had arrived before was seen:
     /// the receives that nothing came for are flushed after that.
-    pub(super) fn end_counts(&mut self) {
-        let drained = self.link.as_ref().is_none_or(|link| link.drained);
-        if let (Some(error), true) = (self.error, drained) {
-            self.counts.end(error);
+    pub(super) fn end_receiving(&mut self) {
+        if self.link.as_ref().is_none_or(|link| link.drained) {
+            self.no_more_messages();
+        }
+    }
+
+    /// As above, if all that arrived was seen, or has to be taken for that.
+    pub(super) fn no_more_messages(&mut self) {
+        let Some(error) = self.error else {
+            return;
+        };
+        self.counts.end(error);
+        if let Some(link) = &mut self.link {
+            link.inbox.end(error);
         }
     }
 }

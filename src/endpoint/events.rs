@@ -92,9 +92,9 @@ impl Handler for Endpoint {
             Kind::Recv {
                 slot,
                 imm: None,
+                bytes,
                 data,
-                ..
-            } => self.message_received(slot, data),
+            } => self.message_received(slot, data, bytes),
         }
     }
 
@@ -122,6 +122,7 @@ impl Endpoint {
             match Hello::decode(private) {
                 Ok(hello) if (1..=MAX_DEPTH).contains(&hello.credits) => {
                     inner.peer_private = Private::new(hello.user);
+                    inner.peer_message = hello.message.into();
                     if let Some(link) = &mut inner.link {
                         // A message that overtook this told of more; then this is no news.
                         let _ = link.sender.grant(hello.credits, MAX_DEPTH);

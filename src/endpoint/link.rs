@@ -4,13 +4,15 @@
 //!
 //! Invariants, kept by `send` and `receive` under the endpoint's lock:
 //! - messages in flight never exceed the credits that the peer granted;
-//! - for each receive posted beyond those for control messages, a place is reserved in `ring`;
+//! - for each receive posted beyond those for control messages, and each message that is kept, a place
+//!   is reserved in `ring`;
 //! - entries in flight have consecutive places in `in_flight`, in their order, `next` being the next;
 //!   those that were posted together complete together, and the slot of that is the first one's place.
 //!
 //! Teardown: dropping gives the reserved places back; the connection was drained before.
 
 use super::{
+    inbox::Inbox,
     lease::Offer,
     send::{
         InFlight,
@@ -191,6 +193,8 @@ pub(super) struct Link {
     /// Those who have registrations to post while nothing else may be in flight: nothing is sent
     /// until they have.
     pub(super) registering: u32,
+    /// Messages of programs.
+    pub(super) inbox: Inbox,
     /// Receives not posted, for want of room in `ring`.
     pub(super) idle: FreeSlots,
     /// All that arrived has been seen, as a receive was flushed, or nothing can have.
@@ -208,6 +212,7 @@ impl Link {
         recv_depth: u32,
         recv_user_data: u64,
         peer_credits: u32,
+        message: usize,
     ) -> Result<Self> {
         let depth = usize::try_from(send_depth)?;
         let recv_slots = recv_depth.saturating_add(CTRL_SLOTS);
@@ -256,6 +261,7 @@ impl Link {
             granted_keys: 0,
             registrations,
             registering: 0,
+            inbox: Inbox::new(recv_depth)?,
             idle,
             drained: true,
         };
@@ -272,6 +278,7 @@ impl Link {
                 write_slots: send_depth.saturating_add(HEARTBEATS),
                 reg_slots: REGISTRATIONS,
                 max_sge,
+                message,
             },
         )?;
         Ok(link)
@@ -415,6 +422,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.ring.detach(self.receiver.outstanding());
+        let receives = self.receiver.outstanding();
+        self.ring.detach(receives.saturating_add(self.inbox.kept()));
     }
 }

@@ -152,7 +152,8 @@ impl Listener {
                 return Err(RejectReason::Version);
             }
         };
-        let (credits, private) = (hello.credits, Private::new(hello.user));
+        let (credits, message) = (hello.credits, hello.message);
+        let private = Private::new(hello.user);
         let peer = request.peer_addr();
         let made = self.device.fabric_of(request.device()).and_then(|fabric| {
             let endpoint = Endpoint::new(&self.device, &self.counters, State::Requested)?;
@@ -160,6 +161,7 @@ impl Listener {
             inner.fabric = Some(fabric);
             inner.peer = peer;
             inner.peer_credits = credits;
+            inner.peer_message = message.into();
             inner.peer_private = private;
             drop(inner);
             Ok(endpoint)

@@ -61,7 +61,7 @@ impl Endpoint {
     /// what is sent ends.
     pub(crate) fn tick(&self) {
         let mut inner = self.inner.lock();
-        inner.hurry_counts();
+        inner.hurry_receiving();
         if inner.stands_still() {
             if !inner.fail(ECONNRESET.into()) {
                 // It failed as long ago, and was flushed, but these were not told of.
@@ -95,12 +95,12 @@ impl Endpoint {
 }
 
 impl Inner {
-    /// Ends the counters of an endpoint that failed and whose receives are not flushed.
-    fn hurry_counts(&mut self) {
-        if let Some(error) = self.error {
+    /// Ends what waits for messages of an endpoint that failed and whose receives are not flushed.
+    fn hurry_receiving(&mut self) {
+        if self.error.is_some() {
             self.counts.late = self.counts.late.saturating_add(1);
             if self.counts.late > standstill() {
-                self.counts.end(error);
+                self.no_more_messages();
             }
         }
     }

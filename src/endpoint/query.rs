@@ -84,8 +84,10 @@ impl Endpoint {
         out.received = inner.stats.received;
         out.ctrl_sent = inner.stats.ctrl_sent;
         out.ctrl_received = inner.stats.ctrl_received;
+        out.message_bytes = inner.peer_message;
         if let Some(link) = &inner.link {
             out.credits = link.sender.available();
+            out.unread = link.inbox.kept();
             out.in_flight = u32::try_from(link.in_flight()).unwrap_or(u32::MAX);
             out.queued = u32::try_from(link.queue.len()).unwrap_or(u32::MAX);
         }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Messages on their way in: those with immediate go to the completion ring, where a place was
-//! reserved when their receive was posted; those between the kernels are read here.
+//! reserved when their receive was posted, those of `SEND` to the inbox; those between the kernels are
+//! read here.
 
 use super::{
     link::Turn,
@@ -18,7 +19,8 @@ use crate::{
         },
         wire::{
             self,
-            CtrlKind, //
+            CtrlKind,
+            Data, //
         }, //
     }, //
 };
@@ -66,6 +68,7 @@ impl Endpoint {
                 endpoint: endpoint.handle(),
                 imm,
                 opcode: uapi::DMAPLANE_OP_RECV as u8,
+                flags: uapi::DMAPLANE_CQE_F_IMM as u16,
                 ..Default::default()
             });
             link.idle.push(slot);
@@ -73,9 +76,19 @@ impl Endpoint {
         });
     }
 
-    /// A message from the peer's kernel arrived.
-    pub(super) fn message_received(&self, slot: u32, bytes: &[u8]) {
+    /// A message arrived, of the peer's kernel or its program: its first bytes, and how many there are.
+    pub(super) fn message_received(&self, slot: u32, bytes: &[u8], total: u32) {
         self.received(|endpoint, inner| {
+            if let Some(data) = Data::decode(bytes, total).map_err(|_| EPROTO)? {
+                let Some(link) = &mut inner.link else {
+                    return Ok(());
+                };
+                if !link.receiver.received() {
+                    return Err(EPROTO.into());
+                }
+                inner.stats.received = inner.stats.received.saturating_add(1);
+                return inner.keep(slot, data, endpoint.handle());
+            }
             let Inner {
                 conn: Some(conn),
                 link: Some(link),

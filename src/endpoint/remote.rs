@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an entry moves between memory here and the peer's: checked, and made into work requests.
+//! What an entry moves between memory here and the peer's, or sends: checked, and made into work
+//! requests.
 //!
 //! An entry is one range or a list of them, and takes as few work requests as the device allows: one
 //! for each place at the peer where the bytes go on elsewhere or a segment of the lease ends, or when
@@ -12,12 +13,18 @@
 //! Teardown: none.
 
 use super::{
-    lease::PeerLeases,
+    lease::{
+        PeerLease,
+        PeerLeases, //
+    },
     Inner, //
 };
 use crate::{
     fabric::Fabric,
-    pure::carve,
+    pure::{
+        carve,
+        wire::Data, //
+    },
     region::{
         check_range,
         RegionUse, //
@@ -25,6 +32,7 @@ use crate::{
 };
 use dmakit::{
     errno::{
+        EMSGSIZE,
         ENOKEY,
         EOPNOTSUPP, //
     },
@@ -64,10 +72,7 @@ impl Part {
 /// Ranges in the order in which they are moved.
 pub(crate) enum Parts {
     One(Part),
-    Many {
-        list: KVVec<Part>,
-        _charge: Charge,
-    },
+    Many { list: KVVec<Part>, _charge: Charge },
 }
 
 impl Parts {
@@ -109,9 +114,18 @@ pub(super) struct Cursor {
     done: u32,
 }
 
-/// A read or write of the peer's memory, as asked for.
+/// What is done with the bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    Write,
+    Read,
+    /// To an entry of the peer's.
+    Send,
+}
+
+/// A read or write of the peer's memory, or a message, as asked for.
 pub(crate) struct Remote {
-    pub(crate) verb: Verb,
+    pub(crate) action: Action,
     /// Where the bytes come from or go to; `None` if there are none.
     pub(crate) region: Option<RegionUse>,
     /// Number of the peer's lease.
@@ -137,7 +151,7 @@ impl Remote {
     /// A write without bytes.
     pub(crate) fn empty(imm: u32) -> Self {
         Self {
-            verb: Verb::Write,
+            action: Action::Write,
             region: None,
             lease: 0,
             parts: Parts::One(Part {
@@ -151,14 +165,29 @@ impl Remote {
         }
     }
 
+    /// Whether it takes a receive of the peer's.
+    pub(super) fn is_message(&self) -> bool {
+        self.imm.is_some() || self.action == Action::Send
+    }
+
+    pub(super) fn reads(&self) -> bool {
+        self.action == Action::Read
+    }
+
     /// Adds the work requests of what comes next, as many as there is room for. Whether that was all.
+    /// `place` is where it is in flight.
     pub(super) fn build(
         &self,
         chain: &mut Chain,
         at: &mut Cursor,
         leases: &PeerLeases,
         room: &Room,
+        place: u32,
     ) -> Result<bool> {
+        if self.action == Action::Send {
+            self.build_message(chain, place)?;
+            return Ok(true);
+        }
         match self.region.as_ref().filter(|_| self.length > 0) {
             // A read of nothing is as done as a write of nothing.
             None => chain.push(Verb::Write, 0, 0, &[])?,
@@ -173,6 +202,25 @@ impl Remote {
             None => {}
         }
         Ok(true)
+    }
+
+    fn build_message(&self, chain: &mut Chain, place: u32) -> Result {
+        let header = Data {
+            imm: self.imm,
+            length: u16::try_from(self.length)?,
+        };
+        chain.send(place, &header.encode())?;
+        let (Some(region), [part]) = (&self.region, self.parts.as_slice()) else {
+            return Ok(());
+        };
+        let keys = region.keys()?;
+        let pieces = carve::pieces(part.local, part.length, keys.segment_bytes());
+        for piece in pieces.filter(|piece| piece.length > 0) {
+            let key = keys.key(piece.segment as usize).ok_or(EIO)?;
+            let sge = key.sge(u32::try_from(piece.offset)?, piece.length);
+            chain.gather(sge.ok_or(EIO)?)?;
+        }
+        Ok(())
     }
 
     fn build_parts(
@@ -213,7 +261,11 @@ impl Remote {
                 } else {
                     let remote = lease.key(segment).ok_or(EIO)?;
                     let addr = remote.addr.checked_add(offset).ok_or(EIO)?;
-                    chain.push(self.verb, remote.rkey, addr, &[sge])?;
+                    let verb = match self.reads() {
+                        true => Verb::Read,
+                        false => Verb::Write,
+                    };
+                    chain.push(verb, remote.rkey, addr, &[sge])?;
                     requests = requests.saturating_add(1);
                     pieces = 1;
                 }
@@ -228,11 +280,15 @@ impl Remote {
 
     /// Checks it against the region, the lease and the fabric.
     pub(super) fn check(&self, inner: &Inner, fabric: &Arc<Fabric>) -> Result {
-        let supported = || match self.imm.is_none() || fabric.rdma().write_imm() {
+        let plain = self.imm.is_none() || self.action == Action::Send;
+        let supported = || match plain || fabric.rdma().write_imm() {
             true => Ok(()),
             false => Err(EOPNOTSUPP.into()),
         };
         let parts = self.parts.as_slice();
+        if self.action == Action::Send && self.length > inner.peer_message {
+            return Err(EMSGSIZE.into());
+        }
         let Some(region) = &self.region else {
             let zero = |part: &Part| part.local == 0 && part.remote == 0;
             return match self.lease == 0 && parts.iter().all(zero) {
@@ -243,18 +299,24 @@ impl Remote {
         if !Arc::ptr_eq(region.fabric(), fabric) {
             return Err(EXDEV);
         }
-        let lease = inner.leases.find(self.lease).ok_or(ENOKEY)?;
-        let allowed = match self.verb {
-            Verb::Write => lease.rights().write,
-            Verb::Read => lease.rights().read && region.allows(uapi::DMAPLANE_ACCESS_LOCAL_WRITE),
+        let lease = match self.action {
+            Action::Send => None,
+            _ => Some(inner.leases.find(self.lease).ok_or(ENOKEY)?),
         };
+        let rights = lease.map(PeerLease::rights);
+        let allowed = rights.is_none_or(|rights| match self.reads() {
+            false => rights.write,
+            true => rights.read && region.allows(uapi::DMAPLANE_ACCESS_LOCAL_WRITE),
+        });
         if !allowed {
             return Err(EACCES);
         }
         for part in parts {
             let length = u64::from(part.length);
             check_range(part.local, length, region.length())?;
-            check_range(part.remote, length, lease.length())?;
+            if let Some(lease) = lease {
+                check_range(part.remote, length, lease.length())?;
+            }
         }
         supported()
     }

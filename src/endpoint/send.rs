@@ -32,7 +32,6 @@ use dmakit::{
         EREMOTEIO, //
     },
     rdma::{
-        chain::Verb,
         queue::Completion,
         transport::Transport, //
     }, //
@@ -87,7 +86,7 @@ impl Pending {
 
     /// Whether it takes a receive of the peer's.
     pub(super) fn is_message(&self) -> bool {
-        self.remote.imm.is_some()
+        self.remote.is_message()
     }
 }
 
@@ -169,6 +168,12 @@ impl Endpoint {
         let Some(link) = inner.link.as_mut().filter(|_| all || found == 0) else {
             return (found, false);
         };
+        if all || found == 0 {
+            found = found.saturating_add(link.inbox.cancel(all, meant));
+        }
+        if !all && found > 0 {
+            return (found, false);
+        }
         let queued = link.queue.take(
             all,
             |pending| pending.sent.is_none() && meant(&pending.ticket),
@@ -357,8 +362,8 @@ impl Link {
             };
             let remote = &pending.remote;
             let bytes = batch.bytes.saturating_add(remote.length);
-            let waits = remote.fence || (self.overtaken && remote.verb == Verb::Write);
-            let message = u32::from(remote.imm.is_some());
+            let waits = remote.fence || (self.overtaken && !remote.reads());
+            let message = u32::from(remote.is_message());
             if !free
                 || left == 0
                 || message > credits
@@ -370,19 +375,19 @@ impl Link {
             let room = Room {
                 // Half as well.
                 requests: left.min(self.send_depth.div_ceil(2)),
-                pieces: match remote.verb {
-                    Verb::Write => self.max_sge,
-                    Verb::Read => self.max_sge_read,
+                pieces: match remote.reads() {
+                    false => self.max_sge,
+                    true => self.max_sge_read,
                 },
             };
             let mut at = pending.sent.unwrap_or_default();
             let before = self.chain.len();
-            if !remote.build(&mut self.chain, &mut at, leases, &room)? {
+            if !remote.build(&mut self.chain, &mut at, leases, &room, place)? {
                 batch.rest = Some(at);
             }
             pending.requests = u32::try_from(self.chain.len().saturating_sub(before))?;
             credits = credits.saturating_sub(message);
-            reads = reads.saturating_add(u32::from(remote.verb == Verb::Read));
+            reads = reads.saturating_add(u32::from(remote.reads()));
             batch.entries = batch.entries.saturating_add(1);
             batch.requests = batch.requests.saturating_add(pending.requests);
             batch.bytes = bytes;
@@ -396,7 +401,7 @@ impl Link {
             let last = n.saturating_add(1) == batch.entries;
             let pending = self.queue.front_mut().ok_or(EIO)?;
             let (requests, length) = (pending.requests, pending.remote.length);
-            let reads = pending.remote.verb == Verb::Read;
+            let reads = pending.remote.reads();
             let message = pending.is_message();
             let end = match batch.rest.filter(|_| last) {
                 Some(rest) => {

@@ -7,12 +7,14 @@
 //! anything, and its result borrows from the bytes.
 
 mod ctrl;
+mod data;
 mod hello;
 
 pub use self::ctrl::{
     decode_ctrl, encode_ack, encode_lease, Ctrl, CtrlHeader, CtrlKind, Key, KeyList, LeasePart,
     LeaseTerms, Rights, Sent, WireError, CTRL_MAX, KEYS_PER_MESSAGE, MAX_SEGMENTS, MIN_SEGMENT,
 };
+pub use self::data::{Data, DATA_HEADER};
 pub use self::hello::{Hello, HelloError, RejectReason, PRIVATE_MAX};
 
 /// First four bytes of everything: "DMAP".

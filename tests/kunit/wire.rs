@@ -140,6 +140,7 @@ mod tests {
         assert_eq!(PRIVATE_MAX, uapi::DMAPLANE_PRIVATE_MAX as usize);
         let hello = Hello {
             credits: u32::MAX,
+            message: u16::MAX,
             user: &[0xa5; PRIVATE_MAX],
         };
         // The connection manager pads with zeros.
@@ -154,8 +155,34 @@ mod tests {
         padded[55] = 1;
         assert_eq!(Hello::decode(&padded), Err(HelloError::Malformed));
         let user = &[0; PRIVATE_MAX + 1];
-        let long = Hello { credits: 1, user };
+        let long = Hello {
+            credits: 1,
+            message: 0,
+            user,
+        };
         assert_eq!(long.encode(&mut bytes), Err(HelloError::TooLong));
+        Ok(())
+    }
+
+    #[test]
+    fn a_message_of_a_program() -> Result {
+        assert_eq!(
+            uapi::DMAPLANE_MESSAGE_MAX as usize + DATA_HEADER,
+            kernel::page::PAGE_SIZE
+        );
+        assert_eq!(uapi::DMAPLANE_MESSAGE_MIN as usize + DATA_HEADER, CTRL_MAX);
+        for imm in [None, Some(0), Some(u32::MAX)] {
+            let data = Data { imm, length: 5 };
+            let bytes = data.encode();
+            assert_eq!(Data::decode(&bytes, 21), Ok(Some(data)));
+            for total in [0, 16, 20, 22, u32::MAX] {
+                assert_eq!(Data::decode(&bytes, total), Err(WireError::Malformed));
+            }
+            assert!(decode_ctrl(&bytes).is_err());
+        }
+        // It is no message of the kernel's, nor the other way round.
+        let (bytes, length) = lease()?;
+        assert_eq!(Data::decode(&bytes, length as u32), Ok(None));
         Ok(())
     }
 
@@ -163,6 +190,7 @@ mod tests {
     fn a_hello_that_claims_more_than_it_brings() -> Result {
         let hello = Hello {
             credits: 1,
+            message: 2,
             user: b"ab",
         };
         let mut bytes = [0; Hello::MAX];

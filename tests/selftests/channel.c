@@ -101,7 +101,7 @@ TEST_F(channel, one_nop)
 	EXPECT_EQ(0, cqe.imm);
 	EXPECT_EQ(DMAPLANE_OP_NOP, cqe.opcode);
 	EXPECT_EQ(0, cqe.wc_status);
-	EXPECT_EQ(0, cqe.pad0);
+	EXPECT_EQ(0, cqe.flags);
 	EXPECT_EQ(0, cqe.pad1);
 	EXPECT_FALSE(channel_reap(&self->c, &cqe));
 }

@@ -103,7 +103,7 @@ struct side {
 	int fd;
 	struct channel ch;
 	uint32_t endpoint;
-	uint32_t send_depth, recv_depth;
+	uint32_t send_depth, recv_depth, message_bytes;
 	struct dmaplane_private says, heard;
 	int result;		/* of CONNECT or ACCEPT */
 };
@@ -128,7 +128,8 @@ static inline int side_join(struct side *s, unsigned long request)
 	struct dmaplane_endpoint_connect arg = ARG(endpoint_connect,
 		.endpoint = s->endpoint, .channel = s->ch.handle,
 		.send_depth = s->send_depth, .recv_depth = s->recv_depth,
-		.recv_user_data = RECV_DATA, .timeout_ns = PATIENCE, .private_data = s->says);
+		.recv_user_data = RECV_DATA, .timeout_ns = PATIENCE, .private_data = s->says,
+		.message_bytes = s->message_bytes);
 
 	s->result = cmd(s->fd, request, &arg);
 	if (!s->result && request == DMAPLANE_IOC_ENDPOINT_CONNECT)

@@ -96,6 +96,30 @@ impl Memory {
         self.0.iter().find(|s| s.domain == domain && is(&s.key))
     }
 
+    /// Adds a piece of a message that is sent from a domain.
+    pub(super) fn read(
+        &self,
+        piece: &Piece,
+        from: usize,
+        to: &mut KVec<u8>,
+    ) -> Result<(), Refused> {
+        let local = self.find(from, |key| key.lkey() == piece.lkey);
+        let local = local.ok_or(Refused::Local)?;
+        let here = local.offset(piece.local, piece.length);
+        let here = here.ok_or(Refused::Local)?;
+        for at in (here..here.saturating_add(piece.length as usize)).step_by(32) {
+            let end = here.saturating_add(piece.length as usize);
+            let mut bytes = [0u8; 32];
+            let length = end.saturating_sub(at).min(bytes.len());
+            let bytes = bytes.get_mut(..length).ok_or(Refused::Local)?;
+            let read = local.pages.read(at as u64, bytes);
+            read.map_err(|_| Refused::Local)?;
+            to.extend_from_slice(bytes, GFP_ATOMIC)
+                .map_err(|_| Refused::Local)?;
+        }
+        Ok(())
+    }
+
     /// Does what an adapter does for a piece of a write from one domain to another, or of a read.
     pub(super) fn copy(
         &self,

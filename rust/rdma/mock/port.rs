@@ -16,7 +16,8 @@ use crate::{
         queue::{
             Caps,
             Completion,
-            Kind, //
+            Kind,
+            MESSAGE_BYTES, //
         },
         slot::Slots, //
     }, //
@@ -102,7 +103,7 @@ impl Posted {
 
     /// Whether it takes a receive of the peer's.
     pub(super) fn is_message(&self) -> bool {
-        self.what == Use::Ctrl || self.imm.is_some()
+        self.imm.is_some() || !self.message.is_empty()
     }
 }
 
@@ -159,7 +160,10 @@ impl Done {
                 slot,
                 imm: self.imm,
                 bytes: self.bytes,
-                data: &self.message,
+                data: match self.message.get(..MESSAGE_BYTES) {
+                    Some(head) => head,
+                    None => &self.message,
+                },
             },
         };
         to.completion(Completion {
@@ -190,6 +194,8 @@ pub(super) struct Port {
     pub(super) sends: KVec<Posted>,
     pub(super) send_done: KVec<Done>,
     pub(super) recv_done: KVec<Done>,
+    /// What each slot received last.
+    messages: KVec<KVec<u8>>,
     /// The end is to be told; it was told of.
     pub(super) ending: bool,
     pub(super) ended: bool,
@@ -206,6 +212,10 @@ impl Port {
         caps: &Caps,
     ) -> Result<Self> {
         let free = |count: u32| KVec::from_elem(false, count as usize, GFP_KERNEL);
+        let mut messages = KVec::with_capacity(caps.recv_slots as usize, GFP_KERNEL)?;
+        for _ in 0..caps.recv_slots {
+            messages.push(KVec::new(), GFP_KERNEL)?;
+        }
         Ok(Self {
             number: 0,
             to,
@@ -224,6 +234,7 @@ impl Port {
             sends: KVec::new(),
             send_done: KVec::new(),
             recv_done: KVec::new(),
+            messages,
             ending: false,
             ended: false,
             held: [0; Act::ALL.len()],
@@ -282,8 +293,27 @@ impl Port {
         }
     }
 
+    /// What a slot that is free received. `EBUSY` if it is posted.
+    pub(super) fn message(&self, slot: u32) -> Result<&[u8]> {
+        match self.recv_busy.get(slot as usize).ok_or(EINVAL)? {
+            true => Err(EBUSY),
+            false => Ok(self.messages.get(slot as usize).ok_or(EINVAL)?),
+        }
+    }
+
     /// A completion is about to be told: its slot is free, its requests make room.
     pub(super) fn release(&mut self, done: &Done) {
+        if let (Use::Recv, false) = (done.what, done.again) {
+            if let Some(message) = self.messages.get_mut(done.slot as usize) {
+                message.clear();
+                if message
+                    .extend_from_slice(&done.message, GFP_ATOMIC)
+                    .is_err()
+                {
+                    pr_err!("mock: a message is lost for want of memory\n");
+                }
+            }
+        }
         if !done.again {
             self.free(done.what, done.slot);
             self.used = self.used.saturating_sub(done.requests);

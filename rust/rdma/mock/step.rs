@@ -240,7 +240,12 @@ impl Fabric {
         if !peer.is_up() {
             return Err(lost);
         }
-        for piece in &send.pieces {
+        let gathered = send.is_message() && send.imm.is_none();
+        let (pieces, parts) = match gathered {
+            true => (&[][..], &send.pieces[..]),
+            false => (&send.pieces[..], &[][..]),
+        };
+        for piece in pieces {
             let copied = memory.copy(piece, from, peer.domain, send.reads);
             copied.map_err(|refused| {
                 counts.refused = counts.refused.saturating_add(1);
@@ -253,17 +258,30 @@ impl Fabric {
         if !send.is_message() {
             return Ok(());
         }
+        let mut message = KVec::new();
+        if message
+            .extend_from_slice(&send.message, GFP_ATOMIC)
+            .is_err()
+        {
+            pr_err!("mock: a message is lost for want of memory\n");
+        }
+        for piece in parts {
+            memory.read(piece, from, &mut message).map_err(|_| {
+                counts.refused = counts.refused.saturating_add(1);
+                (bindings::ib_wc_status_IB_WC_LOC_PROT_ERR, false)
+            })?;
+        }
         let slot = peer.recvs.remove(0).map_err(|_| {
             counts.rnr = counts.rnr.saturating_add(1);
             (bindings::ib_wc_status_IB_WC_RNR_RETRY_EXC_ERR, false)
         })?;
         let mut done = Done::new(Use::Recv, slot, SUCCESS, 0);
         done.imm = send.imm;
-        done.bytes = send.bytes;
-        let copied = done.message.extend_from_slice(&send.message, GFP_ATOMIC);
-        if copied.is_err() {
-            pr_err!("mock: a message is lost for want of memory\n");
-        }
+        done.bytes = match message.len() {
+            0 => send.bytes,
+            length => length as u32,
+        };
+        done.message = message;
         keep(&mut peer.recv_done, done);
         Ok(())
     }

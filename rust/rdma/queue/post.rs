@@ -20,6 +20,7 @@ use crate::{
         ENOTCONN,
         EOPNOTSUPP, //
     },
+    mm::pages::Pages,
     rdma::{
         chain::Chain,
         event::Handler,
@@ -42,13 +43,17 @@ use kernel::{
 
 impl<H: Handler> Queues<H> {
     /// Posts requests that end with one that is signalled. Nothing is posted if this fails,
-    /// but for `EIO`.
+    /// but for `EIO`. Calls `first` with the gate locked, if something may be posted.
     ///
     /// # Safety
     ///
-    /// `first` begins a list of `count` requests which name our slots and live memory, and
+    /// What `first` returns begins a list of `count` requests which name our slots and live memory, and
     /// of which only the last is signalled.
-    unsafe fn send(&self, first: *const bindings::ib_send_wr, count: u32) -> Result {
+    unsafe fn send(
+        &self,
+        count: u32,
+        first: impl FnOnce() -> Result<*const bindings::ib_send_wr>,
+    ) -> Result {
         let mut send = self.send.lock();
         match send.phase {
             Phase::Open => (),
@@ -59,6 +64,7 @@ impl<H: Handler> Queues<H> {
         if used > self.send_wr {
             return Err(EAGAIN);
         }
+        let first = first()?;
         let mut bad = ptr::null();
         // SAFETY: while the phase is `Open` nobody has begun to drain, so the queue pair is
         // valid; `first` is what the provider expects by the caller's promise.
@@ -87,7 +93,7 @@ impl<H: Handler> Queues<H> {
     /// Posts a receive of a message or an immediate value.
     pub(in crate::rdma) fn post_recv(&self, number: u32) -> Result {
         let slot = self.recvs.get(number)?;
-        let mut sge = self.recv_buffers.sge(number, MESSAGE_BYTES)?;
+        let mut sge = self.recv_buffers.sge(number, self.recv_buffers.size())?;
         let mut wr = bindings::ib_recv_wr {
             sg_list: &mut sge,
             num_sge: 1,
@@ -104,6 +110,27 @@ impl<H: Handler> Queues<H> {
             // a slot of ours, which is claimed, and its buffer.
             to_result(unsafe { bindings::dk_ib_post_recv(self.qp.load(Relaxed), &wr) })
         })
+    }
+
+    /// Copies bytes of a message that was received, and whose slot is not posted again.
+    pub(in crate::rdma) fn read_message(
+        &self,
+        number: u32,
+        offset: usize,
+        to: &Pages,
+        to_offset: u64,
+        len: usize,
+    ) -> Result {
+        let slot = self.recvs.get(number)?;
+        // Nobody can post it meanwhile.
+        slot.claim(1)?;
+        // SAFETY: the slot is claimed. If something was received there it was read.
+        let copied = unsafe {
+            self.recv_buffers
+                .copy_to(number, offset, to, to_offset, len)
+        };
+        slot.free();
+        copied
     }
 
     /// Sends a message.
@@ -125,11 +152,11 @@ impl<H: Handler> Queues<H> {
             // SAFETY: the slot is claimed and not posted.
             unsafe { self.ctrl_buffers.write(number, message)? };
             // SAFETY: one signalled request of a slot of ours and its buffer.
-            unsafe { self.send(&wr, 1) }
+            unsafe { self.send(1, || Ok(&raw const wr)) }
         })
     }
 
-    /// Posts a chain of writes, which completes as one.
+    /// Posts a chain, which completes as one.
     pub(in crate::rdma) fn post_write(&self, number: u32, chain: &mut Chain) -> Result {
         let slot = self.writes.get(number)?;
         if chain.has_immediates() && !self.domain.device().write_imm() {
@@ -140,10 +167,17 @@ impl<H: Handler> Queues<H> {
         }
         let count = u32::try_from(chain.len())?;
         Self::post(slot, count, || {
-            let first = chain.link(slot);
+            let link = || {
+                chain.place_headers(|number, bytes| {
+                    // SAFETY: called with the gate locked: nobody else writes headers, or reads them.
+                    unsafe { self.headers.write(number, bytes)? };
+                    self.headers.sge(number, bytes.len())
+                })?;
+                Ok(chain.link(slot).cast_const())
+            };
             // SAFETY: `count` requests of a slot of ours; what memory they name is for their
             // keys to decide.
-            unsafe { self.send(first, count) }
+            unsafe { self.send(count, link) }
         })
     }
 
@@ -174,7 +208,7 @@ impl<H: Handler> Queues<H> {
             wr.wr.__bindgen_anon_1.wr_cqe = slot.cqe();
             self.hold(number, Some((region.clone(), segment)));
             // SAFETY: one signalled request of a slot of ours, whose memory region is held.
-            unsafe { self.send(&wr.wr, 1) }.inspect_err(|_| {
+            unsafe { self.send(1, || Ok(&raw const wr.wr)) }.inspect_err(|_| {
                 drop(self.hold(number, None));
                 region.finish(segment, false);
             })

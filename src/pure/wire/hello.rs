@@ -9,7 +9,7 @@
 //! | 6..8  | length of this header, 16          | reason, 1 to 3   |
 //! | 8..12 | data messages the peer may send    |                  |
 //! | 12..14| length of the program's bytes      |                  |
-//! | 14..16| 0                                  |                  |
+//! | 14..16| bytes of the longest SEND taken     |                  |
 //! | 16..  | the program's bytes, 32 at most    |                  |
 //!
 //! The connection manager pads with zeros, so zeros may follow.
@@ -32,6 +32,8 @@ const HEADER: u16 = 16;
 pub struct Hello<'a> {
     /// Data messages that the other side may send.
     pub credits: u32,
+    /// Bytes of the longest message that the other program may send.
+    pub message: u16,
     /// The program's bytes.
     pub user: &'a [u8],
 }
@@ -65,7 +67,7 @@ impl Hello<'_> {
         writer.u16(HEADER);
         writer.u32(self.credits);
         writer.u16(length);
-        writer.u16(0);
+        writer.u16(self.message);
         writer.bytes(self.user);
         Ok(writer.written)
     }
@@ -77,8 +79,8 @@ impl Hello<'_> {
         let header = reader.u16().ok_or(HelloError::Malformed)?;
         let credits = reader.u32().ok_or(HelloError::Malformed)?;
         let length = reader.u16().ok_or(HelloError::Malformed)?;
-        let reserved = reader.u16().ok_or(HelloError::Malformed)?;
-        if header != HEADER || reserved != 0 {
+        let message = reader.u16().ok_or(HelloError::Malformed)?;
+        if header != HEADER {
             return Err(HelloError::Malformed);
         }
         let length = usize::from(length);
@@ -87,7 +89,11 @@ impl Hello<'_> {
         }
         let user = reader.bytes(length).ok_or(HelloError::Malformed)?;
         end(&reader)?;
-        Ok(Hello { credits, user })
+        Ok(Hello {
+            credits,
+            message,
+            user,
+        })
     }
 }
 

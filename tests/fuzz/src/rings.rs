@@ -366,7 +366,7 @@ impl Worker {
                         || (cqe.res < 0 && model.silent.remove(&cqe.user_data))
                 }
             };
-            let pads = cqe.pad0 == 0 && cqe.pad1 == 0;
+            let pads = cqe.flags & !3 == 0 && cqe.pad1 == 0;
             let reason = cqe.res >= 0 || ENTRY_ERRNOS.contains(&-cqe.res);
             if !(right && pads && reason) {
                 self.caller.violation(format!(

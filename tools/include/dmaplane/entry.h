@@ -63,6 +63,78 @@ static inline void dmaplane_prep_imm_only(struct dmaplane_sqe *sqe, __u32 endpoi
 }
 
 /**
+ * dmaplane_prep_send() - send a message, to a RECV of the peer's
+ * @sqe: the entry
+ * @endpoint: to send on
+ * @region: where the bytes come from, 0 if there are none
+ * @offset: first byte in @region
+ * @length: how many, at most as many as the peer takes
+ */
+static inline void dmaplane_prep_send(struct dmaplane_sqe *sqe, __u32 endpoint, __u32 region,
+				      __u64 offset, __u32 length)
+{
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = DMAPLANE_OP_SEND;
+	sqe->endpoint = endpoint;
+	sqe->region = region;
+	sqe->local_offset = offset;
+	sqe->length = length;
+}
+
+/**
+ * dmaplane_prep_send_imm() - as dmaplane_prep_send(), with an immediate
+ * @sqe: the entry
+ * @endpoint: to send on
+ * @region: where the bytes come from, 0 if there are none
+ * @offset: first byte in @region
+ * @length: how many
+ * @imm: what the completion of the peer's RECV has
+ */
+static inline void dmaplane_prep_send_imm(struct dmaplane_sqe *sqe, __u32 endpoint,
+					  __u32 region, __u64 offset, __u32 length, __u32 imm)
+{
+	dmaplane_prep_send(sqe, endpoint, region, offset, length);
+	sqe->opcode = DMAPLANE_OP_SEND_IMM;
+	sqe->imm = imm;
+}
+
+/**
+ * dmaplane_prep_recv() - take a message
+ * @sqe: the entry
+ * @endpoint: that receives it, and delivers to this channel
+ * @to: a buffer
+ * @offset: first byte in @to
+ * @length: how many there is room for
+ */
+static inline void dmaplane_prep_recv(struct dmaplane_sqe *sqe, __u32 endpoint, __u32 to,
+				      __u64 offset, __u32 length)
+{
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = DMAPLANE_OP_RECV;
+	sqe->endpoint = endpoint;
+	sqe->lease = to;
+	sqe->remote_offset = offset;
+	sqe->length = length;
+}
+
+/**
+ * dmaplane_prep_recv_multishot() - take messages, with one completion for each
+ * @sqe: the entry
+ * @endpoint: that receives them, and delivers to this channel
+ * @to: a buffer
+ * @offset: first byte of the first one in @to; that of the next is @length further
+ * @length: how many bytes there is room for, for each
+ * @count: how many messages; the last completion is without DMAPLANE_CQE_F_MORE
+ */
+static inline void dmaplane_prep_recv_multishot(struct dmaplane_sqe *sqe, __u32 endpoint,
+						__u32 to, __u64 offset, __u32 length, __u32 count)
+{
+	dmaplane_prep_recv(sqe, endpoint, to, offset, length);
+	sqe->flags = DMAPLANE_SQE_MULTISHOT;
+	sqe->imm = count;
+}
+
+/**
  * dmaplane_prep_copy() - copy from one buffer to another, or within one
  * @sqe: the entry
  * @from: a buffer

@@ -3,8 +3,8 @@
 //! The bytes of each format, and every way to be wrong.
 
 use dmaplane_unit::pure::wire::{
-    decode_ctrl, Hello, HelloError, Key, LeaseTerms, RejectReason, WireError, MAX_SEGMENTS,
-    PRIVATE_MAX,
+    decode_ctrl, Data, Hello, HelloError, Key, LeaseTerms, RejectReason, WireError, DATA_HEADER,
+    MAX_SEGMENTS, PRIVATE_MAX,
 };
 
 use crate::{ack, hello, lease, KEYS, TERMS};
@@ -17,9 +17,29 @@ fn with(mut message: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn the_bytes_of_a_hello() {
-    let expected = b"DMAP\0\x02\0\x10\x01\x02\x03\x04\0\x03\0\0abc";
-    assert_eq!(hello(0x0102_0304, b"abc"), expected);
-    assert_eq!(hello(0, &[7; PRIVATE_MAX]).len(), Hello::MAX);
+    let expected = b"DMAP\0\x02\0\x10\x01\x02\x03\x04\0\x03\x0a\x0babc";
+    assert_eq!(hello(0x0102_0304, 0x0a0b, b"abc"), expected);
+    assert_eq!(hello(0, 0, &[7; PRIVATE_MAX]).len(), Hello::MAX);
+}
+
+#[test]
+fn the_bytes_of_a_message_of_a_program() {
+    let data = Data {
+        imm: Some(0x0102_0304),
+        length: 0x0506,
+    };
+    let expected = b"DMAP\0\x02\0\x03\x01\x02\x03\x04\0\x01\x05\x06";
+    assert_eq!(&data.encode(), expected);
+    // An immediate that is not there, a flag that is not known.
+    for (at, byte) in [(13, 0), (12, 1), (13, 2)] {
+        let bytes = with(expected.to_vec(), at, &[byte]);
+        let total = 0x0506 + DATA_HEADER as u32;
+        assert_eq!(Data::decode(&bytes, total), Err(WireError::Malformed));
+    }
+    assert_eq!(
+        Data::decode(&expected[..15], 0x0516),
+        Err(WireError::Malformed)
+    );
 }
 
 #[test]
@@ -59,7 +79,7 @@ fn the_bytes_of_a_lease() {
 
 #[test]
 fn a_hello_that_is_not_one() {
-    let good = hello(5, b"abc");
+    let good = hello(5, 0, b"abc");
     let decode = |bytes: &[u8]| Hello::decode(bytes).map(|_| ());
     assert_eq!(decode(&good), Ok(()));
     assert_eq!(decode(b""), Err(HelloError::NotOurs));
@@ -90,15 +110,12 @@ fn a_hello_that_is_not_one() {
         decode(&with(good.clone(), 12, &[0, 33])),
         Err(HelloError::TooLong)
     );
-    assert_eq!(
-        decode(&with(good.clone(), 15, &[1])),
-        Err(HelloError::Malformed)
-    );
     for length in 4..good.len() {
         assert_eq!(decode(&good[..length]), Err(HelloError::Malformed));
     }
     let long = Hello {
         credits: 1,
+        message: 0,
         user: &[0; PRIVATE_MAX + 1],
     };
     assert_eq!(long.encode(&mut [0; Hello::MAX]), Err(HelloError::TooLong));

@@ -3,8 +3,9 @@
 //! What was encoded comes back, and what an encoder could not have written is refused.
 
 use dmaplane_unit::pure::wire::{
-    decode_ctrl, encode_ack, encode_lease, CtrlHeader, CtrlKind, Hello, Key, LeaseTerms, Rights,
-    RejectReason, CTRL_MAX, KEYS_PER_MESSAGE, MAGIC, PRIVATE_MAX, VERSION,
+    decode_ctrl, encode_ack, encode_lease, CtrlHeader, CtrlKind, Data, Hello, Key, LeaseTerms,
+    RejectReason, Rights, WireError, CTRL_MAX, DATA_HEADER, KEYS_PER_MESSAGE, MAGIC, PRIVATE_MAX,
+    VERSION,
 };
 use proptest::prelude::*;
 
@@ -16,7 +17,7 @@ fn key() -> impl Strategy<Value = Key> {
 }
 
 /// Possible terms with all their keys, and the segment to begin with.
-fn whole_lease() -> impl Strategy<Value = (LeaseTerms, Rights, Vec<Key>)> {
+fn whole_lease() -> impl Strategy<Value = (LeaseTerms, Vec<Key>)> {
     let numbers = (any::<u32>(), any::<u64>(), 12..40u32, 1..4096u64);
     (numbers, prop::collection::vec(key(), 1..70)).prop_map(|((lease, tag, shift, last), keys)| {
         let segment = 1 << shift;
@@ -99,7 +100,7 @@ fn check_message(bytes: &[u8]) -> Result<(), TestCaseError> {
 
 fn check_hello(bytes: &[u8]) -> Result<(), TestCaseError> {
     if let Ok(read) = Hello::decode(bytes) {
-        let again = hello(read.credits, read.user);
+        let again = hello(read.credits, read.message, read.user);
         let (head, tail) = bytes.split_at(again.len());
         prop_assert_eq!(head, again);
         prop_assert!(tail.iter().all(|&byte| byte == 0));
@@ -116,11 +117,34 @@ proptest! {
     #[test]
     fn hellos_come_back(
         credits: u32,
+        message: u16,
         user in prop::collection::vec(any::<u8>(), 0..=PRIVATE_MAX),
         padding in 0..200usize,
     ) {
-        let bytes = [hello(credits, &user), vec![0; padding]].concat();
-        prop_assert_eq!(Hello::decode(&bytes), Ok(Hello { credits, user: &user }));
+        let bytes = [hello(credits, message, &user), vec![0; padding]].concat();
+        prop_assert_eq!(Hello::decode(&bytes), Ok(Hello { credits, message, user: &user }));
+    }
+
+    #[test]
+    fn messages_of_programs_come_back(imm: Option<u32>, length: u16, more: Vec<u8>) {
+        let data = Data { imm, length };
+        let total = u32::from(length) + DATA_HEADER as u32;
+        let bytes = [&data.encode()[..], &more].concat();
+        prop_assert_eq!(Data::decode(&bytes, total), Ok(Some(data)));
+        prop_assert_eq!(Data::decode(&bytes, total + 1), Err(WireError::Malformed));
+    }
+
+    #[test]
+    fn any_bytes_are_a_message_that_encodes_to_them_or_none(
+        bytes in nearly(any::<(Option<u32>, u16)>().prop_map(|(imm, length)| {
+            Data { imm, length }.encode().to_vec()
+        })),
+        total: u32,
+    ) {
+        if let Ok(Some(data)) = Data::decode(&bytes, total) {
+            prop_assert_eq!(&data.encode()[..], &bytes[..DATA_HEADER]);
+            prop_assert_eq!(u32::from(data.length) + DATA_HEADER as u32, total);
+        }
     }
 
     #[test]
@@ -159,7 +183,7 @@ proptest! {
     #[test]
     fn nearly_hellos(
         bytes in nearly(prop_oneof![
-            prop::collection::vec(any::<u8>(), 0..=PRIVATE_MAX).prop_map(|user| hello(7, &user)),
+            prop::collection::vec(any::<u8>(), 0..=PRIVATE_MAX).prop_map(|user| hello(7, 7, &user)),
             Just(RejectReason::Backlog.encode().to_vec()),
         ])
     ) {

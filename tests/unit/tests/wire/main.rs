@@ -40,9 +40,14 @@ const KEYS: [Key; 2] = [
     },
 ];
 
-fn hello(credits: u32, user: &[u8]) -> Vec<u8> {
+fn hello(credits: u32, message: u16, user: &[u8]) -> Vec<u8> {
     let mut out = [0xff; Hello::MAX];
-    let length = Hello { credits, user }.encode(&mut out).unwrap();
+    let hello = Hello {
+        credits,
+        message,
+        user,
+    };
+    let length = hello.encode(&mut out).unwrap();
     assert!(out[length..].iter().all(|&byte| byte == 0));
     out[..length].to_vec()
 }
