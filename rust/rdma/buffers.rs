@@ -70,7 +70,7 @@ impl Buffers {
             to_device,
             domain: domain.clone(),
         };
-        let chunks = (count as usize).div_ceil(PAGE_SIZE / size);
+        let chunks = (count as usize).saturating_mul(size).div_ceil(PAGE_SIZE);
         buffers.chunks.reserve(chunks, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..chunks {
             let memory =
@@ -95,9 +95,9 @@ impl Buffers {
 
     /// Where a message lies, for us and for the device.
     fn place(&self, slot: u32) -> Result<(NonNull<u8>, u64)> {
-        let per_chunk = PAGE_SIZE / self.size;
-        let (chunk, offset) = (slot as usize / per_chunk, slot as usize % per_chunk);
-        let offset = offset * self.size;
+        // It is a power of two, and at most a page.
+        let first = (slot as usize).saturating_mul(self.size);
+        let (chunk, offset) = (first / PAGE_SIZE, first % PAGE_SIZE);
         let chunk = self.chunks.get(chunk).ok_or(EINVAL)?;
         // SAFETY: `offset` is less than `PAGE_SIZE`, the size of the memory.
         let memory = unsafe { chunk.memory.cast::<u8>().add(offset) };

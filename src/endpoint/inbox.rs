@@ -203,18 +203,17 @@ impl Link {
                 self.idle.push(slot);
                 continue;
             }
-            let last = waiting.pop();
-            // Its place in the ring is there for the next one.
+            if let Some(Waiting { receive, ticket }) = waiting.pop() {
+                drop(receive);
+                ticket.complete(completion(handle, imm, length));
+            }
+            // The message's place in the ring is there for the next one.
             match established {
                 true => self.post_receive(conn, slot)?,
                 false => {
                     self.ring.unreserve(1);
                     self.idle.push(slot);
                 }
-            }
-            if let Some(Waiting { receive, ticket }) = last {
-                drop(receive);
-                ticket.complete(completion(handle, imm, length));
             }
         }
     }

@@ -35,10 +35,14 @@ use crate::{
     }, //
 };
 use dmakit::{
+    mm::pages::Charge,
     rdma::{
         chain::Chain,
         device::Domain,
-        queue::Caps,
+        queue::{
+            Caps,
+            MESSAGE_BYTES, //
+        },
         transport::{
             Connection,
             Transport, //
@@ -47,6 +51,7 @@ use dmakit::{
 };
 use kernel::{
     error::Error,
+    page::PAGE_SIZE,
     prelude::*,
     sync::Arc,
     time::{
@@ -199,6 +204,8 @@ pub(super) struct Link {
     pub(super) idle: FreeSlots,
     /// All that arrived has been seen, as a receive was flushed, or nothing can have.
     pub(super) drained: bool,
+    /// For receives that are longer than they have to be.
+    _charge: Option<Charge>,
 }
 
 impl Link {
@@ -227,6 +234,12 @@ impl Link {
         let messages = SendSlots::new(CTRL_SLOTS)?;
         let registrations = SendSlots::new(REGISTRATIONS)?;
         let idle = FreeSlots::new(recv_slots, false)?;
+        let longer = message.next_power_of_two().saturating_sub(MESSAGE_BYTES);
+        let longer = longer.saturating_mul(usize::try_from(recv_slots)?);
+        let charge = match longer / PAGE_SIZE {
+            0 => None,
+            pages => Some(Charge::new(pages)?),
+        };
         let offers = Fifo::new(MAX_LEASES as usize)?;
 
         ring.attach(recv_depth)?;
@@ -264,6 +277,7 @@ impl Link {
             inbox: Inbox::new(recv_depth)?,
             idle,
             drained: true,
+            _charge: charge,
         };
         conn.create_qp(
             domain,

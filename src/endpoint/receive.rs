@@ -101,6 +101,9 @@ impl Endpoint {
             };
             // The peer may send the next one as soon as this one is acknowledged.
             conn.post_recv(slot)?;
+            if usize::try_from(total)? != bytes.len() {
+                return Err(EPROTO.into());
+            }
             let message = wire::decode_ctrl(bytes).map_err(|_| EPROTO)?;
             link.ctrl.received(message.header.ack).map_err(|_| EPROTO)?;
             link.sender
