@@ -13,6 +13,7 @@
 //! | `list`     | entries that move several ranges                                       |
 //! | `transfer` | `COPY` and `FILL`                                                      |
 //! | `file`     | a file of the channel's own                                            |
+//! | `times`    | when entries were taken, posted and complete                           |
 //! | `pollers`  | those who wait in `poll(2)`                                            |
 //!
 //! Ownership: the handle holds the [`Channel`], as do its files. The channel and entries in flight hold
@@ -31,6 +32,7 @@ mod queue;
 mod request;
 mod ring;
 mod submit;
+mod times;
 mod transfer;
 
 pub(crate) use self::{
@@ -128,8 +130,9 @@ pub(crate) fn create(
     context: &Context,
     arg: &mut uapi::dmaplane_channel_create,
 ) -> Result<Created> {
-    if arg.flags != 0
+    if arg.flags & !uapi::DMAPLANE_CHANNEL_TIMES != 0
         || arg.pad != 0
+        || arg.pad2 != 0
         || !arg.sq_entries.is_power_of_two()
         || !arg.cq_entries.is_power_of_two()
     {
@@ -138,7 +141,8 @@ pub(crate) fn create(
     if arg.sq_entries > MAX_RING_ENTRIES || arg.cq_entries > MAX_RING_ENTRIES {
         return Err(EFBIG);
     }
-    let layout = Layout::new(arg.sq_entries, arg.cq_entries);
+    let times = arg.flags & uapi::DMAPLANE_CHANNEL_TIMES != 0;
+    let layout = Layout::new(arg.sq_entries, arg.cq_entries, times);
     let ring = CompletionRing::new(layout, context.counters(), context.pollers())?;
     let channel = Channel {
         queue: Queue::new(ring)?,
@@ -150,6 +154,7 @@ pub(crate) fn create(
     arg.cqes_offset = layout.cqes;
     arg.mmap_offset = Context::mmap_offset(arg.handle);
     arg.mmap_length = u64::from(layout.length);
+    arg.times_offset = layout.times;
     Ok(Created(arg.handle))
 }
 

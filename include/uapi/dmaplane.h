@@ -113,6 +113,7 @@ enum dmaplane_cmd {
 #define DMAPLANE_FEATURE_WRITE_IMM	(1ULL << 0)
 #define DMAPLANE_FEATURE_LEASE		(1ULL << 1)
 #define DMAPLANE_FEATURE_COUNTER	(1ULL << 2)
+#define DMAPLANE_FEATURE_TIMES		(1ULL << 5)
 #define DMAPLANE_FEATURE_READ		(1ULL << 6)
 #define DMAPLANE_FEATURE_LIST		(1ULL << 7)
 #define DMAPLANE_FEATURE_SEND		(1ULL << 8)
@@ -617,10 +618,14 @@ struct dmaplane_endpoint_query {
 
 /* ---- Channels ---------------------------------------------------------- */
 
+/* dmaplane_channel_create.flags */
+/* Each completion says when: see struct dmaplane_times. */
+#define DMAPLANE_CHANNEL_TIMES		(1U << 1)
+
 /**
  * struct dmaplane_channel_create - submission and completion ring
  * @size:		in: sizeof(struct dmaplane_channel_create)
- * @flags:		in: must be 0
+ * @flags:		in: DMAPLANE_CHANNEL_*
  * @sq_entries:		in: submission entries, a power of two up to
  *			max_ring_entries
  * @cq_entries:		in: completion entries, likewise; entries in flight,
@@ -632,8 +637,11 @@ struct dmaplane_endpoint_query {
  * @pad:		in: must be 0
  * @mmap_offset:	out: offset to mmap() the rings at, MAP_SHARED only
  * @mmap_length:	out: length of that mapping
+ * @times_offset:	out: where in the mapping the times begin; 0 without
+ *			DMAPLANE_CHANNEL_TIMES
+ * @pad2:		in: must be 0
  *
- * Errors: EINVAL (a ring size is 0 or not a power of two), EFBIG (above the
+ * Errors: EINVAL (a ring size is 0 or not a power of two, an unknown flag), EFBIG (above the
  * limit), EDQUOT, EMFILE, ENOMEM.
  */
 struct dmaplane_channel_create {
@@ -647,6 +655,8 @@ struct dmaplane_channel_create {
 	__u32 pad;
 	__aligned_u64 mmap_offset;
 	__aligned_u64 mmap_length;
+	__u32 times_offset;
+	__u32 pad2;
 };
 
 /* dmaplane_ring.flags */
@@ -899,6 +909,28 @@ struct dmaplane_cqe {
 	__aligned_u64 pad1;
 };
 
+/**
+ * struct dmaplane_times - when an entry was taken, posted and complete
+ * @submit_ns:		when ENTER took it: the same for all entries that one call takes.
+ *			Of a receive 0
+ * @post_ns:		when its first work request had been given to the adapter, or when
+ *			the worker began it (a long COPY or FILL). 0 if it is neither, or
+ *			ended before
+ * @complete_ns:	when its completion was written
+ * @pad:		0
+ *
+ * In the mapping of a channel made with DMAPLANE_CHANNEL_TIMES, cq_entries of them: those of
+ * the completion in the same place of the completion ring, to be read by the same rules. Times
+ * are those of CLOCK_MONOTONIC in nanoseconds, as it is outside of time namespaces, and as
+ * near to what they are of as one clock read by several processors is.
+ */
+struct dmaplane_times {
+	__aligned_u64 submit_ns;
+	__aligned_u64 post_ns;
+	__aligned_u64 complete_ns;
+	__aligned_u64 pad;
+};
+
 /* dmaplane_channel_enter.flags */
 /* @timeout_ns is a time of CLOCK_MONOTONIC, as it is outside of time namespaces. */
 #define DMAPLANE_ENTER_ABSTIME		(1U << 0)
@@ -1060,12 +1092,13 @@ DMAPLANE_LAYOUT(dmaplane_endpoint_request, 104);
 DMAPLANE_LAYOUT(dmaplane_endpoint_address, 88);
 DMAPLANE_LAYOUT(dmaplane_endpoint_connect, 80);
 DMAPLANE_LAYOUT(dmaplane_endpoint_query, 136);
-DMAPLANE_LAYOUT(dmaplane_channel_create, 48);
+DMAPLANE_LAYOUT(dmaplane_channel_create, 56);
 DMAPLANE_LAYOUT(dmaplane_ring, 256);
 DMAPLANE_LAYOUT(dmaplane_segment, 24);
 DMAPLANE_LAYOUT(dmaplane_pages, 16);
 DMAPLANE_LAYOUT(dmaplane_sqe, 64);
 DMAPLANE_LAYOUT(dmaplane_cqe, 32);
+DMAPLANE_LAYOUT(dmaplane_times, 32);
 DMAPLANE_LAYOUT(dmaplane_channel_enter, 32);
 DMAPLANE_LAYOUT(dmaplane_channel_file, 16);
 DMAPLANE_LAYOUT(dmaplane_channel_eventfd, 16);

@@ -82,31 +82,49 @@ struct Held {
     flags: u8,
 }
 
+/// An entry with `DRAIN` has begun, and was not seen to be complete.
+const BARRIER: u8 = 1 << 0;
+/// Of each entry is noted when it began.
+const TIMED: u8 = 1 << 1;
+
 /// Entries that wait for others.
 pub(super) struct Order {
     held: Fifo<Held>,
-    /// An entry with `DRAIN` has begun, and was not seen to be complete.
-    barrier: bool,
+    /// Why an entry is not complete as soon as it is taken. One test for all of them: NOPs feel it.
+    gates: u8,
     chains: KVVec<Option<Chain>>,
     free: KVVec<usize>,
     open: Open,
 }
 
 impl Order {
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(timed: bool) -> Result<Self> {
         Ok(Self {
             held: Fifo::new(0)?,
-            barrier: false,
+            gates: if timed { TIMED } else { 0 },
             chains: KVVec::new(),
             free: KVVec::new(),
             open: Open::Nothing,
         })
     }
 
-    /// Whether the next entry may begin whatever went before.
+    /// Whether the next entry may begin whatever went before, and need not be looked at more closely.
     #[inline]
     pub(super) fn is_idle(&self) -> bool {
-        self.held.is_empty() && !self.barrier && self.open == Open::Nothing
+        self.held.is_empty() && self.gates == 0 && self.open == Open::Nothing
+    }
+
+    /// Whether it is noted when entries began.
+    pub(super) fn is_timed(&self) -> bool {
+        self.gates & TIMED != 0
+    }
+
+    fn has_barrier(&self) -> bool {
+        self.gates & BARRIER != 0
+    }
+
+    fn set_barrier(&mut self, on: bool) {
+        self.gates = (self.gates & !BARRIER) | if on { BARRIER } else { 0 };
     }
 
     /// Whether the next entry goes on with a chain.
@@ -256,9 +274,9 @@ impl Queue {
         plug: &mut Plug,
     ) {
         let order = &mut taken.order;
-        if order.held.is_empty() && (order.barrier || is_drain(flags)) {
+        if order.held.is_empty() && (order.has_barrier() || is_drain(flags)) {
             if self.ring().hold(0, left) {
-                order.barrier = is_drain(flags);
+                order.set_barrier(is_drain(flags));
             } else {
                 match order.make_room(self.ring().cq_entries()) {
                     Ok(()) => return self.keep(taken, request, flags),
@@ -388,10 +406,10 @@ impl Queue {
         let mut any = false;
         while let Some(front) = taken.order.held.get(0) {
             let drain = is_drain(front.flags);
-            if (drain || taken.order.barrier) && !self.note_held(taken) {
+            if (drain || taken.order.has_barrier()) && !self.note_held(taken) {
                 break;
             }
-            taken.order.barrier = drain;
+            taken.order.set_barrier(drain);
             let Some(Held { request, flags }) = taken.order.held.pop() else {
                 break;
             };

@@ -24,6 +24,7 @@ use super::{
     },
     ring::CompletionRing,
     submit,
+    times::Began,
     transfer::Transfer, //
 };
 use crate::{
@@ -88,6 +89,12 @@ impl Copy {
         &self.ticket
     }
 
+    /// The worker has got to it.
+    fn begin(mut self) -> Self {
+        self.ticket.posted();
+        self
+    }
+
     /// Ends it before it is done.
     pub(super) fn cancel(self) {
         drop(self.transfer);
@@ -120,7 +127,7 @@ impl Queue {
     pub(super) fn new(ring: Arc<CompletionRing>) -> Result<Arc<Worker<Self>>> {
         let taken = Taken {
             head: 0,
-            order: Order::new()?,
+            order: Order::new(ring.is_timed())?,
             copies: Fifo::new(0)?,
             current: None,
             stopped: false,
@@ -148,6 +155,7 @@ impl Queue {
         let mut taken = this.taken.lock();
         let (accepted, mut done) = ring.accept(taken.head, count)?;
         let mut plug = Plug::default();
+        let mut began = Began::default();
         for left in (1..=accepted).rev() {
             let words = ring.submission(taken.head);
             taken.head = taken.head.wrapping_add(1);
@@ -156,11 +164,14 @@ impl Queue {
                 done.push(user_data, if right { Ok(()) } else { Err(EINVAL) });
                 continue;
             }
+            if taken.order.is_timed() && !began.is_known() {
+                began.begin();
+            }
             let sqe = uapi::dmaplane_sqe::from(words);
             let work = submit::parse(context, &sqe, done.tell()).unwrap_or_else(Work::Wrong);
             let request = Request {
                 work,
-                ticket: Ticket::new(this, &sqe),
+                ticket: Ticket::new(this, &sqe).taken(began),
             };
             // Each may have to look at all others, and some take a while.
             mm::cond_resched();
@@ -277,7 +288,7 @@ impl Job for Queue {
         this.go_on(this, &mut taken, &mut plug);
         for _ in 0..TURN {
             if taken.current.is_none() {
-                taken.current = taken.copies.pop();
+                taken.current = taken.copies.pop().map(Copy::begin);
             }
             let Some(transfer) = taken.current.as_mut().map(|copy| copy.transfer.take()) else {
                 return;

@@ -12,6 +12,7 @@ use super::{
     order::Token,
     queue::Queue,
     ring::CompletionRing,
+    times::Began,
     transfer::Transfer, //
 };
 use crate::{
@@ -78,6 +79,7 @@ pub(crate) struct Ticket {
     opcode: u8,
     flags: u8,
     done: bool,
+    began: Began,
     /// The chain that goes on when this is complete.
     pub(super) token: Option<KBox<Token>>,
 }
@@ -91,6 +93,7 @@ impl Ticket {
             opcode: sqe.opcode,
             flags: sqe.flags,
             done: false,
+            began: Began::default(),
             token: None,
         }
     }
@@ -113,6 +116,19 @@ impl Ticket {
     /// The endpoint that it named.
     pub(super) fn endpoint(&self) -> u32 {
         self.endpoint
+    }
+
+    /// Notes when it was taken.
+    #[inline]
+    pub(super) fn taken(mut self, began: Began) -> Self {
+        self.began = began;
+        self
+    }
+
+    /// What it asks for was given to an adapter, or is being done.
+    #[inline]
+    pub(crate) fn posted(&mut self) {
+        self.began.posted();
     }
 
     /// Completes the entry with a number of bytes.
@@ -145,7 +161,7 @@ impl Ticket {
         cqe.user_data = self.user_data;
         let res = cqe.res;
         let silent = res >= 0 && is_silent(self.flags);
-        let last = self.queue.ring().complete(&cqe, silent);
+        let last = self.queue.ring().complete(&cqe, silent, self.began);
         if let Some(mut token) = self.token.take() {
             token.failed = res < 0;
             Queue::ready(&self.queue, token);

@@ -22,7 +22,10 @@ pub(super) use self::batch::{
     Told, //
 };
 
-use super::pollers::Pollers;
+use super::{
+    pollers::Pollers,
+    times::Began, //
+};
 use crate::{
     counters::{
         Counters,
@@ -90,23 +93,31 @@ pub(super) struct Layout {
     pub(super) sqes: u32,
     /// Offset of the completion entries.
     pub(super) cqes: u32,
+    /// Offset of the times of these, or 0 if there are no such.
+    pub(super) times: u32,
     /// Length in whole pages.
     pub(super) length: u32,
 }
 
 impl Layout {
     /// For ring sizes within the limits, which keep all of this far from overflow.
-    pub(super) fn new(sq_entries: u32, cq_entries: u32) -> Self {
+    pub(super) fn new(sq_entries: u32, cq_entries: u32, times: bool) -> Self {
         let sqes = size_of::<uapi::dmaplane_ring>() as u32;
         let cqes =
             sqes.saturating_add(sq_entries.saturating_mul(size_of::<uapi::dmaplane_sqe>() as u32));
         let end =
             cqes.saturating_add(cq_entries.saturating_mul(size_of::<uapi::dmaplane_cqe>() as u32));
+        let all = cq_entries.saturating_mul(size_of::<uapi::dmaplane_times>() as u32);
+        let (times, end) = match times {
+            true => (end, end.saturating_add(all)),
+            false => (0, end),
+        };
         Self {
             sq_entries,
             cq_entries,
             sqes,
             cqes,
+            times,
             length: end.next_multiple_of(PAGE_SIZE as u32),
         }
     }
@@ -257,6 +268,11 @@ impl CompletionRing {
         self.layout.cq_entries
     }
 
+    /// Whether completions say when.
+    pub(super) fn is_timed(&self) -> bool {
+        self.layout.times != 0
+    }
+
     /// Accepts up to `most` of the entries that user space has submitted past `head`: their
     /// completions have places then. Returns how many, and where completions go; `EBUSY` if the first
     /// has no place, `ENOENT` if the channel is closed.
@@ -366,13 +382,13 @@ impl CompletionRing {
 
     /// Fills a reserved place with the completion of a submitted entry, or gives it back if that is
     /// not to be told. Whether all are complete but those that are held, if there are such.
-    pub(super) fn complete(&self, cqe: &uapi::dmaplane_cqe, silent: bool) -> bool {
+    pub(super) fn complete(&self, cqe: &uapi::dmaplane_cqe, silent: bool, began: Began) -> bool {
         self.counters.count(Total::Completed, 1);
         let mut state = self.state.lock();
         state.outstanding = state.outstanding.saturating_sub(1);
         match silent {
             true => self.withdraw(&mut state, 1),
-            false => self.fill(&mut state, cqe),
+            false => self.fill_timed(&mut state, cqe, began),
         }
         let last = state.held > 0 && state.outstanding == state.held;
         match silent {
@@ -407,15 +423,27 @@ impl CompletionRing {
     pub(crate) fn receive(&self, cqe: &uapi::dmaplane_cqe) {
         self.counters.count(Total::Received, 1);
         let mut state = self.state.lock();
-        self.fill(&mut state, cqe);
+        self.fill_timed(&mut state, cqe, Began::default());
         self.tell(state);
     }
 
-    fn fill(&self, state: &mut State, cqe: &uapi::dmaplane_cqe) {
+    /// The same, and says when if that is wanted.
+    fn fill_timed(&self, state: &mut State, cqe: &uapi::dmaplane_cqe, began: Began) {
+        let slot = self.fill(state, cqe);
+        if self.is_timed() {
+            let offset = at::<uapi::dmaplane_times>(self.layout.times, slot);
+            // As below.
+            let _ = self.memory.write(offset, &began.complete());
+        }
+    }
+
+    /// Fills the next place, and returns which one that is.
+    fn fill(&self, state: &mut State, cqe: &uapi::dmaplane_cqe) -> u32 {
         let slot = state.completions.push();
         let offset = at::<uapi::dmaplane_cqe>(self.layout.cqes, slot);
         // The offset is inside the mapping, so this cannot fail.
         let _ = self.memory.write(offset, cqe);
+        slot
     }
 
     /// Lets user space see what was filled in; returns how many completions it can reap.

@@ -403,6 +403,7 @@ impl Link {
             let (requests, length) = (pending.requests, pending.remote.length);
             let reads = pending.remote.reads();
             let message = pending.is_message();
+            pending.ticket.posted();
             let end = match batch.rest.filter(|_| last) {
                 Some(rest) => {
                     pending.sent = Some(rest);

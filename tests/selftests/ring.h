@@ -21,6 +21,13 @@ static inline int channel_open(int fd, uint32_t sq_entries, uint32_t cq_entries,
 	return dmaplane_channel_open_nofile(fd, sq_entries, cq_entries, c);
 }
 
+/* With a file: for flags. */
+static inline int channel_open_flags(int fd, uint32_t sq_entries, uint32_t cq_entries,
+				     uint32_t flags, struct channel *c)
+{
+	return dmaplane_channel_open_flags(fd, sq_entries, cq_entries, flags, c);
+}
+
 static inline int channel_close(struct channel *c)
 {
 	return dmaplane_channel_close(c);

@@ -81,6 +81,7 @@ plain!(
     dmaplane_counter_query,
     dmaplane_sqe,
     dmaplane_cqe,
+    dmaplane_times,
 );
 
 macro_rules! arguments {

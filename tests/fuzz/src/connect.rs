@@ -204,7 +204,7 @@ impl Worker {
             let found = lock(&context.objects).live.iter().find(roomy).map(|o| o.handle);
             found.or_else(|| {
                 self.make_room(context, Kind::Channel);
-                self.create_channel(context, &plain, 64, 128)
+                self.create_channel(context, &plain, 64, 128, DMAPLANE_CHANNEL_TIMES)
             })
         };
         let (Some(near), Some(far)) = (channel(&client), channel(&server)) else {

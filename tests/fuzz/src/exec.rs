@@ -234,7 +234,9 @@ impl Worker {
             A::ChannelCreate { call, sq, cq } => {
                 let context = self.context(call.context);
                 let entries = |n: u8| if n < 240 { 1 << (n % 8) } else { 1 << (n % 20) };
-                self.create_channel(&context, &call, entries(sq), entries(cq));
+                // A bit that no size of those takes.
+                let flags = if sq & 8 != 0 { DMAPLANE_CHANNEL_TIMES } else { 0 };
+                self.create_channel(&context, &call, entries(sq), entries(cq), flags);
             }
             A::ChannelEnter { call, channel, submit, complete, wait } => {
                 let context = self.context(call.context);

@@ -85,11 +85,19 @@ impl Worker {
         }
     }
 
-    pub fn create_channel(&self, context: &Context, call: &Call, sq: u32, cq: u32) -> Option<u32> {
+    pub fn create_channel(
+        &self,
+        context: &Context,
+        call: &Call,
+        sq: u32,
+        cq: u32,
+        flags: u32,
+    ) -> Option<u32> {
         if self.make_room(context, Kind::Channel) {
             return None;
         }
-        let arg = dmaplane_channel_create { sq_entries: sq, cq_entries: cq, ..Argument::sized() };
+        let arg =
+            dmaplane_channel_create { flags, sq_entries: sq, cq_entries: cq, ..Argument::sized() };
         let Outcome { result, arg, .. } =
             self.caller.call(context, Cmd::ChannelCreate, call, arg, no_use);
         result.ok()?;
@@ -105,8 +113,13 @@ impl Worker {
                 let fits = |first: u32, count: u32, each: u64| {
                     u64::from(first) + u64::from(count) * each <= map.len() as u64
                 };
-                let sizes =
-                    fits(arg.sqes_offset, sq_entries, 64) && fits(arg.cqes_offset, cq_entries, 32);
+                let timed = arg.times_offset != 0;
+                let sizes = fits(arg.sqes_offset, sq_entries, 64)
+                    && fits(arg.cqes_offset, cq_entries, 32)
+                    && (!timed || fits(arg.times_offset, cq_entries, 32));
+                if context.strict && timed != (flags & DMAPLANE_CHANNEL_TIMES != 0) {
+                    self.caller.violation(format!("{arg:?} was asked for with {flags:#x}"));
+                }
                 if context.strict
                     && !(sizes && sq_entries == arg.sq_entries && cq_entries == arg.cq_entries)
                 {
@@ -119,6 +132,7 @@ impl Worker {
                         cq_entries,
                         sqes: arg.sqes_offset as usize,
                         cqes: arg.cqes_offset as usize,
+                        times: timed.then_some(arg.times_offset as usize),
                         vandalised: (!context.strict).into(),
                         model: Default::default(),
                         map,

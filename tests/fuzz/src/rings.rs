@@ -25,6 +25,18 @@ const CQ_HEAD: usize = std::mem::offset_of!(dmaplane_ring, cq_head);
 const CQ_TAIL: usize = std::mem::offset_of!(dmaplane_ring, cq_tail);
 const FLAGS: usize = std::mem::offset_of!(dmaplane_ring, flags);
 
+/// Whether they are of something that is complete, in order.
+fn are_right(times: &dmaplane_times, received: bool) -> bool {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: it writes to `now` only.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    let now = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+    let dmaplane_times { submit_ns: submit, post_ns: post, complete_ns: complete, pad } = *times;
+    let posted = post == 0 || (submit <= post && post <= complete);
+    let begun = (submit == 0) == received && (post == 0 || !received);
+    begun && posted && submit <= complete && 0 < complete && complete <= now && pad == 0
+}
+
 impl Worker {
     pub fn ring(&self, context: &Context, handle: u32) -> Option<Arc<Ring>> {
         lock(&context.objects).of(handle)?.ring.clone()
@@ -350,18 +362,24 @@ impl Worker {
         let mut at = head;
         while at != end {
             let mut bytes = [0; size_of::<dmaplane_cqe>()];
-            let offset = ring.cqes + (at & (ring.cq_entries - 1)) as usize * bytes.len();
-            ring.map.read(offset, &mut bytes);
+            let offset = (at & (ring.cq_entries - 1)) as usize * bytes.len();
+            ring.map.read(ring.cqes + offset, &mut bytes);
             let cqe = dmaplane_cqe::from_bytes(&bytes);
+            let times = ring.times.map(|times| {
+                let mut bytes = [0; size_of::<dmaplane_times>()];
+                ring.map.read(times + offset, &mut bytes);
+                dmaplane_times::from_bytes(&bytes)
+            });
             at = at.wrapping_add(1);
             if !clean {
                 continue;
             }
             self.caller.log.say(format!("    {cqe:?}"));
-            let right = match u32::from(cqe.opcode) {
-                // Also what an entry was that said RECV itself.
-                DMAPLANE_OP_RECV if cqe.user_data == RECEIVED => cqe.res >= 0,
-                _ => {
+            // Also what an entry was that said RECV itself.
+            let received = u32::from(cqe.opcode) == DMAPLANE_OP_RECV && cqe.user_data == RECEIVED;
+            let right = match received {
+                true => cqe.res >= 0,
+                false => {
                     model.pending.remove(&cqe.user_data)
                         || (cqe.res < 0 && model.silent.remove(&cqe.user_data))
                 }
@@ -373,6 +391,10 @@ impl Worker {
                     "a completion is wrong, was there before, or is of no entry: {cqe:?} {}",
                     if reason { String::new() } else { name(-cqe.res) }
                 ));
+                return;
+            }
+            if let Some(times) = times.filter(|times| !are_right(times, received)) {
+                self.caller.violation(format!("{cqe:?} has {times:?}"));
                 return;
             }
         }

@@ -42,6 +42,8 @@ pub struct Ring {
     pub cq_entries: u32,
     pub sqes: usize,
     pub cqes: usize,
+    /// Where times are, if there are such.
+    pub times: Option<usize>,
     /// Nothing can be expected of it any more.
     pub vandalised: AtomicBool,
     pub model: Mutex<RingModel>,

@@ -4,6 +4,7 @@
 use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::fs::{seek, SeekFrom};
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::context::Object;
 use crate::map::Map;
-use crate::ring::Ring;
+use crate::ring::{Offsets, Ring};
 use crate::sys::uapi::*;
 use crate::sys::{self, timeout_ns, Argument};
 use crate::{Context, Entry, Error, Op, Result, Timeout};
@@ -23,6 +24,32 @@ pub(crate) struct Shared {
     map: Map,
     file: OwnedFd,
     object: Object,
+}
+
+/// What a channel shall be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct ChannelOptions {
+    sq_entries: u32,
+    cq_entries: u32,
+    times: bool,
+}
+
+impl ChannelOptions {
+    /// With these sizes, which are powers of two, and nothing else.
+    pub fn new(sq_entries: u32, cq_entries: u32) -> Self {
+        ChannelOptions {
+            sq_entries,
+            cq_entries,
+            times: false,
+        }
+    }
+
+    /// Whether its completions say [when](Completions::timed). Each takes a little longer then.
+    pub fn times(mut self, times: bool) -> Self {
+        self.times = times;
+        self
+    }
 }
 
 /// A submission and a completion ring.
@@ -38,16 +65,26 @@ pub struct Channel {
 }
 
 impl Channel {
-    pub(crate) fn create(context: &Context, sq_entries: u32, cq_entries: u32) -> Result<Self> {
+    pub(crate) fn create(context: &Context, options: ChannelOptions) -> Result<Self> {
+        let (sq_entries, cq_entries) = (options.sq_entries, options.cq_entries);
         let mut create = dmaplane_channel_create {
+            flags: if options.times {
+                DMAPLANE_CHANNEL_TIMES
+            } else {
+                0
+            },
             sq_entries,
             cq_entries,
             ..Argument::sized()
         };
         sys::CHANNEL_CREATE.call(context, &mut create)?;
         let object = context.object(create.handle, &sys::CHANNEL_CLOSE);
-        let (sqes, cqes) = (create.sqes_offset, create.cqes_offset);
-        if !Ring::fits(create.mmap_length, sqes, cqes, sq_entries, cq_entries) {
+        let at = Offsets {
+            sqes: create.sqes_offset,
+            cqes: create.cqes_offset,
+            times: options.times.then_some(create.times_offset),
+        };
+        if !Ring::fits(create.mmap_length, at, sq_entries, cq_entries) {
             return Err(Error::new(Op::ChannelCreate, Errno::PROTO));
         }
         let map = Map::new(context, create.mmap_offset, create.mmap_length)?;
@@ -55,7 +92,7 @@ impl Channel {
         // SAFETY: `map` has `mmap_length` bytes, which fit as checked above; the
         // ring lies next to the `Arc` that keeps the mapping and is used through
         // this channel only.
-        let ring = unsafe { Ring::new(map.base(), sqes, cqes, sq_entries, cq_entries) };
+        let ring = unsafe { Ring::new(map.base(), at, sq_entries, cq_entries) };
         Ok(Channel {
             ring,
             shared: Arc::new(Shared { map, file, object }),
@@ -113,7 +150,7 @@ impl Channel {
         if self.pending() == 0 {
             return Ok(0);
         }
-        self.enter(0, Some(std::time::Duration::ZERO))
+        self.enter(0, Some(Duration::ZERO))
     }
 
     /// Submits like [`submit`](Channel::submit), then sleeps until `min`
@@ -206,16 +243,29 @@ pub struct Completions<'a> {
     available: u32,
 }
 
+impl<'a> Completions<'a> {
+    /// The same with their [`Times`]; none if the channel was not [asked](ChannelOptions::times)
+    /// for them.
+    pub fn timed(self) -> Timed<'a> {
+        Timed(self)
+    }
+
+    /// The next one, and how many were taken before it.
+    fn step(&mut self) -> Option<(u32, Completion)> {
+        if self.taken == self.available {
+            return None;
+        }
+        let nth = self.taken;
+        self.taken += 1;
+        Some((nth, Completion::decode(&self.ring.peek(nth))))
+    }
+}
+
 impl Iterator for Completions<'_> {
     type Item = Completion;
 
     fn next(&mut self) -> Option<Completion> {
-        if self.taken == self.available {
-            return None;
-        }
-        let raw = self.ring.peek(self.taken);
-        self.taken += 1;
-        Some(Completion::decode(&raw))
+        self.step().map(|(_, completion)| completion)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -228,6 +278,49 @@ impl Drop for Completions<'_> {
     fn drop(&mut self) {
         if self.taken > 0 {
             self.ring.advance(self.taken);
+        }
+    }
+}
+
+/// Completions being taken with their times; see [`Completions::timed`].
+#[derive(Debug)]
+pub struct Timed<'a>(Completions<'a>);
+
+impl Iterator for Timed<'_> {
+    type Item = (Completion, Option<Times>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (nth, completion) = self.0.step()?;
+        let times = self.0.ring.times(nth).map(|raw| Times::decode(&raw));
+        Some((completion, times))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+/// When an entry was taken, posted and complete, in the time of `CLOCK_MONOTONIC`: since the
+/// machine was started, as a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// When the kernel took it, together with all that it took then; none for a [`Kind::Recv`].
+    pub submit: Option<Duration>,
+    /// When its first work request had been given to the adapter, or a kernel thread began it (a
+    /// [`BufCopy`](crate::BufCopy) or [`BufFill`](crate::BufFill) that is not short). None if
+    /// neither was.
+    pub post: Option<Duration>,
+    /// When it was complete.
+    pub complete: Duration,
+}
+
+impl Times {
+    fn decode(raw: &dmaplane_times) -> Self {
+        let known = |ns: u64| Some(Duration::from_nanos(ns)).filter(|time| !time.is_zero());
+        Times {
+            submit: known(raw.submit_ns),
+            post: known(raw.post_ns),
+            complete: Duration::from_nanos(raw.complete_ns),
         }
     }
 }
@@ -309,6 +402,24 @@ impl Completion {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times() {
+        let mut raw = dmaplane_times {
+            complete_ns: 7,
+            ..Default::default()
+        };
+        let mut expected = Times {
+            submit: None,
+            post: None,
+            complete: Duration::from_nanos(7),
+        };
+        assert_eq!(Times::decode(&raw), expected);
+        (raw.submit_ns, raw.post_ns) = (3, 5);
+        expected.submit = Some(Duration::from_nanos(3));
+        expected.post = Some(Duration::from_nanos(5));
+        assert_eq!(Times::decode(&raw), expected);
+    }
 
     #[test]
     fn results() {

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use crate::sys::uapi::*;
 use crate::sys::{self, Argument, Command};
-use crate::{Buffer, BufferOptions, Channel, Error, Listener, Op, Result, Timeout};
+use crate::{Buffer, BufferOptions, Channel, ChannelOptions, Error, Listener, Op, Result, Timeout};
 
 /// Where the device is.
 pub const DEVICE: &str = "/dev/dmaplane";
@@ -97,7 +97,12 @@ impl Context {
 
     /// A channel; both sizes are powers of two.
     pub fn channel(&self, sq_entries: u32, cq_entries: u32) -> Result<Channel> {
-        Channel::create(self, sq_entries, cq_entries)
+        self.channel_with(ChannelOptions::new(sq_entries, cq_entries))
+    }
+
+    /// A channel that is more than its sizes.
+    pub fn channel_with(&self, options: ChannelOptions) -> Result<Channel> {
+        Channel::create(self, options)
     }
 
     /// Listens at `address`, keeping up to `backlog` requests; port 0 chooses one.
@@ -208,6 +213,7 @@ impl Info {
                 b if b == u64::from(DMAPLANE_FEATURE_WRITE_IMM) => "write-imm".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_LEASE) => "lease".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_COUNTER) => "counter".to_owned(),
+                b if b == u64::from(DMAPLANE_FEATURE_TIMES) => "times".to_owned(),
                 _ => format!("bit-{bit}"),
             })
             .collect()
@@ -306,7 +312,7 @@ mod tests {
         let info = Info {
             abi: 1,
             page_size: 4096,
-            features: 0b1111,
+            features: 0b11_0111 | 1 << 40,
             max_buffer: 0,
             max_transfer: 0,
             max_objects: 0,
@@ -316,7 +322,7 @@ mod tests {
         };
         assert_eq!(
             info.feature_names(),
-            ["write-imm", "lease", "counter", "bit-3"]
+            ["write-imm", "lease", "counter", "bit-4", "times", "bit-40"]
         );
     }
 }

@@ -64,7 +64,7 @@ mod ring;
 mod sys;
 
 pub use buffer::{Buffer, BufferOptions, Mapping, Placement};
-pub use channel::{Channel, Completion, Completions, Kind};
+pub use channel::{Channel, ChannelOptions, Completion, Completions, Kind, Timed, Times};
 pub use context::{Context, Fabric, Info, Readiness, Stats, DEVICE};
 pub use counter::{Counter, Immediates};
 pub use endpoint::{ConnectOptions, Endpoint, EndpointStatus, Listener, Request, Resolved, State};

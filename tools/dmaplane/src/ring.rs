@@ -10,8 +10,16 @@ mod model;
 
 use std::{ptr::NonNull, sync::atomic::Ordering};
 
-use crate::sys::uapi::{dmaplane_cqe, dmaplane_ring, dmaplane_sqe};
+use crate::sys::uapi::{dmaplane_cqe, dmaplane_ring, dmaplane_sqe, dmaplane_times};
 use memory::{Mapping, Memory, Word};
+
+/// Where entries are in a mapping, and the times of completions, if there are such.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Offsets {
+    pub(crate) sqes: u32,
+    pub(crate) cqes: u32,
+    pub(crate) times: Option<u32>,
+}
 
 /// This side's view of the rings.
 ///
@@ -28,16 +36,19 @@ pub(crate) struct Ring<M = Mapping> {
 }
 
 impl Ring {
-    /// The offsets of the entries, if all of it lies within `length` bytes.
-    pub(crate) fn fits(length: u64, sqes: u32, cqes: u32, sq: u32, cq: u32) -> bool {
+    /// Whether all of it lies within `length` bytes.
+    pub(crate) fn fits(length: u64, at: Offsets, sq: u32, cq: u32) -> bool {
         let end = |offset: u32, count: u32, size: usize| {
             let end = u64::from(offset) + u64::from(count) * size as u64;
             offset % 8 == 0 && offset as usize >= size_of::<dmaplane_ring>() && end <= length
         };
         sq.is_power_of_two()
             && cq.is_power_of_two()
-            && end(sqes, sq, size_of::<dmaplane_sqe>())
-            && end(cqes, cq, size_of::<dmaplane_cqe>())
+            && end(at.sqes, sq, size_of::<dmaplane_sqe>())
+            && end(at.cqes, cq, size_of::<dmaplane_cqe>())
+            && at
+                .times
+                .is_none_or(|times| end(times, cq, size_of::<dmaplane_times>()))
     }
 
     /// The rings at `base`.
@@ -46,9 +57,9 @@ impl Ring {
     ///
     /// `base` is page-aligned, [`Ring::fits`] for the bytes that are mapped there
     /// for as long as the ring is used, and no other `Ring` has them.
-    pub(crate) unsafe fn new(base: NonNull<u8>, sqes: u32, cqes: u32, sq: u32, cq: u32) -> Self {
+    pub(crate) unsafe fn new(base: NonNull<u8>, at: Offsets, sq: u32, cq: u32) -> Self {
         // SAFETY: by the caller's promise.
-        Ring::over(unsafe { Mapping::new(base, sqes, cqes) }, sq, cq)
+        Ring::over(unsafe { Mapping::new(base, at) }, sq, cq)
     }
 }
 
@@ -116,6 +127,13 @@ impl<M: Memory> Ring<M> {
         unsafe { self.memory.read(slot) }
     }
 
+    /// The times of what [`Ring::peek`] reads, if there are such.
+    pub(crate) fn times(&self, nth: u32) -> Option<dmaplane_times> {
+        let slot = self.cq_head.wrapping_add(nth) & (self.cq_entries - 1);
+        // SAFETY: as there.
+        unsafe { self.memory.times(slot) }
+    }
+
     /// Gives the places of `count` completions back.
     pub(crate) fn advance(&mut self, count: u32) {
         self.cq_head = self.cq_head.wrapping_add(count);
@@ -139,6 +157,12 @@ mod tests {
     const CQ: u32 = 8;
     const SQES: u32 = 256;
     const CQES: u32 = 512;
+    const TIMES: u32 = 1024;
+    const AT: Offsets = Offsets {
+        sqes: SQES,
+        cqes: CQES,
+        times: Some(TIMES),
+    };
 
     #[repr(align(4096))]
     struct Page([u8; 4096]);
@@ -155,9 +179,9 @@ mod tests {
                 page.0[offset..offset + 4].copy_from_slice(&start.to_ne_bytes());
             }
             let base = NonNull::new(page.0.as_mut_ptr()).unwrap();
-            assert!(Ring::fits(4096, SQES, CQES, SQ, CQ));
+            assert!(Ring::fits(4096, AT, SQ, CQ));
             // SAFETY: the page outlives the test's ring.
-            let ring = unsafe { Ring::new(base, SQES, CQES, SQ, CQ) };
+            let ring = unsafe { Ring::new(base, AT, SQ, CQ) };
             (Fake { page }, ring)
         }
 
@@ -173,6 +197,9 @@ mod tests {
             let p = self.page.0.as_mut_ptr();
             // SAFETY: in the page and aligned.
             unsafe { p.add(slot).cast::<u64>().write(user_data) };
+            let slot = slot - CQES as usize + TIMES as usize + 16;
+            // SAFETY: likewise.
+            unsafe { p.add(slot).cast::<u64>().write(user_data * 2) };
             self.add(192, 1);
         }
     }
@@ -209,6 +236,7 @@ mod tests {
         assert_eq!(ring.available(), 6);
         let seen: Vec<u64> = (0..6).map(|n| ring.peek(n).user_data).collect();
         assert_eq!(seen, [100, 101, 102, 103, 104, 105]);
+        assert!((0..6).all(|n| ring.times(n).unwrap().complete_ns == 2 * (100 + u64::from(n))));
         ring.advance(4);
         assert_eq!(ring.available(), 2);
         assert_eq!(ring.peek(0).user_data, 104);
@@ -216,10 +244,16 @@ mod tests {
 
     #[test]
     fn offsets_are_checked() {
-        assert!(!Ring::fits(4096, 255, CQES, SQ, CQ));
-        assert!(!Ring::fits(4096, 128, CQES, SQ, CQ));
-        assert!(!Ring::fits(4096, SQES, 4096 - 8 * 32 + 8, SQ, CQ));
-        assert!(!Ring::fits(4096, SQES, CQES, 3, CQ));
-        assert!(!Ring::fits(4096, SQES, u32::MAX - 7, SQ, 1 << 31));
+        let at = |sqes, cqes, times| Offsets { sqes, cqes, times };
+        let fits = |at| Ring::fits(4096, at, SQ, CQ);
+        let last = 4096 - 8 * 32;
+        assert!(fits(at(SQES, CQES, None)) && fits(at(SQES, CQES, Some(last))));
+        assert!(!fits(at(255, CQES, None)));
+        assert!(!fits(at(128, CQES, None)));
+        assert!(!fits(at(SQES, last + 8, None)));
+        assert!(!fits(at(SQES, CQES, Some(0))));
+        assert!(!fits(at(SQES, CQES, Some(last + 8))));
+        assert!(!Ring::fits(4096, at(SQES, CQES, None), 3, CQ));
+        assert!(!Ring::fits(4096, at(SQES, u32::MAX - 7, None), SQ, 1 << 31));
     }
 }

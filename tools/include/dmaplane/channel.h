@@ -32,6 +32,7 @@
  * @ring: the mapping
  * @sqes: the submission ring in it
  * @cqes: the completion ring in it
+ * @times: those of the completions in it, NULL without DMAPLANE_CHANNEL_TIMES
  */
 struct dmaplane_channel {
 	int fd;
@@ -44,6 +45,7 @@ struct dmaplane_channel {
 	struct dmaplane_ring *ring;
 	struct dmaplane_sqe *sqes;
 	struct dmaplane_cqe *cqes;
+	struct dmaplane_times *times;
 };
 
 /* Any command: ioctl() with the result that functions here have. */
@@ -92,31 +94,27 @@ static inline int dmaplane_channel_close(struct dmaplane_channel *ch)
 	return ret;
 }
 
-/* What opens: with a file, or without one and then mapped by the context's. */
-static inline int dmaplane_channel_make(int fd, __u32 sq_entries, __u32 cq_entries,
+/* What opens: with a file, or without one and then mapped by the context's. Fills @arg. */
+static inline int dmaplane_channel_make(int fd, struct dmaplane_channel_create *arg,
 					int with_file, struct dmaplane_channel *ch)
 {
-	struct dmaplane_channel_create arg;
 	void *map = MAP_FAILED;
 	__u64 offset;
 	int ret;
 
-	memset(&arg, 0, sizeof(arg));
-	arg.size = sizeof(arg);
-	arg.sq_entries = sq_entries;
-	arg.cq_entries = cq_entries;
-	ret = dmaplane_ioctl(fd, DMAPLANE_IOC_CHANNEL_CREATE, &arg);
+	arg->size = sizeof(*arg);
+	ret = dmaplane_ioctl(fd, DMAPLANE_IOC_CHANNEL_CREATE, arg);
 	if (ret)
 		return ret;
 	memset(ch, 0, sizeof(*ch));
 	ch->fd = fd;
-	ch->handle = arg.handle;
-	ch->sq_entries = sq_entries;
-	ch->cq_entries = cq_entries;
-	ch->length = (size_t)arg.mmap_length;
+	ch->handle = arg->handle;
+	ch->sq_entries = arg->sq_entries;
+	ch->cq_entries = arg->cq_entries;
+	ch->length = (size_t)arg->mmap_length;
 	ch->file = with_file ? dmaplane_file_open(ch) : -1;
 	/* In its own file the rings are where 32-bit programs can map them, too. */
-	offset = with_file ? 0 : arg.mmap_offset;
+	offset = with_file ? 0 : arg->mmap_offset;
 	if (with_file && ch->file < 0) {
 		ret = ch->file;
 	} else if ((__u64)(off_t)offset != offset) {
@@ -131,9 +129,24 @@ static inline int dmaplane_channel_make(int fd, __u32 sq_entries, __u32 cq_entri
 		return ret;
 	}
 	ch->ring = (struct dmaplane_ring *)map;
-	ch->sqes = (struct dmaplane_sqe *)((char *)map + arg.sqes_offset);
-	ch->cqes = (struct dmaplane_cqe *)((char *)map + arg.cqes_offset);
+	ch->sqes = (struct dmaplane_sqe *)((char *)map + arg->sqes_offset);
+	ch->cqes = (struct dmaplane_cqe *)((char *)map + arg->cqes_offset);
+	if (arg->times_offset)
+		ch->times = (struct dmaplane_times *)((char *)map + arg->times_offset);
 	return 0;
+}
+
+/* dmaplane_channel_open() with DMAPLANE_CHANNEL_*. */
+static inline int dmaplane_channel_open_flags(int fd, __u32 sq_entries, __u32 cq_entries,
+					      __u32 flags, struct dmaplane_channel *ch)
+{
+	struct dmaplane_channel_create arg;
+
+	memset(&arg, 0, sizeof(arg));
+	arg.flags = flags;
+	arg.sq_entries = sq_entries;
+	arg.cq_entries = cq_entries;
+	return dmaplane_channel_make(fd, &arg, 1, ch);
 }
 
 /**
@@ -148,7 +161,7 @@ static inline int dmaplane_channel_make(int fd, __u32 sq_entries, __u32 cq_entri
 static inline int dmaplane_channel_open(int fd, __u32 sq_entries, __u32 cq_entries,
 					struct dmaplane_channel *ch)
 {
-	return dmaplane_channel_make(fd, sq_entries, cq_entries, 1, ch);
+	return dmaplane_channel_open_flags(fd, sq_entries, cq_entries, 0, ch);
 }
 
 /*
@@ -158,7 +171,12 @@ static inline int dmaplane_channel_open(int fd, __u32 sq_entries, __u32 cq_entri
 static inline int dmaplane_channel_open_nofile(int fd, __u32 sq_entries, __u32 cq_entries,
 					       struct dmaplane_channel *ch)
 {
-	return dmaplane_channel_make(fd, sq_entries, cq_entries, 0, ch);
+	struct dmaplane_channel_create arg;
+
+	memset(&arg, 0, sizeof(arg));
+	arg.sq_entries = sq_entries;
+	arg.cq_entries = cq_entries;
+	return dmaplane_channel_make(fd, &arg, 0, ch);
 }
 
 /* DMAPLANE_RING_*, no older than the last cq_head that was stored. */
@@ -317,6 +335,13 @@ static inline struct dmaplane_cqe *dmaplane_cqe_at(const struct dmaplane_channel
 	if (__atomic_load_n(&ch->ring->cq_tail, __ATOMIC_ACQUIRE) == index)
 		return NULL;
 	return &ch->cqes[index & (ch->cq_entries - 1)];
+}
+
+/* When the entry of a completion that was not taken yet was taken and complete; or NULL. */
+static inline const struct dmaplane_times *
+dmaplane_channel_times(const struct dmaplane_channel *ch, const struct dmaplane_cqe *cqe)
+{
+	return ch->times ? &ch->times[cqe - ch->cqes] : NULL;
 }
 
 /* The oldest completion, which stays: 0, or -EAGAIN and NULL if there is none. */

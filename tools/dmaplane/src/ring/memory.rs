@@ -6,7 +6,8 @@ use std::{
     sync::atomic::{fence, AtomicU32, Ordering},
 };
 
-use crate::sys::uapi::{dmaplane_cqe, dmaplane_ring, dmaplane_sqe};
+use super::Offsets;
+use crate::sys::uapi::{dmaplane_cqe, dmaplane_ring, dmaplane_sqe, dmaplane_times};
 
 /// A word of `dmaplane_ring`.
 #[derive(Debug, Clone, Copy)]
@@ -41,19 +42,29 @@ pub(crate) trait Memory {
     ///
     /// `slot` is within the ring, and the kernel does not write it meanwhile.
     unsafe fn read(&self, slot: u32) -> dmaplane_cqe;
+
+    /// Reads the times of a completion entry, if there are such.
+    ///
+    /// # Safety
+    ///
+    /// As of [`Memory::read`].
+    unsafe fn times(&self, _slot: u32) -> Option<dmaplane_times> {
+        None
+    }
 }
 
 /// The rings in memory that is mapped.
 ///
 /// # Invariants
 ///
-/// `ring` points to a `dmaplane_ring`, `sqes` and `cqes` to the entries of its rings,
-/// aligned, in memory shared with the kernel. No other code of this process touches them.
+/// `ring` points to a `dmaplane_ring`, `sqes` and `cqes` to the entries of its rings, `times`
+/// to as many as `cqes`, aligned, in memory shared with the kernel. No other code of this process touches them.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     ring: NonNull<dmaplane_ring>,
     sqes: NonNull<dmaplane_sqe>,
     cqes: NonNull<dmaplane_cqe>,
+    times: Option<NonNull<dmaplane_times>>,
 }
 
 // SAFETY: the memory belongs to the process, and one thread at a time has the
@@ -67,14 +78,15 @@ impl Mapping {
     ///
     /// `base` is page-aligned. Ring and entries lie within what is mapped there for as
     /// long as this is used, aligned, and no other `Mapping` has them.
-    pub(super) unsafe fn new(base: NonNull<u8>, sqes: u32, cqes: u32) -> Self {
+    pub(super) unsafe fn new(base: NonNull<u8>, at: Offsets) -> Self {
         // SAFETY: within the mapping by the caller's promise.
-        let (sqes, cqes) = unsafe { (base.add(sqes as usize), base.add(cqes as usize)) };
+        let place = |offset: u32| unsafe { base.add(offset as usize) };
         // INVARIANT: by the caller's promise.
         Mapping {
             ring: base.cast(),
-            sqes: sqes.cast(),
-            cqes: cqes.cast(),
+            sqes: place(at.sqes).cast(),
+            cqes: place(at.cqes).cast(),
+            times: at.times.map(|times| place(times).cast()),
         }
     }
 
@@ -120,5 +132,11 @@ impl Memory for Mapping {
     unsafe fn read(&self, slot: u32) -> dmaplane_cqe {
         // SAFETY: by the caller's promise and the type's invariant.
         unsafe { self.cqes.add(slot as usize).read() }
+    }
+
+    unsafe fn times(&self, slot: u32) -> Option<dmaplane_times> {
+        // SAFETY: by the caller's promise and the type's invariant.
+        self.times
+            .map(|times| unsafe { times.add(slot as usize).read() })
     }
 }
