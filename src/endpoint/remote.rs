@@ -174,6 +174,12 @@ impl Remote {
         self.action == Action::Read
     }
 
+    /// Whether its work requests are writes or messages. A read of nothing is as done as a write of
+    /// nothing.
+    pub(super) fn posts_writes(&self) -> bool {
+        !self.reads() || self.length == 0
+    }
+
     /// Adds the work requests of what comes next, as many as there is room for. Whether that was all.
     /// `place` is where it is in flight.
     pub(super) fn build(
@@ -189,7 +195,6 @@ impl Remote {
             return Ok(true);
         }
         match self.region.as_ref().filter(|_| self.length > 0) {
-            // A read of nothing is as done as a write of nothing.
             None => chain.push(Verb::Write, 0, 0, &[])?,
             Some(region) => {
                 if !self.build_parts(region, chain, at, leases, room)? {

@@ -362,7 +362,7 @@ impl Link {
             };
             let remote = &pending.remote;
             let bytes = batch.bytes.saturating_add(remote.length);
-            let waits = remote.fence || (self.overtaken && !remote.reads());
+            let waits = remote.fence || (self.overtaken && remote.posts_writes());
             let message = u32::from(remote.is_message());
             if !free
                 || left == 0
