@@ -270,20 +270,32 @@ static inline int lease_wait(struct side *s, uint64_t timeout_ns, struct dmaplan
 	return cmd(s->fd, DMAPLANE_IOC_LEASE_WAIT, arg);
 }
 
-/* Memory at @to that @from may write to: returns 0 and the lease's number. */
-static inline int target(struct side *to, struct side *from, uint64_t length, struct memory *m,
-			 uint32_t *lease)
+#define REMOTE_WRITE	DMAPLANE_ACCESS_REMOTE_WRITE
+#define REMOTE_READ	DMAPLANE_ACCESS_REMOTE_READ
+#define LOCAL_WRITE	DMAPLANE_ACCESS_LOCAL_WRITE
+
+/* Memory at @to, of which @from gets a lease: returns 0 and the lease's number. */
+static inline int target_for(struct side *to, struct side *from, uint64_t length, uint32_t access,
+			     struct memory *m, uint32_t *lease)
 {
 	struct dmaplane_lease_wait got;
 	uint32_t granted;
-	int ret = memory_make(to, length, DMAPLANE_ACCESS_REMOTE_WRITE, m);
+	int ret = memory_make(to, length, access, m);
 
 	ret = ret ? ret : lease_grant(to, m->region, length, &granted);
 	ret = ret ? ret : lease_wait(from, PATIENCE, &got);
 	if (ret)
 		return ret;
 	*lease = got.lease;
-	return got.lease == granted && got.length == length && got.tag == length ? 0 : -EPROTO;
+	return got.lease == granted && got.length == length && got.tag == length &&
+	       got.access == (access & (REMOTE_WRITE | REMOTE_READ)) ? 0 : -EPROTO;
+}
+
+/* As above: memory that @from may write to. */
+static inline int target(struct side *to, struct side *from, uint64_t length, struct memory *m,
+			 uint32_t *lease)
+{
+	return target_for(to, from, length, REMOTE_WRITE, m, lease);
 }
 
 /*
@@ -310,6 +322,29 @@ static inline struct dmaplane_sqe write_imm(const struct side *s, uint32_t regio
 		.region = region, .lease = lease, .local_offset = local,
 		.remote_offset = remote, .length = length, .imm = imm,
 	};
+}
+
+/* READ, WRITE or WRITE_IMM, which has @user_data as its immediate as well. */
+static inline struct dmaplane_sqe remote_sqe(const struct side *s, int opcode, uint32_t region,
+					     uint32_t lease, uint64_t local, uint64_t there,
+					     uint32_t length, uint64_t user_data)
+{
+	struct dmaplane_sqe sqe;
+
+	switch (opcode) {
+	case DMAPLANE_OP_READ:
+		dmaplane_prep_read(&sqe, s->endpoint, region, local, lease, there, length);
+		break;
+	case DMAPLANE_OP_WRITE:
+		dmaplane_prep_write(&sqe, s->endpoint, region, local, lease, there, length);
+		break;
+	default:
+		dmaplane_prep_write_imm(&sqe, s->endpoint, region, local, lease, there, length,
+					user_data);
+		break;
+	}
+	dmaplane_sqe_set_user_data(&sqe, user_data);
+	return sqe;
 }
 
 /* The RDMA device that an endpoint uses. */

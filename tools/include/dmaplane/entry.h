@@ -49,6 +49,56 @@ static inline void dmaplane_prep_write_imm(struct dmaplane_sqe *sqe, __u32 endpo
 }
 
 /**
+ * dmaplane_prep_write() - write to a peer's memory; its program is not told
+ * @sqe: the entry
+ * @endpoint: to send on
+ * @region: where the bytes come from
+ * @local_offset: first byte in @region
+ * @lease: where they go to
+ * @remote_offset: first byte in @lease
+ * @length: how many
+ */
+static inline void dmaplane_prep_write(struct dmaplane_sqe *sqe, __u32 endpoint,
+				       __u32 region, __u64 local_offset,
+				       __u32 lease, __u64 remote_offset, __u32 length)
+{
+	dmaplane_prep_write_imm(sqe, endpoint, region, local_offset, lease, remote_offset, length,
+				0);
+	sqe->opcode = DMAPLANE_OP_WRITE;
+}
+
+/**
+ * dmaplane_prep_read() - read a peer's memory
+ * @sqe: the entry
+ * @endpoint: to ask on
+ * @region: where the bytes go to, with DMAPLANE_ACCESS_LOCAL_WRITE
+ * @local_offset: first byte in @region
+ * @lease: where they come from
+ * @remote_offset: first byte in @lease
+ * @length: how many
+ */
+static inline void dmaplane_prep_read(struct dmaplane_sqe *sqe, __u32 endpoint,
+				      __u32 region, __u64 local_offset,
+				      __u32 lease, __u64 remote_offset, __u32 length)
+{
+	dmaplane_prep_write_imm(sqe, endpoint, region, local_offset, lease, remote_offset, length,
+				0);
+	sqe->opcode = DMAPLANE_OP_READ;
+}
+
+/**
+ * dmaplane_prep_invalidate() - take a region's keys away
+ * @sqe: the entry
+ * @region: the region, which no entry uses; its handle stays
+ */
+static inline void dmaplane_prep_invalidate(struct dmaplane_sqe *sqe, __u32 region)
+{
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = DMAPLANE_OP_INVALIDATE;
+	sqe->region = region;
+}
+
+/**
  * dmaplane_prep_imm_only() - deliver an immediate alone
  * @sqe: the entry
  * @endpoint: to send on
@@ -210,14 +260,77 @@ static inline void dmaplane_prep_counter_wait(struct dmaplane_sqe *sqe, __u32 en
 	sqe->local_offset = value;
 }
 
+/* What says that an entry has a list. */
+#define DMAPLANE_SQE_LISTS	(DMAPLANE_SQE_SEGMENTS | DMAPLANE_SQE_PAGES)
+
 /**
  * dmaplane_sqe_set_flags() - say how others wait for an entry, and who is told of it
  * @sqe: the entry, prepared
- * @flags: DMAPLANE_SQE_*
+ * @flags: DMAPLANE_SQE_*; a list that it has already stays
  */
 static inline void dmaplane_sqe_set_flags(struct dmaplane_sqe *sqe, unsigned int flags)
 {
-	sqe->flags = (__u8)flags;
+	sqe->flags = (__u8)((sqe->flags & DMAPLANE_SQE_LISTS) | flags);
+}
+
+/* A list in a buffer, of one of both kinds. */
+static inline void dmaplane_sqe_set_list(struct dmaplane_sqe *sqe, unsigned int kind,
+					 __u32 buffer, __u64 offset, __u32 count)
+{
+	sqe->flags = (__u8)((sqe->flags & ~DMAPLANE_SQE_LISTS) | kind);
+	sqe->list = buffer;
+	sqe->list_offset = offset;
+	sqe->list_count = count;
+}
+
+/**
+ * dmaplane_sqe_set_segments() - have an entry move several ranges
+ * @sqe: a read or write, prepared, whose length is not used
+ * @buffer: a buffer that has an array of struct dmaplane_segment
+ * @offset: where in it, a multiple of 8
+ * @count: of how many, up to DMAPLANE_LIST_MAX
+ *
+ * The list may be used again when dmaplane_submit() or dmaplane_enter() has taken the entry.
+ */
+static inline void dmaplane_sqe_set_segments(struct dmaplane_sqe *sqe, __u32 buffer,
+					     __u64 offset, __u32 count)
+{
+	dmaplane_sqe_set_list(sqe, DMAPLANE_SQE_SEGMENTS, buffer, offset, count);
+	sqe->length = 0;
+}
+
+/**
+ * dmaplane_sqe_set_pages() - have an entry move several pages
+ * @sqe: a read or write, prepared; its length is that of each page
+ * @buffer: a buffer that has a struct dmaplane_pages, and the indices behind it
+ * @offset: where in it, a multiple of 8
+ * @count: how many pages, up to DMAPLANE_LIST_MAX
+ *
+ * As for dmaplane_sqe_set_segments().
+ */
+static inline void dmaplane_sqe_set_pages(struct dmaplane_sqe *sqe, __u32 buffer,
+					  __u64 offset, __u32 count)
+{
+	dmaplane_sqe_set_list(sqe, DMAPLANE_SQE_PAGES, buffer, offset, count);
+}
+
+/**
+ * dmaplane_pages_local() - where the indices of the pages in the region are
+ * @pages: the list's beginning
+ */
+static inline __u32 *dmaplane_pages_local(struct dmaplane_pages *pages)
+{
+	return (__u32 *)(pages + 1);
+}
+
+/**
+ * dmaplane_pages_remote() - where the indices of the pages in the lease are
+ * @pages: the list's beginning
+ * @count: how many it has
+ */
+static inline __u32 *dmaplane_pages_remote(struct dmaplane_pages *pages, __u32 count)
+{
+	return (__u32 *)(pages + 1) + count;
 }
 
 /**
