@@ -74,8 +74,8 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "wait for their completions or close their endpoint first",
         ),
         (LeaseGrant, E::ACCESS) => (
-            "the region was registered without remote write",
-            "register it with Access::REMOTE_WRITE",
+            "the region was registered for use at this side only",
+            "register it with Access::REMOTE_WRITE or Access::REMOTE_READ",
         ),
         (LeaseGrant, E::XDEV) => (
             "region and endpoint belong to different RDMA devices",
@@ -202,8 +202,16 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "close its endpoints first",
         ),
         (Push, E::BUSY) => (
-            "the submission ring is full",
+            "the submission ring is full, or there is no room for one more list",
             "submit, then queue the entry again",
+        ),
+        (Push, E::INVAL) => (
+            "the list is empty, or has more pages at one side than at the other",
+            "give at least one range, and as many pages at both sides",
+        ),
+        (Push, E::TOOBIG) => (
+            "the list is longer than one entry may have",
+            "use an entry for each 4096 ranges, linked if they belong together",
         ),
 
         (Entry, E::OPNOTSUPP) => (
@@ -211,24 +219,39 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "see the features in `dmaplane info`; a newer module may have it",
         ),
         (Entry, E::NOENT | E::BADF) => (
-            "the entry names an endpoint or a region that is gone",
-            "keep both alive until the completion arrived",
+            "the entry names an endpoint, a region or a list that is gone",
+            "keep all of them alive until the completion arrived",
+        ),
+        (Entry, E::ACCESS) => (
+            "the lease does not allow it, or the region must not be written to",
+            "see Lease::access; read into a region with Access::LOCAL_WRITE",
+        ),
+        (Entry, E::KEYREVOKED) | (LeaseGrant, E::KEYREVOKED) => {
+            ("the region was invalidated", "register the memory again")
+        }
+        (Entry, E::BUSY) => (
+            "entries that use the region are in flight",
+            "link the entry to the last of them, or have it drain",
+        ),
+        (Entry, E::ALREADY) => (
+            "what was to be canceled has been sent",
+            "wait for its completion",
+        ),
+        (Entry, E::TOOBIG) => (
+            "the entry's list is longer than the kernel takes",
+            "use an entry for each 4096 ranges, linked if they belong together",
         ),
         (Entry, E::NOKEY) => (
             "the peer has granted no such lease on this connection",
             "use the number that this endpoint's wait_lease() returned",
         ),
         (Entry, E::OVERFLOW | E::RANGE) => (
-            "the entry goes beyond the end of the region or the lease",
-            "keep offset and length within both",
+            "the entry goes beyond the end of the region, the lease or its list's buffer",
+            "keep offset and length within both, of each range",
         ),
         (Entry, E::FBIG) => (
             "the transfer is longer than one entry may carry",
             "see max_transfer in `dmaplane info`, and split it",
-        ),
-        (Entry, E::MSGSIZE) => (
-            "the transfer needs more work requests than the endpoint's send depth",
-            "split it, or connect with a larger send depth",
         ),
         (Entry, E::XDEV) => (
             "region and endpoint belong to different RDMA devices",

@@ -11,11 +11,12 @@ use rustix::fs::{seek, SeekFrom};
 use rustix::io::Errno;
 
 use crate::context::Object;
+use crate::list::{self, Lists};
 use crate::map::Map;
 use crate::ring::{Offsets, Ring};
 use crate::sys::uapi::*;
 use crate::sys::{self, timeout_ns, Argument};
-use crate::{Context, Entry, Error, Op, Result, Timeout};
+use crate::{Context, Entry, Error, Op, Pages, Result, Segment, Timeout};
 
 /// What a channel and its endpoints share.
 #[derive(Debug)]
@@ -62,6 +63,8 @@ impl ChannelOptions {
 pub struct Channel {
     ring: Ring,
     shared: Arc<Shared>,
+    // Made when one is pushed.
+    lists: Option<Lists>,
 }
 
 impl Channel {
@@ -96,6 +99,7 @@ impl Channel {
         Ok(Channel {
             ring,
             shared: Arc::new(Shared { map, file, object }),
+            lists: None,
         })
     }
 
@@ -142,6 +146,54 @@ impl Channel {
         } else {
             Err(Error::new(Op::Push, Errno::BUSY))
         }
+    }
+
+    /// Queues a [`WriteImm`](crate::WriteImm), [`Write`](crate::Write) or [`Read`](crate::Read) that
+    /// moves all of these ranges, up to 4096. It is complete when all of them are moved; until the
+    /// kernel takes it the channel keeps a copy of the list, whose memory counts against
+    /// `RLIMIT_MEMLOCK`.
+    ///
+    /// `EBUSY` when the submission ring is full, or if there is no room for one more list before
+    /// what is pending has been submitted.
+    pub fn push_segments(&mut self, entry: impl Into<Entry>, segments: &[Segment]) -> Result<()> {
+        let count = list::count(segments.len())?;
+        let bytes = Segment::encode(segments);
+        self.push_list(entry.into(), DMAPLANE_SQE_SEGMENTS, 0, &bytes, count)
+    }
+
+    /// As [`push_segments`](Channel::push_segments), for pages of the same length.
+    pub fn push_pages(&mut self, entry: impl Into<Entry>, pages: &Pages<'_>) -> Result<()> {
+        let count = list::count(pages.local.len())?;
+        let bytes = pages.encode()?;
+        self.push_list(
+            entry.into(),
+            DMAPLANE_SQE_PAGES,
+            pages.length,
+            &bytes,
+            count,
+        )
+    }
+
+    fn push_list(
+        &mut self,
+        entry: Entry,
+        kind: u32,
+        length: u32,
+        list: &[u8],
+        count: u32,
+    ) -> Result<()> {
+        let busy = Error::new(Op::Push, Errno::BUSY);
+        if self.room() == 0 {
+            return Err(busy);
+        }
+        let pending = self.pending() > 0;
+        let lists = match &mut self.lists {
+            Some(lists) => lists,
+            none => none.insert(Lists::create(self.shared.object.context())?),
+        };
+        let at = lists.put(list, pending).ok_or(busy)?;
+        let entry = entry.list(kind, length, (lists.buffer(), at), count);
+        self.push(entry)
     }
 
     /// Hands the entries pushed to the kernel, without waiting. Returns how many
@@ -345,6 +397,12 @@ pub enum Kind {
     Cancel,
     /// A [`CounterWait`](crate::CounterWait).
     CounterWait,
+    /// A [`Write`](crate::Write) of this side.
+    Write,
+    /// A [`Read`](crate::Read) of this side; its bytes are readable here.
+    Read,
+    /// An [`Invalidate`](crate::Invalidate).
+    Invalidate,
     /// An operation that this library does not know.
     Other(u8),
 }
@@ -377,6 +435,9 @@ impl Completion {
                 DMAPLANE_OP_IMM_ONLY => Kind::ImmOnly,
                 DMAPLANE_OP_CANCEL => Kind::Cancel,
                 DMAPLANE_OP_COUNTER_WAIT => Kind::CounterWait,
+                DMAPLANE_OP_WRITE => Kind::Write,
+                DMAPLANE_OP_READ => Kind::Read,
+                DMAPLANE_OP_INVALIDATE => Kind::Invalidate,
                 _ => Kind::Other(raw.opcode),
             },
             endpoint: raw.endpoint,

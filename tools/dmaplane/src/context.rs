@@ -214,6 +214,9 @@ impl Info {
                 b if b == u64::from(DMAPLANE_FEATURE_LEASE) => "lease".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_COUNTER) => "counter".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_TIMES) => "times".to_owned(),
+                b if b == u64::from(DMAPLANE_FEATURE_READ) => "read".to_owned(),
+                b if b == u64::from(DMAPLANE_FEATURE_LIST) => "list".to_owned(),
+                b if b == u64::from(DMAPLANE_FEATURE_SEND) => "send".to_owned(),
                 _ => format!("bit-{bit}"),
             })
             .collect()
@@ -312,7 +315,7 @@ mod tests {
         let info = Info {
             abi: 1,
             page_size: 4096,
-            features: 0b11_0111 | 1 << 40,
+            features: 0x1e7 | 1 << 40,
             max_buffer: 0,
             max_transfer: 0,
             max_objects: 0,
@@ -322,7 +325,9 @@ mod tests {
         };
         assert_eq!(
             info.feature_names(),
-            ["write-imm", "lease", "counter", "bit-4", "times", "bit-40"]
+            [
+                "write-imm", "lease", "counter", "times", "read", "list", "send", "bit-40"
+            ]
         );
     }
 }

@@ -243,7 +243,7 @@ impl Endpoint {
         Counter::create(&self.object, which)
     }
 
-    /// Lets the peer write to `region`; its program sees `tag`. Returns the
+    /// Lets the peer use `region` as its [`Access`] says; its program sees `tag`. Returns the
     /// number that the lease has at the peer.
     pub fn grant(&self, region: &Region, tag: u64) -> Result<u32> {
         let mut grant = dmaplane_lease_grant {
@@ -267,6 +267,7 @@ impl Endpoint {
         Ok(Lease {
             number: wait.lease,
             length: wait.length,
+            access: Access::from_bits(wait.access),
             tag: wait.tag,
         })
     }
@@ -354,7 +355,7 @@ pub struct EndpointStatus {
     pub stalls: u64,
     /// Time during which entries waited for credits.
     pub stall_time: Duration,
-    /// Messages sent with success.
+    /// Messages and [`Write`](crate::Write)s sent with success.
     pub sent: u64,
     /// Their bytes.
     pub sent_bytes: u64,

@@ -49,6 +49,15 @@ impl Entry {
     pub fn skip_success(self) -> Self {
         self.flag(DMAPLANE_SQE_CQE_SKIP_SUCCESS)
     }
+
+    /// Has it move what a list says: `kind` is SEGMENTS, or PAGES of so many bytes each.
+    pub(crate) fn list(mut self, kind: u32, length: u32, at: (&Buffer, u64), count: u32) -> Self {
+        self.0.flags &= !((DMAPLANE_SQE_SEGMENTS | DMAPLANE_SQE_PAGES) as u8);
+        self.0.length = length;
+        (self.0.list, self.0.list_offset) = (at.0.id(), at.1);
+        self.0.list_count = count;
+        self.flag(kind)
+    }
 }
 
 /// What all kinds of entries have.
@@ -86,7 +95,77 @@ macro_rules! entries {
     };
 }
 
-entries!(WriteImm, ImmOnly, BufCopy, BufFill, Cancel, CounterWait);
+entries!(
+    WriteImm,
+    ImmOnly,
+    BufCopy,
+    BufFill,
+    Cancel,
+    CounterWait,
+    Write,
+    Read,
+    Invalidate
+);
+
+/// What those have that move bytes to or from a peer.
+macro_rules! remote {
+    ($($kind:ident $opcode:ident),*) => {
+        $(
+            impl $kind {
+                /// One of nothing; the rest is set by the methods.
+                pub fn new(endpoint: &Endpoint, region: &Region, lease: Lease) -> Self {
+                    let mut entry = Entry::new($opcode);
+                    entry.0.endpoint = endpoint.id();
+                    entry.0.region = region.id();
+                    entry.0.lease = lease.number;
+                    $kind(entry)
+                }
+
+                /// `length` bytes at `local` in the region and `remote` in the lease.
+                ///
+                /// With a list, both offsets are added to those of each range, and the length is not
+                /// used: see [`Channel::push_segments`](crate::Channel::push_segments).
+                pub fn range(mut self, local: u64, remote: u64, length: u32) -> Self {
+                    let Entry(raw) = &mut self.0;
+                    raw.local_offset = local;
+                    raw.remote_offset = remote;
+                    raw.length = length;
+                    self
+                }
+
+                /// Is sent when all [`Read`]s for its endpoint that were pushed before are complete.
+                pub fn fence(self) -> Self {
+                    $kind(self.0.flag(DMAPLANE_SQE_FENCE))
+                }
+
+                /// Moves `count` [segments](crate::Segment::encode) that the program has put to
+                /// `offset`, a multiple of 8, in `buffer`.
+                ///
+                /// The list must be there, unchanged, until the kernel has taken the entry, so that
+                /// [`Channel::pending`](crate::Channel::pending) does not count it any more. If it
+                /// is not, what it says then is moved, as far as region and lease allow.
+                /// [`Channel::push_segments`](crate::Channel::push_segments) sees to that by itself.
+                pub fn segments_in(self, buffer: &Buffer, offset: u64, count: u32) -> Self {
+                    let at = (buffer, offset);
+                    $kind(self.0.list(DMAPLANE_SQE_SEGMENTS, 0, at, count))
+                }
+
+                /// Moves `count` [pages](crate::Pages::encode) of `length` bytes; otherwise as
+                /// [`segments_in`](Self::segments_in).
+                pub fn pages_in(self, length: u32, buffer: &Buffer, offset: u64, count: u32) -> Self {
+                    let at = (buffer, offset);
+                    $kind(self.0.list(DMAPLANE_SQE_PAGES, length, at, count))
+                }
+            }
+        )*
+    };
+}
+
+remote!(
+    WriteImm DMAPLANE_OP_WRITE_IMM,
+    Write DMAPLANE_OP_WRITE,
+    Read DMAPLANE_OP_READ
+);
 
 /// Does nothing but complete.
 #[derive(Debug, Clone, Copy, Default)]
@@ -107,28 +186,38 @@ impl From<Nop> for Entry {
 pub struct WriteImm(Entry);
 
 impl WriteImm {
-    /// A write of nothing with immediate 0; the rest is set by the methods.
-    pub fn new(endpoint: &Endpoint, region: &Region, lease: Lease) -> Self {
-        let mut entry = Entry::new(DMAPLANE_OP_WRITE_IMM);
-        entry.0.endpoint = endpoint.id();
-        entry.0.region = region.id();
-        entry.0.lease = lease.number;
-        WriteImm(entry)
-    }
-
-    /// `length` bytes from `local` in the region to `remote` in the lease.
-    pub fn range(mut self, local: u64, remote: u64, length: u32) -> Self {
-        let Entry(raw) = &mut self.0;
-        raw.local_offset = local;
-        raw.remote_offset = remote;
-        raw.length = length;
-        self
-    }
-
-    /// The immediate that the peer receives.
+    /// The immediate that the peer receives, 0 if none is set.
     pub fn imm(mut self, imm: u32) -> Self {
         self.0 .0.imm = imm;
         self
+    }
+}
+
+/// Writes bytes of a local region to a peer's lease, of which the peer's program is not told.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct Write(Entry);
+
+/// Reads bytes of a peer's lease into a local region, which has
+/// [`LOCAL_WRITE`](crate::Access::LOCAL_WRITE).
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct Read(Entry);
+
+/// Takes a region's keys away: when it is complete, no peer reaches the region any more, and uses
+/// of it fail with `EKEYREVOKED`.
+///
+/// It fails with `EBUSY` while entries use the region: see [`Entry::link`] and [`Entry::drain`].
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct Invalidate(Entry);
+
+impl Invalidate {
+    /// The keys of `region`, whose handle stays.
+    pub fn new(region: &Region) -> Self {
+        let mut entry = Entry::new(DMAPLANE_OP_INVALIDATE);
+        entry.0.region = region.id();
+        Invalidate(entry)
     }
 }
 

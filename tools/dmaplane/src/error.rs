@@ -47,7 +47,7 @@ pub enum Op {
     CounterCreate,
     CounterQuery,
     CounterDestroy,
-    /// Putting an entry into the submission ring.
+    /// Putting an entry into the submission ring, and its list where the kernel finds it.
     Push,
     /// Keeping a connection, whose state holds the error.
     Connection,
@@ -200,10 +200,10 @@ macro_rules! names {
 
 names!(
     TOOBIG "E2BIG", ACCESS "EACCES", ADDRINUSE "EADDRINUSE", ADDRNOTAVAIL "EADDRNOTAVAIL",
-    AFNOSUPPORT "EAFNOSUPPORT", AGAIN "EAGAIN", BADF "EBADF", BADFD "EBADFD", BUSY "EBUSY",
+    AFNOSUPPORT "EAFNOSUPPORT", AGAIN "EAGAIN", ALREADY "EALREADY", BADF "EBADF", BADFD "EBADFD", BUSY "EBUSY",
     CANCELED "ECANCELED", CONNREFUSED "ECONNREFUSED", CONNRESET "ECONNRESET", DQUOT "EDQUOT", EXIST "EEXIST",
     FAULT "EFAULT", FBIG "EFBIG", HOSTUNREACH "EHOSTUNREACH", INTR "EINTR", INVAL "EINVAL",
-    IO "EIO", ISCONN "EISCONN", MFILE "EMFILE", MSGSIZE "EMSGSIZE", NETUNREACH "ENETUNREACH",
+    IO "EIO", ISCONN "EISCONN", KEYREVOKED "EKEYREVOKED", MFILE "EMFILE", MSGSIZE "EMSGSIZE", NETUNREACH "ENETUNREACH",
     NOBUFS "ENOBUFS", NODEV "ENODEV", NOENT "ENOENT", NOKEY "ENOKEY", NOMEM "ENOMEM",
     NOSPC "ENOSPC", NOTCONN "ENOTCONN", NOTTY "ENOTTY", NXIO "ENXIO", OPNOTSUPP "EOPNOTSUPP",
     OVERFLOW "EOVERFLOW", PERM "EPERM", PROTO "EPROTO", PROTONOSUPPORT "EPROTONOSUPPORT",
@@ -225,6 +225,11 @@ mod tests {
         assert!(text.contains("nobody listens"), "{text}");
         let text = Error::entry(Errno::REMOTEIO, 10).to_string();
         assert!(text.contains("status 10"), "{text}");
+        let text = Error::entry(Errno::KEYREVOKED, 0).to_string();
+        assert!(
+            text.contains("EKEYREVOKED") && text.contains("invalidated"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! | [`Endpoint`] | a connection with credits in the kernel | its channel |
 //! | [`Counter`] | how many messages of a kind an endpoint received | context |
 //! | [`Region`] | part of a buffer that a fabric's devices may reach | buffer, context |
-//! | [`Lease`] | the peer's permission to write to one of its regions | (a number) |
+//! | [`Lease`] | the peer's permission to use one of its regions | (a number) |
 //!
 //! Moving bytes: the receiver [registers](Endpoint::register) a region with
 //! remote write and [grants](Endpoint::grant) it; the sender
@@ -21,7 +21,31 @@
 //! [`WriteImm`] entries and [waits](Channel::wait) for their completions. Each
 //! write arrives at the receiver as one completion with its immediate, after
 //! which its bytes can be read; or is [counted](Counter), so that the receiver sleeps
-//! until the last of many is there.
+//! until the last of many is there. A [`Write`] tells it nothing, and with a lease that allows it
+//! the receiver may [`Read`] what it wants itself. Each of them moves one range, or
+//! [all of a list](Channel::push_pages), such as a layer of a paged KV cache:
+//!
+//! ```no_run
+//! # use dmaplane::{Channel, Endpoint, Lease, Pages, Region, WriteImm};
+//! # fn send(channel: &mut Channel, endpoint: &Endpoint, region: &Region, lease: Lease) -> dmaplane::Result<()> {
+//! // Blocks 3, 1 and 4 here are to be 0, 1 and 2 there; each has 16 KiB of every of 32 layers.
+//! const PAGE: u32 = 16 << 10;
+//! let block = 32 * u64::from(PAGE);
+//! for layer in 0..32 {
+//!     let offset = u64::from(layer * PAGE);
+//!     let entry = WriteImm::new(endpoint, region, lease).range(offset, offset, 0).imm(layer);
+//!     channel.push_pages(entry, &Pages {
+//!         length: PAGE,
+//!         local_stride: block,
+//!         remote_stride: block,
+//!         local: &[3, 1, 4],
+//!         remote: &[0, 1, 2],
+//!     })?;
+//! }
+//! channel.submit()?;
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! Every command that fails says which errno it was, what that means there and
 //! what to do: see [`Error`].
@@ -57,6 +81,7 @@ mod counter;
 mod endpoint;
 mod entry;
 mod error;
+mod list;
 mod map;
 mod net;
 mod region;
@@ -68,8 +93,11 @@ pub use channel::{Channel, ChannelOptions, Completion, Completions, Kind, Timed,
 pub use context::{Context, Fabric, Info, Readiness, Stats, DEVICE};
 pub use counter::{Counter, Immediates};
 pub use endpoint::{ConnectOptions, Endpoint, EndpointStatus, Listener, Request, Resolved, State};
-pub use entry::{BufCopy, BufFill, Cancel, CounterWait, Entry, ImmOnly, Nop, WriteImm};
+pub use entry::{
+    BufCopy, BufFill, Cancel, CounterWait, Entry, ImmOnly, Invalidate, Nop, Read, Write, WriteImm,
+};
 pub use error::{Error, Op, Result};
+pub use list::{Pages, Segment};
 pub use net::Private;
 pub use region::{Access, Lease, Region};
 pub use rustix::io::Errno;

@@ -1,20 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Regions, and the leases that peers hold on them.
 
+use std::ops::BitOr;
+
 use crate::context::Object;
 use crate::sys::uapi::*;
 use crate::sys::{self, Argument};
 use crate::{Buffer, Endpoint, Error, Result};
 
-/// What may be done with a region from afar. The local side may always read it.
+/// What may be done with a region; add them up with `|`. The local side may always read it.
+///
+/// ```
+/// # use dmaplane::Access;
+/// let both = Access::REMOTE_READ | Access::REMOTE_WRITE;
+/// assert!(both.contains(Access::REMOTE_READ) && !both.contains(Access::LOCAL_WRITE));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Access(u32);
 
 impl Access {
-    /// Nothing: the source of local writes only.
+    /// Nothing more: the source of local writes only.
     pub const LOCAL: Access = Access(0);
     /// A peer that holds a lease may write.
     pub const REMOTE_WRITE: Access = Access(DMAPLANE_ACCESS_REMOTE_WRITE);
+    /// A peer that holds a lease may read.
+    pub const REMOTE_READ: Access = Access(DMAPLANE_ACCESS_REMOTE_READ);
+    /// What a [`Read`](crate::Read) of this side brings may be put there.
+    pub const LOCAL_WRITE: Access = Access(DMAPLANE_ACCESS_LOCAL_WRITE);
+
+    /// Whether it allows all that `other` does.
+    pub const fn contains(self, other: Access) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Access(bits)
+    }
+}
+
+impl BitOr for Access {
+    type Output = Access;
+
+    fn bitor(self, other: Access) -> Access {
+        Access(self.0 | other.0)
+    }
 }
 
 /// Part of a buffer that an RDMA device may reach.
@@ -81,13 +110,15 @@ impl Region {
     }
 }
 
-/// What a peer has permitted: to write to a region of its own.
+/// What a peer has permitted: to write to a region of its own, or to read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
     /// The number for entries on the endpoint that it came by.
     pub number: u32,
-    /// Bytes that may be written, from offset 0.
+    /// Bytes that may be used, from offset 0.
     pub length: u64,
+    /// How: [`Access::REMOTE_WRITE`], [`Access::REMOTE_READ`] or both.
+    pub access: Access,
     /// What the peer gave with it.
     pub tag: u64,
 }
