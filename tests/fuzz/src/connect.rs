@@ -294,7 +294,7 @@ impl Worker {
         self.run(Action::BufDestroy(own, any));
     }
 
-    /// Lets `to` write to memory of `from`.
+    /// Lets `to` read and write memory of `from`, which may read into it as well.
     fn lease(&self, from: &Arc<Context>, granting: u32, to: &Arc<Context>, waiting: u32) {
         let plain = Call::plain(Where(0));
         let buffer = lock(&from.objects)
@@ -317,7 +317,9 @@ impl Worker {
             endpoint: granting,
             buffer,
             length,
-            access: DMAPLANE_ACCESS_REMOTE_WRITE,
+            access: DMAPLANE_ACCESS_REMOTE_WRITE
+                | DMAPLANE_ACCESS_REMOTE_READ
+                | DMAPLANE_ACCESS_LOCAL_WRITE,
             ..Argument::sized()
         };
         let Some(region) = self.register(from, &plain, arg) else {

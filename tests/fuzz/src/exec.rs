@@ -182,7 +182,11 @@ impl Worker {
                     buffer: self.pick(&context, buffer, &[Kind::Buffer]),
                     offset: u64::from(first.saturating_sub(200)) * PAGE as u64,
                     length: 1 + u64::from(length) * 32,
-                    access: u32::from(access > 40),
+                    access: match access {
+                        0..=40 => 0,
+                        41..=249 => u32::from(access % 8),
+                        more => u32::from(more),
+                    },
                     ..Argument::sized()
                 };
                 self.register(&context, &call, arg);

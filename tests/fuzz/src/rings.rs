@@ -80,7 +80,16 @@ impl Worker {
                     ..Default::default()
                 }
             }
-            180..=185 => {
+            184..=185 => {
+                return dmaplane_sqe {
+                    opcode: DMAPLANE_OP_INVALIDATE as u8,
+                    flags,
+                    user_data,
+                    region: self.pick(context, entry.region, &[Kind::Region]),
+                    ..Default::default()
+                }
+            }
+            180..=183 => {
                 return dmaplane_sqe {
                     opcode: DMAPLANE_OP_IMM_ONLY as u8,
                     flags,
@@ -124,9 +133,15 @@ impl Worker {
             200..=249 => u32::from(entry.length) * number,
             more => u32::MAX - u32::from(more),
         };
-        dmaplane_sqe {
-            opcode: DMAPLANE_OP_WRITE_IMM as u8,
-            flags,
+        let opcode = match entry.opcode % 4 {
+            0 | 1 => DMAPLANE_OP_WRITE_IMM,
+            2 => DMAPLANE_OP_WRITE,
+            _ => DMAPLANE_OP_READ,
+        };
+        let fence = if entry.imm % 5 == 0 { DMAPLANE_SQE_FENCE as u8 } else { 0 };
+        let sqe = dmaplane_sqe {
+            opcode: opcode as u8,
+            flags: flags | fence,
             endpoint,
             user_data,
             region: if length == 0 && entry.region.index % 2 == 0 { 0 } else { region },
@@ -134,8 +149,82 @@ impl Worker {
             local_offset: if length == 0 { 0 } else { within(from, entry.local) },
             remote_offset: if length == 0 { 0 } else { within(room, entry.remote) },
             length,
-            imm: entry.imm,
+            imm: if opcode == DMAPLANE_OP_WRITE_IMM { entry.imm } else { 0 },
             ..Default::default()
+        };
+        drop(objects);
+        match entry.imm % 16 {
+            0..=3 => self.listed(context, entry, sqe, DMAPLANE_SQE_SEGMENTS, from.min(room)),
+            4..=7 => self.listed(context, entry, sqe, DMAPLANE_SQE_PAGES, from.min(room)),
+            _ => sqe,
+        }
+    }
+
+    /// The same with a list, in some buffer, of ranges in the first bytes of both sides, as a rule.
+    fn listed(
+        &self,
+        context: &Arc<Context>,
+        entry: &Entry,
+        sqe: dmaplane_sqe,
+        kind: u32,
+        room: u64,
+    ) -> dmaplane_sqe {
+        let [_, how, at, odd] = entry.imm.to_ne_bytes();
+        let list = self.pick(context, entry.endpoint, &[Kind::Buffer]);
+        let count = match how {
+            0..=199 => u32::from(how % 32) + 1,
+            200..=239 => (u32::from(how) - 200) * 105 + 1, // up to 4096
+            240..=251 => 4097,
+            more => u32::from(more) - 252,
+        };
+        let offset = u64::from(at) * if at < 240 { 8 } else { 3 };
+        let each = (room / u64::from(count + 1) / 2) as u32;
+        let mut bytes = Vec::new();
+        if kind == DMAPLANE_SQE_SEGMENTS {
+            for n in 0..count {
+                let mut segment = dmaplane_segment {
+                    local_offset: u64::from(n * each),
+                    remote_offset: u64::from((count - n) * each),
+                    length: each.min(1 << (n % 12)),
+                    pad: 0,
+                };
+                match odd {
+                    0..=191 => {}
+                    192..=207 => segment.remote_offset = segment.local_offset,
+                    208..=239 if n % 32 == u32::from(odd % 32) => segment.local_offset = !0 << odd,
+                    240..=249 => segment.length = u32::from(odd) << 24,
+                    more => segment.pad = u32::from(more == 250),
+                }
+                bytes.extend(segment.bytes());
+            }
+        } else {
+            let stride = u64::from(each) << (odd & 1);
+            let strides = dmaplane_pages {
+                local_stride: if odd < 224 { stride } else { !0 >> (odd % 64) },
+                remote_stride: stride,
+            };
+            bytes.extend(strides.bytes());
+            (0..count).for_each(|n| bytes.extend(n.to_ne_bytes()));
+            let last = |n: u32| if odd > 200 && n == 7 { u32::MAX } else { count - n };
+            (0..count).for_each(|n| bytes.extend(last(n).to_ne_bytes()));
+        }
+        // What does not fit is not written: there is something else then.
+        let place = lock(&context.objects).of(list).map(|o| (o.mmap_offset, o.length as usize));
+        if let Some((mmap_offset, len)) = place.filter(|(_, len)| *len < 4 << 20) {
+            let prot = libc::PROT_READ | libc::PROT_WRITE;
+            let map = Map::new(context.fd(), mmap_offset, len, prot, libc::MAP_SHARED);
+            if let (Ok(map), true) = (map, offset as usize + bytes.len() <= len) {
+                map.write(offset as usize, &bytes);
+            }
+        }
+        let pages = kind == DMAPLANE_SQE_PAGES;
+        dmaplane_sqe {
+            flags: sqe.flags | kind as u8,
+            length: if pages { each.min(512) } else { sqe.length & u32::from(odd == 0) },
+            list,
+            list_count: count,
+            list_offset: offset,
+            ..sqe
         }
     }
 
