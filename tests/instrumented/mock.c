@@ -173,7 +173,7 @@ static void begin(struct run *r, enum kind kind, uint64_t seed)
 	CHECK(r, !mock("on"), "on");
 	p->entries = 4 << between(r, 0, 3);
 	for (struct actor *x = &r->a; x; x = x == &r->a ? &r->b : NULL) {
-		x->side->send_depth = between(r, 2, 8);
+		x->side->send_depth = between(r, 1, 8);
 		x->side->recv_depth = between(r, 1, p->entries - 1);
 	}
 	CHECK(r, !pair_open(p), "%d %d", p->a.result, p->b.result);
@@ -183,15 +183,17 @@ static void begin(struct run *r, enum kind kind, uint64_t seed)
 
 static void prepare(struct run *r, struct actor *x)
 {
-	uint64_t border = r->max_segment, slots = SLOTS * SLOT_BYTES;
+	uint64_t border = r->max_segment;
 
 	/* One slot lies across the border of two segments. */
-	x->in_base = border - slots / 2 - 2000;
-	CHECK(r, !memory_make(x->side, 4096 * (1 + slots / 4096), 0, &x->out), "%s", x->name);
-	CHECK(r, !memory_make(x->side, border + slots, DMAPLANE_ACCESS_REMOTE_WRITE, &x->in),
+	x->in_base = border - SLOTS_BYTES / 2 - 2000;
+	CHECK(r, !memory_make(x->side, OUT_BYTES, LOCAL_WRITE, &x->out), "%s", x->name);
+	CHECK(r, !memory_make(x->side, border + SLOTS_BYTES, REMOTE_WRITE | REMOTE_READ, &x->in),
 	       "%s", x->name);
-	if (good(r))
-		grant(r, x);
+	if (!good(r))
+		return;
+	fill(x->in.at + x->in_base + SLOTS_BYTES, SOURCE_BYTES, draw(r));
+	grant(r, x);
 }
 
 static void operate(struct run *r)
@@ -362,6 +364,53 @@ TEST_F_TIMEOUT(mock, ending, 3600)
 TEST_F_TIMEOUT(mock, hostile, 3600)
 {
 	all_seeds(_metadata, self, HOSTILE);
+}
+
+/* How many work requests a list takes of so many ranges with gaps here and there. */
+static uint64_t requests_of(struct run *r, int opcode, uint32_t count, uint32_t gap,
+			    uint32_t gap_there)
+{
+	struct actor *a = &r->a;
+	uint64_t before = mock_value("executed"), at = 2 * SLOTS_BYTES;
+	struct dmaplane_segment *list = (void *)(a->out.at + at);
+	struct dmaplane_sqe sqe = remote_sqe(a->side, opcode, a->out.region, a->leases[0], 0,
+					     r->b.in_base, 0, 1);
+	struct dmaplane_cqe cqe;
+
+	for (uint32_t i = 0; i < count; i++)
+		list[i] = (struct dmaplane_segment){ i * (8 + gap), i * (8 + gap_there), 8, 0 };
+	dmaplane_sqe_set_segments(&sqe, a->out.buffer.handle, at, count);
+	CHECK(r, channel_submit(&a->side->ch, &sqe) == 1, "ENTER");
+	for (int i = 0; i < 10000 && !channel_available(&a->side->ch); i++)
+		CHECK(r, !mock("step 1"), "step");
+	CHECK(r, channel_reap(&a->side->ch, &cqe) && cqe.res == (int)(8 * count), "%d", cqe.res);
+	return mock_value("executed") - before;
+}
+
+/* As few as the device allows; 9 pieces fit into each. */
+TEST_F_TIMEOUT(mock, joined, 600)
+{
+	struct run *r = &self->run;
+
+	begin(r, ORDERLY, 5);
+	prepare(r, &r->a);
+	prepare(r, &r->b);
+	settle(r);
+	ASSERT_TRUE(good(r)) { TH_LOG("%s", r->why); }
+	for (int opcode = DMAPLANE_OP_WRITE; opcode <= DMAPLANE_OP_READ; opcode++) {
+		EXPECT_EQ(1, requests_of(r, opcode, 1, 0, 0));
+		EXPECT_EQ(1, requests_of(r, opcode, 1000, 0, 0));
+		EXPECT_EQ(1, requests_of(r, opcode, 9, 1, 0));
+		EXPECT_EQ(2, requests_of(r, opcode, 10, 1, 0));
+		EXPECT_EQ(10, requests_of(r, opcode, 90, 8, 0));
+		EXPECT_EQ(90, requests_of(r, opcode, 90, 0, 8));
+		EXPECT_EQ(90, requests_of(r, opcode, 90, 8, 8));
+	}
+	EXPECT_TRUE(good(r)) { TH_LOG("%s", r->why); }
+	compare_fabric(r);
+	unmap(&r->a);
+	unmap(&r->b);
+	EXPECT_TRUE(WAIT_FOR(!mock_value("ports")));
 }
 
 /* The same seed has the same effects, another has others: a failure can be replayed. */

@@ -17,6 +17,13 @@
 #define SLOTS		16	/* places in the memory of both sides that messages go from and to */
 #define SLOT_BYTES	5596	/* some messages touch two pages, some three */
 #define LEASES		6	/* of one side, at most */
+#define SLOTS_BYTES	(SLOTS * SLOT_BYTES)
+#define PARTS		6	/* of a list, at most */
+#define LIST_BYTES	(PARTS * sizeof(struct dmaplane_segment))
+/* Memory messages go from: slots, as many that are read into, then a list for each entry. */
+#define OUT_BYTES	(2 * SLOTS_BYTES + ENTRIES * LIST_BYTES)
+/* Behind the slots of the memory that messages go to: what the peer may read. */
+#define SOURCE_BYTES	(SLOTS_BYTES / 2)
 
 enum kind {
 	ORDERLY,	/* completions are late, and nothing goes wrong */
@@ -27,8 +34,10 @@ enum kind {
 static const char *const kinds[] = { "orderly", "ending", "hostile" };
 
 struct entry {
+	uint8_t opcode;
 	uint32_t slot;
 	uint32_t length;
+	uint64_t source;	/* of a READ, in the peer's memory */
 	bool split;	/* in more than one work request */
 	bool completed;
 	bool arrived;
@@ -49,6 +58,8 @@ struct actor {
 	uint32_t pushed;
 	int last;		/* entry completed last, but for those refused at once */
 	uint32_t completed, succeeded, arrived;
+	uint32_t messages, told, sent;	/* pushed; of those and of all that succeeded, but READs */
+	uint32_t next;		/* the peer's message that must come next is this entry or a later one */
 	bool stalled;
 	uint64_t stalls;
 };
@@ -164,6 +175,12 @@ static inline struct dmaplane_endpoint_query look(struct run *r, struct actor *x
 	return got;
 }
 
+/* Entries that the kernel has taken, each of which gets one completion. */
+static inline uint32_t accepted(const struct actor *x)
+{
+	return load_acquire(&x->side->ch.ring->sq_head);
+}
+
 /* Looks at a side that is open, as often as something could have changed. */
 static inline void watch(struct run *r, struct actor *x)
 {
@@ -179,7 +196,9 @@ static inline void watch(struct run *r, struct actor *x)
 	CHECK(r, got.credits <= x->peer->side->recv_depth, "%s: %u", x->name, got.credits);
 	if (got.state != DMAPLANE_STATE_ESTABLISHED)
 		return;
-	stalled = !got.credits && got.queued;
+	/* Only messages wait for credits: is the first of those that wait one? */
+	stalled = !got.credits && got.queued && got.queued <= accepted(x) &&
+		  x->entries[accepted(x) - got.queued].opcode == DMAPLANE_OP_WRITE_IMM;
 	x->stalls += stalled && !x->stalled;
 	x->stalled = stalled;
 	CHECK(r, got.stalls == x->stalls, "%s: %llu, not %llu", x->name,
@@ -198,12 +217,6 @@ static inline void step(struct run *r, uint32_t count)
 		CHECK(r, !mock("step 1"), "%d", errno);
 		watch_both(r);
 	}
-}
-
-/* Entries that the kernel has taken, each of which gets one completion. */
-static inline uint32_t accepted(const struct actor *x)
-{
-	return load_acquire(&x->side->ch.ring->sq_head);
 }
 
 static inline void enter(struct run *r, struct actor *x)
@@ -236,6 +249,73 @@ static inline int free_slot(struct actor *x)
 	return -1;
 }
 
+/* Has an entry move its bytes part by part, in any order; those that stay neighbours are joined. */
+static inline void split_up(struct run *r, struct actor *x, struct entry *e,
+			    struct dmaplane_sqe *sqe)
+{
+	uint64_t at = 2 * SLOTS_BYTES + x->pushed * LIST_BYTES;
+	uint32_t count = between(r, 1, PARTS), order[PARTS], done = 0;
+	struct dmaplane_segment *segments = (void *)(x->out.at + at);
+	struct dmaplane_pages *pages = (void *)(x->out.at + at);
+
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t other = between(r, 0, i);
+
+		order[i] = i;
+		order[i] = order[other];
+		order[other] = i;
+	}
+	e->split = true;
+	if (between(r, 0, 1) && e->length >= count) {
+		uint32_t length = e->length / count;
+
+		e->length = length * count;
+		pages->local_stride = pages->remote_stride = length;
+		memcpy(dmaplane_pages_local(pages), order, count * sizeof(order[0]));
+		memcpy(dmaplane_pages_remote(pages, count), order, count * sizeof(order[0]));
+		sqe->length = length;
+		dmaplane_sqe_set_pages(sqe, x->out.buffer.handle, at, count);
+		return;
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t length = i + 1 < count ? between(r, 0, e->length - done) : e->length - done;
+
+		segments[order[i]] = (struct dmaplane_segment){ done, done, length, 0 };
+		done += length;
+	}
+	dmaplane_sqe_set_segments(sqe, x->out.buffer.handle, at, count);
+}
+
+/* An entry that moves bytes: a message, a WRITE or a READ, as a whole or in parts. */
+static inline struct dmaplane_sqe transfer(struct run *r, struct actor *x, struct entry *e)
+{
+	static const uint8_t opcodes[] = { DMAPLANE_OP_WRITE_IMM, DMAPLANE_OP_WRITE_IMM,
+					   DMAPLANE_OP_WRITE, DMAPLANE_OP_READ };
+	uint64_t local = e->slot * SLOT_BYTES, there = x->peer->in_base + e->slot * SLOT_BYTES;
+	uint64_t border = there / r->max_segment * r->max_segment + r->max_segment;
+	uint32_t lease = x->leases[between(r, 0, x->known - 1)];
+	struct dmaplane_sqe sqe;
+
+	e->opcode = opcodes[between(r, 0, ARRAY_LEN(opcodes) - 1)];
+	if (e->opcode == DMAPLANE_OP_READ) {
+		local += SLOTS_BYTES;
+		there = x->peer->in_base + SLOTS_BYTES +
+			between(r, 0, SOURCE_BYTES - SLOT_BYTES);
+		memset(x->out.at + local, 0x5c, SLOT_BYTES);
+	}
+	e->source = there;
+	e->split = there + e->length > border;
+	sqe = remote_sqe(x->side, e->opcode, x->out.region, lease, local, there, e->length,
+			 x->pushed);
+	if (!between(r, 0, 2))
+		split_up(r, x, e, &sqe);
+	if (e->opcode != DMAPLANE_OP_READ)
+		fill(x->out.at + local, e->length, contents(r, x, x->pushed));
+	if (!between(r, 0, 3))
+		sqe.flags |= DMAPLANE_SQE_FENCE;
+	return sqe;
+}
+
 static inline void submit(struct run *r, struct actor *x)
 {
 	uint32_t count = between(r, 1, 4);
@@ -246,29 +326,39 @@ static inline void submit(struct run *r, struct actor *x)
 		int slot = free_slot(x);
 		struct entry *e = &x->entries[x->pushed];
 		struct dmaplane_sqe sqe;
-		uint64_t remote, border;
 
 		if (slot < 0)
 			break;
-		*e = (struct entry){ .slot = slot };
+		*e = (struct entry){ .slot = slot, .opcode = DMAPLANE_OP_WRITE_IMM };
 		if (x->known && between(r, 0, 7))
 			e->length = between(r, 1, SLOT_BYTES);
 		sqe = write_imm(x->side, 0, 0, 0, 0, 0, x->pushed);
-		if (e->length) {
-			remote = x->peer->in_base + slot * SLOT_BYTES;
-			border = remote / r->max_segment * r->max_segment + r->max_segment;
-			e->split = remote + e->length > border;
-			sqe = write_imm(x->side, x->out.region,
-					x->leases[between(r, 0, x->known - 1)],
-					slot * SLOT_BYTES, remote, e->length, x->pushed);
-			fill(x->out.at + slot * SLOT_BYTES, e->length,
-			     contents(r, x, x->pushed));
-		}
+		if (e->length)
+			sqe = transfer(r, x, e);
 		if (channel_push(&x->side->ch, &sqe))
 			break;
+		x->messages += e->opcode == DMAPLANE_OP_WRITE_IMM;
 		x->pushed++;
 	}
 	enter(r, x);
+}
+
+/* What a WRITE or a READ that succeeded has moved is there. */
+static inline void moved(struct run *r, struct actor *x, struct entry *e, uint32_t index)
+{
+	uint64_t at = e->length;
+
+	e->arrived = true;
+	if (r->kind == HOSTILE || x->peer->gone)
+		return;
+	if (e->opcode == DMAPLANE_OP_WRITE)
+		at = first_wrong(x->peer->in.at + x->peer->in_base + e->slot * SLOT_BYTES,
+				 e->length, contents(r, x, index));
+	else if (memcmp(x->out.at + SLOTS_BYTES + e->slot * SLOT_BYTES,
+			x->peer->in.at + e->source, e->length))
+		at = 0;
+	CHECK(r, at == e->length, "%s: entry %u, byte %llu of %u", x->name, index,
+	      (unsigned long long)at, e->length);
 }
 
 static inline void completed(struct run *r, struct actor *x, const struct dmaplane_cqe *cqe)
@@ -284,7 +374,14 @@ static inline void completed(struct run *r, struct actor *x, const struct dmapla
 	e->completed = true;
 	e->res = cqe->res;
 	x->completed++;
-	x->succeeded += cqe->res >= 0;
+	if (cqe->res >= 0) {
+		x->succeeded++;
+		x->told += e->opcode == DMAPLANE_OP_WRITE_IMM;
+		x->sent += e->opcode != DMAPLANE_OP_READ;
+		if (e->opcode != DMAPLANE_OP_WRITE_IMM)
+			moved(r, x, e, cqe->user_data);
+	}
+	CHECK(r, cqe->opcode == e->opcode, "%s: %u", x->name, cqe->opcode);
 	CHECK(r, cqe->res < 0 || (uint32_t)cqe->res == e->length, "%s: %d", x->name, cqe->res);
 	CHECK(r, cqe->res >= 0 || r->kind != ORDERLY, "%s: %d", x->name, cqe->res);
 	/* What comes too late is refused at once. */
@@ -306,7 +403,11 @@ static inline void arrived(struct run *r, struct actor *x, const struct dmaplane
 	}
 	e->arrived = true;
 	if (r->kind != HOSTILE) {
-		CHECK(r, cqe->imm == x->arrived, "%s: %u, %u", x->name, cqe->imm, x->arrived);
+		while (x->peer->entries[x->next].opcode != DMAPLANE_OP_WRITE_IMM &&
+		       x->next < cqe->imm)
+			x->next++;
+		CHECK(r, cqe->imm == x->next, "%s: %u, %u", x->name, cqe->imm, x->next);
+		x->next++;
 		CHECK(r, e->split || (uint32_t)cqe->res == e->length, "%s: %d", x->name, cqe->res);
 		at = first_wrong(x->in.at + x->in_base + e->slot * SLOT_BYTES, e->length,
 				 contents(r, x->peer, cqe->imm));
