@@ -40,8 +40,9 @@ static int have_pair(struct world *w)
 		close_pair(w);
 		CHECK(WAIT_FOR(live("contexts") == 0));
 		CHECK_IS(0, pair_open(&w->p));
-		CHECK_IS(0, memory_make(&w->p.a, segment + SMALL, 0, &w->from));
-		CHECK_IS(0, target(&w->p.b, &w->p.a, segment + SMALL, &w->to, &w->lease));
+		CHECK_IS(0, memory_make(&w->p.a, segment + SMALL, LOCAL_WRITE, &w->from));
+		CHECK_IS(0, target_for(&w->p.b, &w->p.a, segment + SMALL,
+				       REMOTE_WRITE | REMOTE_READ, &w->to, &w->lease));
 		rounds_left = ROUNDS_PER_PAIR;
 	}
 	w->fds[0] = w->p.a.fd;
@@ -201,6 +202,90 @@ static enum outcome write_failed(struct world *w, int error)
 	return load_acquire(&ring->sq_head) != ring->sq_tail ? REPEAT : WRONG;
 }
 
+/* ---- CHANNEL_ENTER with READ and WRITE, by lists ---------------------------------------- */
+
+#define RANGES	3
+
+static int opcode;
+static unsigned int survived;	/* there was no memory for the list: that ends no connection */
+
+/* Ranges apart from each other, the last across the end of a key at both sides. */
+static uint64_t range_at(uint32_t i)
+{
+	return segment - 50 - i * 200;
+}
+
+static int push_list(struct world *w)
+{
+	struct dmaplane_segment *list;
+	struct dmaplane_sqe sqe;
+
+	CHECK_IS(0, have_pair(w));
+	list = (void *)w->from.at;
+	for (uint32_t i = 0; i < RANGES; i++) {
+		list[i] = (struct dmaplane_segment){ range_at(i), range_at(i), 100, 0 };
+		fill((opcode == DMAPLANE_OP_READ ? w->to : w->from).at + range_at(i), 100,
+		     w->serial + i);
+	}
+	sqe = remote_sqe(&w->p.a, opcode, w->from.region, w->lease, 0, 0, 0, w->serial);
+	dmaplane_sqe_set_segments(&sqe, w->from.buffer.handle, 0, RANGES);
+	CHECK_IS(0, channel_push(&w->p.a.ch, &sqe));
+	return 0;
+}
+
+static int list_done(struct world *w)
+{
+	struct dmaplane_stats stats;
+	struct dmaplane_cqe cqe, more;
+
+	CHECK_IS(0, channel_next(&w->p.a.ch, &cqe));
+	CHECK_IS(w->serial, cqe.user_data);
+	if (cqe.res < 0) {
+		CHECK(w->faulted);
+		CHECK_IS(-ENOMEM, cqe.res);
+		survived += !broken(w);
+	} else {
+		CHECK_IS(RANGES * 100, cqe.res);
+		for (uint32_t i = 0; i < RANGES; i++)
+			CHECK_IS(100, first_wrong((opcode == DMAPLANE_OP_READ ? w->from : w->to).at +
+						  range_at(i), 100, w->serial + i));
+	}
+	CHECK(!channel_reap(&w->p.a.ch, &more));
+	CHECK(!channel_reap(&w->p.b.ch, &more));
+	CHECK_IS(0, get_stats(w->p.a.fd, &stats));
+	CHECK_IS(stats.submitted, stats.completed);
+	/* Nothing has the region. */
+	CHECK_IS(0, region_deregister(w->p.a.fd, w->from.region));
+	if (!broken(w))
+		CHECK_IS(0, region_register(w->p.a.fd, w->p.a.endpoint, w->from.buffer.handle, 0,
+					    segment + SMALL, LOCAL_WRITE, &w->from.region));
+	return 0;
+}
+
+/* ---- CHANNEL_ENTER with INVALIDATE ------------------------------------------------------- */
+
+static int push_invalidate(struct world *w)
+{
+	struct dmaplane_sqe sqe;
+
+	CHECK_IS(0, pair_and_region(w));
+	dmaplane_prep_invalidate(&sqe, w->handle);
+	dmaplane_sqe_set_user_data(&sqe, w->serial);
+	CHECK_IS(0, channel_push(&w->p.a.ch, &sqe));
+	return 0;
+}
+
+static int invalidated(struct world *w)
+{
+	struct dmaplane_cqe cqe;
+
+	CHECK_IS(0, channel_next(&w->p.a.ch, &cqe));
+	CHECK_IS(w->serial, cqe.user_data);
+	CHECK_IS(0, cqe.res);
+	CHECK(!broken(w));
+	return 0;
+}
+
 /* ---- COUNTER_CREATE, CHANNEL_ENTER with COUNTER_WAIT -------------------------------- */
 
 static int counter_make(struct world *w)
@@ -352,6 +437,11 @@ static const struct op regions[] = {
 	  .failed = wait_failed },
 }, writing = {
 	"CHANNEL_ENTER, WRITE_IMM", push_write, enter, write_done, .failed = write_failed,
+}, listed = {
+	"CHANNEL_ENTER, a list", push_list, enter, list_done, .failed = write_failed,
+}, invalidating = {
+	"CHANNEL_ENTER, INVALIDATE", push_invalidate, enter, invalidated, deregister,
+	.failed = write_failed,
 }, replenishing = {
 	"CHANNEL_ENTER that posts receives", starve, come_back, fed, close_narrow,
 };
@@ -412,6 +502,20 @@ TEST_F(faults, of_writes)
 	local = segment - 50;
 	remote = segment - 20;
 	EXPECT_EQ(0, sweep(&writing, &self->w));
+}
+
+TEST_F(faults, of_lists)
+{
+	for (opcode = DMAPLANE_OP_WRITE; opcode <= DMAPLANE_OP_READ; opcode++) {
+		survived = 0;
+		EXPECT_EQ(0, sweep(&listed, &self->w));
+		EXPECT_LT(0, survived);
+	}
+}
+
+TEST_F(faults, of_invalidation)
+{
+	EXPECT_EQ(0, sweep(&invalidating, &self->w));
 }
 
 TEST_F(faults, of_receives)
