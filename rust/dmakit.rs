@@ -17,6 +17,7 @@ pub mod chardev;
 pub mod debugfs;
 pub mod errno;
 pub mod eventfd;
+pub mod kthread;
 pub mod mm;
 pub mod periodic;
 pub mod rdma;

@@ -19,6 +19,7 @@
 #endif
 #include "helpers/poll.h"
 #include "helpers/rdma.h"
+#include "helpers/thread.h"
 #include "helpers/work.h"
 
 #endif
