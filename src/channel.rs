@@ -7,6 +7,7 @@
 //! | `ring`     | the shared memory, and the account of completions                      |
 //! | `queue`    | entries taken and begun, and the worker that goes on with them         |
 //! | `submit`   | what an entry asks for                                                 |
+//! | `sqpoll`   | a thread that takes entries, so that nobody has to ask for it          |
 //! | `request`  | the promise that it completes                                          |
 //! | `order`    | `LINK` and `DRAIN`: entries that begin when others are complete        |
 //! | `cancel`   | `CANCEL`                                                               |
@@ -18,7 +19,8 @@
 //!
 //! Ownership: the handle holds the [`Channel`], as do its files. The channel and entries in flight hold
 //! its [`Queue`], and with it its [`CompletionRing`], as mappings and endpoints do; that holds nothing
-//! that holds it.
+//! that holds it. A thread that takes entries holds the queue, and the context: it is joined when the
+//! channel is stopped, which comes before the end of either.
 //! Locking: see [`queue`] and [`ring`]. No user copy happens under a lock: the rings are kernel memory.
 //! Teardown: closing is refused while an endpoint delivers to the ring; after it nothing is taken
 //! from the ring any more, whoever still has a file of the channel, and nothing begins.
@@ -31,6 +33,7 @@ mod pollers;
 mod queue;
 mod request;
 mod ring;
+mod sqpoll;
 mod submit;
 mod times;
 mod transfer;
@@ -46,7 +49,8 @@ use self::{
     ring::{
         Layout,
         Timeout, //
-    }, //
+    },
+    sqpoll::Submitter, //
 };
 use crate::{
     context::{
@@ -62,17 +66,23 @@ use crate::{
 };
 use dmakit::{
     eventfd::EventFd,
+    kthread::Waker,
     uapi,
     worker::Worker, //
 };
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        Arc,
+        ArcBorrow, //
+    }, //
 };
 
 /// A pair of rings.
 pub(crate) struct Channel {
     queue: Arc<Worker<Queue>>,
+    /// What takes entries until the channel is stopped, if `ENTER` does not.
+    submitter: Option<Pin<KBox<Submitter>>>,
     _tally: Tally,
 }
 
@@ -90,8 +100,11 @@ impl Channel {
         self.queue.ring()
     }
 
-    /// Lets nothing begin any more, and completes what has not.
+    /// Lets nothing be taken by a thread nor begin any more, and completes what has not.
     pub(crate) fn stop(&self) {
+        if let Some(submitter) = &self.submitter {
+            submitter.stop();
+        }
         self.queue.stop();
     }
 
@@ -100,8 +113,16 @@ impl Channel {
         Queue::finish(&self.queue);
     }
 
-    /// Takes up to `count` entries and waits for `min` completions.
-    fn enter(&self, context: &Context, count: u32, min: u32, timeout: Timeout) -> Result<u32> {
+    /// Takes up to `count` entries and waits for `min` completions. If there is a thread that takes
+    /// them, this takes none, and wakes it if it is so meant.
+    fn enter(
+        &self,
+        context: &Context,
+        count: u32,
+        min: u32,
+        timeout: Timeout,
+        wakes: bool,
+    ) -> Result<u32> {
         let ring = self.ring();
         if min > ring.cq_entries() {
             return Err(EINVAL);
@@ -111,6 +132,12 @@ impl Channel {
             context.replenish(ring);
         }
         let (taken, available) = match count {
+            _ if ring.is_polled() => {
+                if wakes {
+                    ring.wake_thread();
+                }
+                (0, 0)
+            }
             0 => (0, 0),
             count => Queue::submit(&self.queue, context, count)?,
         };
@@ -125,14 +152,20 @@ impl Channel {
     }
 }
 
+const CHANNEL_FLAGS: u32 = uapi::DMAPLANE_CHANNEL_SQPOLL | uapi::DMAPLANE_CHANNEL_TIMES;
+const ENTER_FLAGS: u32 = uapi::DMAPLANE_ENTER_ABSTIME | uapi::DMAPLANE_ENTER_SQ_WAKEUP;
+
 /// `CHANNEL_CREATE`
 pub(crate) fn create(
-    context: &Context,
+    context: ArcBorrow<'_, Context>,
     arg: &mut uapi::dmaplane_channel_create,
 ) -> Result<Created> {
-    if arg.flags & !uapi::DMAPLANE_CHANNEL_TIMES != 0
-        || arg.pad != 0
+    let polled = arg.flags & uapi::DMAPLANE_CHANNEL_SQPOLL != 0;
+    let times = arg.flags & uapi::DMAPLANE_CHANNEL_TIMES != 0;
+    if arg.flags & !CHANNEL_FLAGS != 0
         || arg.pad2 != 0
+        || arg.sq_idle_ms > uapi::DMAPLANE_SQ_IDLE_MAX
+        || (arg.sq_idle_ms != 0 && !polled)
         || !arg.sq_entries.is_power_of_two()
         || !arg.cq_entries.is_power_of_two()
     {
@@ -141,12 +174,25 @@ pub(crate) fn create(
     if arg.sq_entries > MAX_RING_ENTRIES || arg.cq_entries > MAX_RING_ENTRIES {
         return Err(EFBIG);
     }
-    let times = arg.flags & uapi::DMAPLANE_CHANNEL_TIMES != 0;
     let layout = Layout::new(arg.sq_entries, arg.cq_entries, times);
-    let ring = CompletionRing::new(layout, context.counters(), context.pollers())?;
+    let (counters, pollers) = (context.counters(), context.pollers());
+    let waker = polled.then(Waker::new).transpose()?;
+    let ring = CompletionRing::new(layout, counters, pollers, waker.clone())?;
+    let queue = Queue::new(ring)?;
+    let tally = Tally::one(counters, Live::Channels);
+    let submitter = match waker {
+        Some(waker) => Some(Submitter::start(
+            &queue,
+            context.into(),
+            waker,
+            arg.sq_idle_ms,
+        )?),
+        None => None,
+    };
     let channel = Channel {
-        queue: Queue::new(ring)?,
-        _tally: Tally::one(context.counters(), Live::Channels),
+        queue,
+        submitter,
+        _tally: tally,
     };
     let channel = Arc::new(channel, GFP_KERNEL_ACCOUNT)?;
     arg.handle = context.insert(Object::Channel(channel))?;
@@ -160,15 +206,19 @@ pub(crate) fn create(
 
 /// `CHANNEL_ENTER`: how many entries were taken.
 pub(crate) fn enter(context: &Context, arg: &uapi::dmaplane_channel_enter) -> Result<isize> {
-    if arg.flags & !uapi::DMAPLANE_ENTER_ABSTIME != 0 || arg.pad != 0 {
+    if arg.flags & !ENTER_FLAGS != 0 || arg.pad != 0 {
         return Err(EINVAL);
     }
-    let timeout = match arg.flags {
+    let timeout = match arg.flags & uapi::DMAPLANE_ENTER_ABSTIME {
         0 => Timeout::For(arg.timeout_ns),
         _ => Timeout::Until(arg.timeout_ns),
     };
     let channel = context.get::<Channel>(arg.channel)?;
-    let taken = channel.enter(context, arg.to_submit, arg.min_complete, timeout)?;
+    let wakes = arg.flags & uapi::DMAPLANE_ENTER_SQ_WAKEUP != 0;
+    if wakes && !channel.ring().is_polled() {
+        return Err(EINVAL);
+    }
+    let taken = channel.enter(context, arg.to_submit, arg.min_complete, timeout, wakes)?;
     Ok(isize::try_from(taken)?)
 }
 

@@ -43,6 +43,7 @@ pub(crate) fn info(_context: &Context, arg: &mut uapi::dmaplane_info) -> Result 
             uapi::DMAPLANE_FEATURE_WRITE_IMM
                 | uapi::DMAPLANE_FEATURE_LEASE
                 | uapi::DMAPLANE_FEATURE_COUNTER
+                | uapi::DMAPLANE_FEATURE_SQPOLL
                 | uapi::DMAPLANE_FEATURE_TIMES
                 | uapi::DMAPLANE_FEATURE_READ
                 | uapi::DMAPLANE_FEATURE_LIST

@@ -72,7 +72,9 @@ pub(crate) fn run(
         uapi::DMAPLANE_CMD_ENDPOINT_CONNECT => call(context, arg, connect::connect),
         uapi::DMAPLANE_CMD_ENDPOINT_QUERY => call(context, arg, query::query),
         uapi::DMAPLANE_CMD_ENDPOINT_CLOSE => tell(context, arg, query::close),
-        uapi::DMAPLANE_CMD_CHANNEL_CREATE => call(context, arg, channel::create),
+        uapi::DMAPLANE_CMD_CHANNEL_CREATE => {
+            call(context, arg, |_, arg| channel::create(this, arg))
+        }
         uapi::DMAPLANE_CMD_CHANNEL_ENTER => return tell(context, arg, channel::enter),
         uapi::DMAPLANE_CMD_CHANNEL_FILE => {
             call(context, arg, |_, arg| channel::file::make(this, file, arg))

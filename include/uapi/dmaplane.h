@@ -113,6 +113,7 @@ enum dmaplane_cmd {
 #define DMAPLANE_FEATURE_WRITE_IMM	(1ULL << 0)
 #define DMAPLANE_FEATURE_LEASE		(1ULL << 1)
 #define DMAPLANE_FEATURE_COUNTER	(1ULL << 2)
+#define DMAPLANE_FEATURE_SQPOLL		(1ULL << 3)
 #define DMAPLANE_FEATURE_TIMES		(1ULL << 5)
 #define DMAPLANE_FEATURE_READ		(1ULL << 6)
 #define DMAPLANE_FEATURE_LIST		(1ULL << 7)
@@ -619,8 +620,13 @@ struct dmaplane_endpoint_query {
 /* ---- Channels ---------------------------------------------------------- */
 
 /* dmaplane_channel_create.flags */
+/* A thread of the kernel's takes entries as soon as they are in the ring. */
+#define DMAPLANE_CHANNEL_SQPOLL		(1U << 0)
 /* Each completion says when: see struct dmaplane_times. */
 #define DMAPLANE_CHANNEL_TIMES		(1U << 1)
+
+/* The largest sq_idle_ms. */
+#define DMAPLANE_SQ_IDLE_MAX		60000
 
 /**
  * struct dmaplane_channel_create - submission and completion ring
@@ -634,15 +640,28 @@ struct dmaplane_endpoint_query {
  * @handle:		out: the channel
  * @sqes_offset:	out: where in the mapping the submission entries begin
  * @cqes_offset:	out: where in the mapping the completion entries begin
- * @pad:		in: must be 0
+ * @sq_idle_ms:		in: with SQPOLL, for how long the thread looks for entries
+ *			when there are none, before it sleeps; 0: a second. Must
+ *			be 0 without
  * @mmap_offset:	out: offset to mmap() the rings at, MAP_SHARED only
  * @mmap_length:	out: length of that mapping
  * @times_offset:	out: where in the mapping the times begin; 0 without
  *			DMAPLANE_CHANNEL_TIMES
  * @pad2:		in: must be 0
  *
- * Errors: EINVAL (a ring size is 0 or not a power of two, an unknown flag), EFBIG (above the
- * limit), EDQUOT, EMFILE, ENOMEM.
+ * With DMAPLANE_CHANNEL_SQPOLL, submitting is to store sq_tail, and then to see that the thread
+ * is awake: a full memory barrier, and if dmaplane_ring.flags has DMAPLANE_RING_NEED_WAKEUP,
+ * ENTER with DMAPLANE_ENTER_SQ_WAKEUP. sq_head moves when it has taken some, in any number.
+ * An entry that has no room for its completion waits in the ring. Then the thread sleeps, and
+ * flags have DMAPLANE_RING_NEED_ENTER as well: reap, then ENTER (or poll). Room that
+ * comes without reaping it sees itself. The thread ends with the channel, or when that is
+ * poisoned. Until it sleeps it takes a processor's time, which is the system's and not
+ * that of the caller or its cgroup; it has the caller's nice value.
+ *
+ * Errors: EINVAL (a ring size is 0 or not a power of two, an unknown flag, @sq_idle_ms is above
+ * DMAPLANE_SQ_IDLE_MAX, or not 0 without SQPOLL), EFBIG (above the limit), EDQUOT,
+ * EMFILE, ENOMEM; for the thread, EAGAIN (there are too many), EINTR (the caller is
+ * being killed).
  */
 struct dmaplane_channel_create {
 	__u32 size;
@@ -652,7 +671,7 @@ struct dmaplane_channel_create {
 	__u32 handle;
 	__u32 sqes_offset;
 	__u32 cqes_offset;
-	__u32 pad;
+	__u32 sq_idle_ms;
 	__aligned_u64 mmap_offset;
 	__aligned_u64 mmap_length;
 	__u32 times_offset;
@@ -664,10 +683,17 @@ struct dmaplane_channel_create {
  * Receives wait for places in the completion ring: reap, then ENTER (or poll)
  * so that the peer is granted credits again. Whoever does not do so anyway
  * needs a full memory barrier between storing cq_head and loading this flag.
+ * With SQPOLL entries may be waiting for places, too.
  */
 #define DMAPLANE_RING_NEED_ENTER	(1U << 0)
 /* The rings were corrupted by user space; ENTER fails with EBADFD for good. */
 #define DMAPLANE_RING_POISONED		(1U << 1)
+/*
+ * The thread of a channel with SQPOLL sleeps: ENTER with DMAPLANE_ENTER_SQ_WAKEUP. Whoever
+ * submits without a call needs a full memory barrier between storing sq_tail and loading
+ * this flag.
+ */
+#define DMAPLANE_RING_NEED_WAKEUP	(1U << 2)
 
 /**
  * struct dmaplane_ring - first bytes of a channel's mapping
@@ -687,7 +713,7 @@ struct dmaplane_channel_create {
  *
  * The four indices count without bound, modulo 2^32; an index is masked when
  * an entry is looked up. Ordering: the user fills an entry, then stores
- * sq_tail with release semantics, then calls ENTER. The user loads cq_tail
+ * sq_tail with release semantics, then calls ENTER, but for SQPOLL. The user loads cq_tail
  * with acquire semantics, reads the completions below it, then stores cq_head
  * with release semantics. Nothing the user writes is trusted: an impossible
  * sq_tail or cq_head poisons the channel.
@@ -934,19 +960,23 @@ struct dmaplane_times {
 /* dmaplane_channel_enter.flags */
 /* @timeout_ns is a time of CLOCK_MONOTONIC, as it is outside of time namespaces. */
 #define DMAPLANE_ENTER_ABSTIME		(1U << 0)
+/* Wakes the thread of a channel with SQPOLL, if it sleeps; EINVAL without SQPOLL. */
+#define DMAPLANE_ENTER_SQ_WAKEUP	(1U << 1)
 
 /**
  * struct dmaplane_channel_enter - submit entries, wait for completions
  * @size:		in: sizeof(struct dmaplane_channel_enter)
  * @flags:		in: DMAPLANE_ENTER_*
  * @channel:		in: the channel
- * @to_submit:		in: entries to take from the submission ring at most
+ * @to_submit:		in: entries to take from the submission ring at most; with
+ *			SQPOLL it means nothing
  * @min_complete:	in: completions to wait for until they can be reaped;
  *			more than cq_entries is EINVAL
  * @pad:		in: must be 0
  * @timeout_ns:		in: how long to wait, or until when
  *
- * Returns how many entries were taken, and writes nothing to the argument.
+ * Returns how many entries were taken, and writes nothing to the argument. With SQPOLL that
+ * is 0, as the thread takes them: all that a call can do is wake it, and wait.
  *
  * An entry is taken only if the completion ring has room for its completion;
  * if none could be taken for that reason: EBUSY (reap first; if there is nothing to
@@ -978,7 +1008,7 @@ struct dmaplane_channel_enter {
  *
  * lseek(fd, min_complete, SEEK_SET) is CHANNEL_ENTER for all entries submitted,
  * with DMAPLANE_FOREVER as the timeout: it returns how many were taken, and
- * fails as that does. It is the cheapest call into a file that Linux has: an
+ * fails as that does. With SQPOLL it is one with DMAPLANE_ENTER_SQ_WAKEUP. It is the cheapest call into a file that Linux has: an
  * ioctl() costs more than a short entry. Another position or origin is EINVAL.
  * poll() reports EPOLLIN while the channel has completions to reap, EPOLLERR
  * when it is poisoned, EPOLLHUP when it is closed; then lseek() fails with

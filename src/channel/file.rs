@@ -55,8 +55,9 @@ impl AnonFile for ChannelFile {
             return Err(EINVAL);
         }
         let min = u32::try_from(offset).map_err(|_| EINVAL)?;
+        let timeout = Timeout::For(uapi::FOREVER);
         self.channel
-            .enter(&self.context, u32::MAX, min, Timeout::For(uapi::FOREVER))
+            .enter(&self.context, u32::MAX, min, timeout, true)
     }
 
     fn poll(&self, file: &File, table: &PollTable<'_>) -> Events {

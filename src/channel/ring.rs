@@ -16,6 +16,7 @@
 //! Teardown: the memory goes with the last mapping, endpoint, entry and handle.
 
 mod batch;
+mod polled;
 
 pub(super) use self::batch::{
     Batch,
@@ -47,6 +48,7 @@ use dmakit::{
         ETIME, //
     },
     eventfd::EventFd,
+    kthread::Waker,
     mm::{
         map::Mappable,
         pages::{
@@ -138,6 +140,8 @@ pub(crate) struct CompletionRing {
     pollers: Arc<Pollers>,
     /// Who polls a file of the channel's own.
     own_pollers: Arc<Pollers>,
+    /// What the thread that takes entries sleeps on, if there is one.
+    waker: Option<Arc<Waker>>,
 }
 
 struct State {
@@ -155,6 +159,8 @@ struct State {
     held: u32,
     /// What a program has asked to be signalled.
     event: Option<EventFd>,
+    /// The thread that takes entries found no place for a completion, and sleeps.
+    stuck: bool,
 }
 
 impl State {
@@ -191,6 +197,7 @@ impl CompletionRing {
         layout: Layout,
         counters: &Arc<Counters>,
         pollers: &Arc<Pollers>,
+        waker: Option<Arc<Waker>>,
     ) -> Result<Arc<Self>> {
         let count = usize::try_from(layout.length)? / PAGE_SIZE;
         let pages = Arc::new(Pages::new(count, Placement::Any)?, GFP_KERNEL_ACCOUNT)?;
@@ -221,11 +228,13 @@ impl CompletionRing {
                     outstanding: 0,
                     held: 0,
                     event: None,
+                    stuck: false,
                 }),
                 flags: Atomic::new(0),
                 poller,
                 pollers,
                 own_pollers,
+                waker,
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -336,9 +345,11 @@ impl CompletionRing {
         self.withdraw(&mut self.state.lock(), n);
     }
 
-    /// Withdraws that request: all endpoints are about to look for room again.
+    /// Withdraws that request: all endpoints are about to look for room again, and so does the thread.
     pub(crate) fn unstarve(&self) {
-        self.set_flag(uapi::DMAPLANE_RING_NEED_ENTER, false);
+        let mut state = self.state.lock();
+        self.change_flag(&mut state, uapi::DMAPLANE_RING_NEED_ENTER, false);
+        self.unstick(&mut state);
     }
 
     /// An endpoint will deliver here: reserves `receives` places or none (`EBUSY`).
@@ -346,11 +357,11 @@ impl CompletionRing {
         let reserved = self.reserve_up_to(receives)?;
         let mut state = self.state.lock();
         if reserved < receives {
-            state.completions.release(reserved);
+            self.release(&mut state, reserved);
             return Err(EBUSY);
         }
         if state.retired {
-            state.completions.release(reserved);
+            self.release(&mut state, reserved);
             return Err(ENOENT);
         }
         state.endpoints = state.endpoints.saturating_add(1);
@@ -360,7 +371,7 @@ impl CompletionRing {
     /// An endpoint delivers here no more, and gives back places of receives that never came.
     pub(crate) fn detach(&self, receives: u32) {
         let mut state = self.state.lock();
-        state.completions.release(receives);
+        self.release(&mut state, receives);
         state.endpoints = state.endpoints.saturating_sub(1);
     }
 
@@ -402,13 +413,18 @@ impl CompletionRing {
 
     /// Gives places back that nothing will be told in.
     fn withdraw(&self, state: &mut State, n: u32) {
-        state.completions.release(n);
+        self.release(state, n);
         // Somebody may sleep who would see this, had it a completion.
         if self.flags.load(Relaxed) & uapi::DMAPLANE_RING_NEED_ENTER != 0 {
             state.signal();
             self.poller.tell();
             self.notify_pollers();
         }
+    }
+
+    fn release(&self, state: &mut State, n: u32) {
+        state.completions.release(n);
+        self.unstick(state);
     }
 
     /// Notes how many entries are held; whether all others are complete, but for those that are

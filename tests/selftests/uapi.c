@@ -83,9 +83,12 @@ static const struct command commands[] = {
 	COMMAND(ENDPOINT_CONNECT, endpoint_connect, -ENOENT),
 	COMMAND(ENDPOINT_QUERY, endpoint_query, -ENOENT),
 	COMMAND(ENDPOINT_CLOSE, handle, -ENOENT, HANDLE_PAD),
-	COMMAND(CHANNEL_CREATE, channel_create, 0, .flags = DMAPLANE_CHANNEL_TIMES,
-		.padding = { PAD(channel_create, pad), PAD(channel_create, pad2) }),
-	COMMAND(CHANNEL_ENTER, channel_enter, -ENOENT, .flags = DMAPLANE_ENTER_ABSTIME, .padding = { PAD(channel_enter, pad) }),
+	COMMAND(CHANNEL_CREATE, channel_create, 0,
+		.flags = DMAPLANE_CHANNEL_SQPOLL | DMAPLANE_CHANNEL_TIMES,
+		.padding = { PAD(channel_create, sq_idle_ms), PAD(channel_create, pad2) }),
+	COMMAND(CHANNEL_ENTER, channel_enter, -ENOENT,
+		.flags = DMAPLANE_ENTER_ABSTIME | DMAPLANE_ENTER_SQ_WAKEUP,
+		.padding = { PAD(channel_enter, pad) }),
 	COMMAND(CHANNEL_CLOSE, handle, -ENOENT, HANDLE_PAD),
 	COMMAND(CHANNEL_FILE, channel_file, -ENOENT),
 	COMMAND(CHANNEL_EVENTFD, channel_eventfd, -ENOENT),
@@ -160,6 +163,7 @@ TEST_F(uapi, info)
 	EXPECT_EQ(sysconf(_SC_PAGESIZE), got.page_size);
 	EXPECT_EQ(DMAPLANE_FEATURE_WRITE_IMM | DMAPLANE_FEATURE_LEASE,
 		  got.features & (DMAPLANE_FEATURE_WRITE_IMM | DMAPLANE_FEATURE_LEASE));
+	EXPECT_TRUE(got.features & DMAPLANE_FEATURE_SQPOLL);
 	EXPECT_LE(1ULL << 30, got.max_buffer);
 	EXPECT_LT(0, got.max_transfer);
 	EXPECT_LE(got.max_transfer, UINT32_MAX);
