@@ -128,15 +128,38 @@ static int unmap(struct world *w)
 
 /* ---- Channels ------------------------------------------------------------------- */
 
-static int channel_make(struct world *w)
+static int channel_make_with(struct world *w, uint32_t flags)
 {
-	struct dmaplane_channel_create arg = ARG(channel_create, .sq_entries = 256,
-						 .cq_entries = 256);
+	struct dmaplane_channel_create arg = ARG(channel_create, .flags = flags,
+						 .sq_entries = 256, .cq_entries = 256);
 	int ret = cmd(w->fd, DMAPLANE_IOC_CHANNEL_CREATE, &arg);
 
 	w->handle = arg.handle;
 	w->buffer = (struct buffer){ arg.handle, arg.mmap_length, arg.mmap_offset };
 	return ret;
+}
+
+static int channel_make(struct world *w)
+{
+	return channel_make_with(w, 0);
+}
+
+/* With a thread, which is not left behind by one that cannot be made. */
+static int channel_make_polled(struct world *w)
+{
+	return channel_make_with(w, DMAPLANE_CHANNEL_SQPOLL);
+}
+
+static int polled_ring_works(struct world *w)
+{
+	struct dmaplane_ring *ring = buf_map(w->fd, &w->buffer);
+
+	CHECK((void *)ring != MAP_FAILED);
+	/* Zeros are NOPs. */
+	__atomic_store_n(&ring->sq_tail, 3, __ATOMIC_RELEASE);
+	CHECK(WAIT_FOR(__atomic_load_n(&ring->cq_tail, __ATOMIC_ACQUIRE) == 3));
+	CHECK_IS(0, munmap(ring, w->buffer.length));
+	return 0;
 }
 
 static int ring_works(struct world *w)
@@ -450,6 +473,8 @@ static const struct op ops[] = {
 	{ "BUF_DESTROY", open_with_buffer, destroy, buffer_gone, close_context },
 	{ "mmap of a buffer", open_with_buffer, map, map_works, unmap, map_failed },
 	{ "CHANNEL_CREATE", open_context, channel_make, ring_works, close_context },
+	{ "CHANNEL_CREATE, SQPOLL", open_context, channel_make_polled, polled_ring_works,
+	  close_context },
 	{ "CHANNEL_CLOSE", open_with_ring, channel_end, channel_gone, close_context },
 	{ "mmap of a channel", open_with_ring, map, ring_map_works, close_context },
 	{ "CHANNEL_ENTER, NOP", open_with_entries, enter, nops_done, close_with_channel,

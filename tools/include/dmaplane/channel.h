@@ -28,6 +28,7 @@
  * @sq_entries: places in the submission ring
  * @cq_entries: places in the completion ring
  * @prepared: entries got of which the kernel does not know yet
+ * @flags: DMAPLANE_CHANNEL_*
  * @length: bytes mapped at @ring
  * @ring: the mapping
  * @sqes: the submission ring in it
@@ -41,6 +42,7 @@ struct dmaplane_channel {
 	__u32 sq_entries;
 	__u32 cq_entries;
 	__u32 prepared;
+	__u32 flags;
 	size_t length;
 	struct dmaplane_ring *ring;
 	struct dmaplane_sqe *sqes;
@@ -111,6 +113,7 @@ static inline int dmaplane_channel_make(int fd, struct dmaplane_channel_create *
 	ch->handle = arg->handle;
 	ch->sq_entries = arg->sq_entries;
 	ch->cq_entries = arg->cq_entries;
+	ch->flags = arg->flags;
 	ch->length = (size_t)arg->mmap_length;
 	ch->file = with_file ? dmaplane_file_open(ch) : -1;
 	/* In its own file the rings are where 32-bit programs can map them, too. */
@@ -164,6 +167,31 @@ static inline int dmaplane_channel_open(int fd, __u32 sq_entries, __u32 cq_entri
 	return dmaplane_channel_open_flags(fd, sq_entries, cq_entries, 0, ch);
 }
 
+/**
+ * dmaplane_channel_open_sqpoll() - the same, with a thread that takes entries
+ * @fd: a descriptor of /dev/dmaplane
+ * @sq_entries: places in the submission ring, a power of two
+ * @cq_entries: places in the completion ring, a power of two
+ * @sq_idle_ms: how long it looks for entries before it sleeps; 0: the kernel's choice
+ * @ch: filled on success
+ *
+ * Functions that submit make a call only if the thread has to be woken, or to wait.
+ *
+ * Return: as dmaplane_channel_open(); -EINVAL from kernels without DMAPLANE_FEATURE_SQPOLL.
+ */
+static inline int dmaplane_channel_open_sqpoll(int fd, __u32 sq_entries, __u32 cq_entries,
+					       __u32 sq_idle_ms, struct dmaplane_channel *ch)
+{
+	struct dmaplane_channel_create arg;
+
+	memset(&arg, 0, sizeof(arg));
+	arg.flags = DMAPLANE_CHANNEL_SQPOLL;
+	arg.sq_entries = sq_entries;
+	arg.cq_entries = cq_entries;
+	arg.sq_idle_ms = sq_idle_ms;
+	return dmaplane_channel_make(fd, &arg, 1, ch);
+}
+
 /*
  * The same for thousands of channels: it takes no descriptor, but calls into the kernel cost
  * more, and to poll there is @fd, for all of them together. -EOVERFLOW if off_t has 32 bits.
@@ -179,7 +207,7 @@ static inline int dmaplane_channel_open_nofile(int fd, __u32 sq_entries, __u32 c
 	return dmaplane_channel_make(fd, &arg, 0, ch);
 }
 
-/* DMAPLANE_RING_*, no older than the last cq_head that was stored. */
+/* DMAPLANE_RING_*, no older than the last cq_head and sq_tail that were stored. */
 static inline __u32 dmaplane_channel_flags(const struct dmaplane_channel *ch)
 {
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -190,6 +218,12 @@ static inline __u32 dmaplane_channel_flags(const struct dmaplane_channel *ch)
 static inline int dmaplane_channel_needs_enter(const struct dmaplane_channel *ch)
 {
 	return !!(dmaplane_channel_flags(ch) & DMAPLANE_RING_NEED_ENTER);
+}
+
+/* After dmaplane_sq_flush(): the thread that takes entries sleeps, DMAPLANE_ENTER_SQ_WAKEUP wakes it. */
+static inline int dmaplane_sq_needs_wakeup(const struct dmaplane_channel *ch)
+{
+	return !!(dmaplane_channel_flags(ch) & DMAPLANE_RING_NEED_WAKEUP);
 }
 
 /* The rings were corrupted: only closing is left. */
@@ -235,7 +269,10 @@ static inline struct dmaplane_sqe *dmaplane_sqe_get(struct dmaplane_channel *ch)
 	return &ch->sqes[(ch->ring->sq_tail + ch->prepared++) & (ch->sq_entries - 1)];
 }
 
-/* Lets the kernel see the entries got: for those who then call dmaplane_enter(). */
+/*
+ * Lets the kernel see the entries got: for those who then call dmaplane_enter(), or with a
+ * thread that takes them dmaplane_sq_needs_wakeup().
+ */
 static inline void dmaplane_sq_flush(struct dmaplane_channel *ch)
 {
 	__atomic_store_n(&ch->ring->sq_tail, ch->ring->sq_tail + ch->prepared, __ATOMIC_RELEASE);
@@ -262,7 +299,8 @@ static inline int dmaplane_sqe_push(struct dmaplane_channel *ch, const struct dm
  * @flags: DMAPLANE_ENTER_*
  * @timeout_ns: how long to wait, or with DMAPLANE_ENTER_ABSTIME until when
  *
- * Return: how many entries were taken, or -errno: EBUSY, EBADFD, ETIME, EINTR, EINVAL.
+ * Return: how many entries were taken, with SQPOLL 0, or -errno: EBUSY, EBADFD, ETIME, EINTR,
+ * EINVAL.
  */
 static inline int dmaplane_enter(const struct dmaplane_channel *ch, __u32 to_submit,
 				 __u32 min_complete, __u32 flags, __u64 timeout_ns)
@@ -287,6 +325,29 @@ static inline int dmaplane_file_enter(int file, __u32 min_complete)
 	return ret < 0 ? -errno : (int)ret;
 }
 
+/* What the next function does when a thread takes the entries, @shown of them new. */
+static inline int dmaplane_sqpoll_wait(const struct dmaplane_channel *ch, __u32 pending,
+				       __u32 shown, __u32 min_complete, __u32 flags,
+				       __u64 timeout_ns)
+{
+	__u32 news = dmaplane_channel_flags(ch);
+	int ret;
+
+	if (!pending)
+		news &= ~DMAPLANE_RING_NEED_WAKEUP;
+	if (!news && dmaplane_channel_available(ch) >= min_complete)
+		return (int)shown;
+	if (ch->file >= 0 && !flags && (!min_complete || timeout_ns == DMAPLANE_FOREVER))
+		ret = dmaplane_file_enter(ch->file, min_complete);
+	else
+		ret = dmaplane_enter(ch, 0, min_complete, flags | DMAPLANE_ENTER_SQ_WAKEUP,
+				     timeout_ns);
+	/* What was shown must be told: there is more to find in the ring. */
+	if (!ret || (shown && (ret == -ETIME || ret == -EINTR)))
+		return (int)shown;
+	return ret;
+}
+
 /**
  * dmaplane_submit_and_wait_timeout() - submit the entries got, wait for completions
  * @ch: the channel
@@ -294,7 +355,8 @@ static inline int dmaplane_file_enter(int file, __u32 min_complete)
  * @flags: DMAPLANE_ENTER_*
  * @timeout_ns: how long to wait, or with DMAPLANE_ENTER_ABSTIME until when (CLOCK_MONOTONIC)
  *
- * Also gives credits back that wait for it; makes no call if there is nothing to do.
+ * Also gives credits back that wait for it; makes no call if there is nothing to do. With
+ * SQPOLL, taken is what the thread was shown, which it takes when there is room: no EBUSY.
  *
  * Return: how many entries were taken, which is less than dmaplane_channel_pending() was if
  * the completion ring has no room for more. If any were, the wait may have ended early:
@@ -306,9 +368,11 @@ static inline int dmaplane_submit_and_wait_timeout(struct dmaplane_channel *ch,
 						   __u32 min_complete, __u32 flags,
 						   __u64 timeout_ns)
 {
-	__u32 pending = dmaplane_channel_pending(ch);
+	__u32 pending = dmaplane_channel_pending(ch), shown = ch->prepared;
 
 	dmaplane_sq_flush(ch);
+	if (ch->flags & DMAPLANE_CHANNEL_SQPOLL)
+		return dmaplane_sqpoll_wait(ch, pending, shown, min_complete, flags, timeout_ns);
 	if (!pending && dmaplane_channel_available(ch) >= min_complete &&
 	    !dmaplane_channel_flags(ch))
 		return 0;
