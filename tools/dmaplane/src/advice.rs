@@ -150,8 +150,12 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
         ),
 
         (ChannelCreate, E::INVAL) => (
-            "a ring size is not a power of two",
-            "give powers of two above 0",
+            "a ring size is not a power of two, or entries are looked for too long",
+            "give powers of two above 0, and a minute at most",
+        ),
+        (ChannelCreate, E::AGAIN) => (
+            "the system has as many threads as it may",
+            "make fewer channels that have one, or raise kernel.threads-max with sysctl",
         ),
         (ChannelCreate, E::FBIG) => (
             "a ring is larger than allowed",

@@ -27,13 +27,14 @@ pub(crate) struct Shared {
     object: Object,
 }
 
-/// What a channel shall be.
+/// What a channel shall be like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct ChannelOptions {
     sq_entries: u32,
     cq_entries: u32,
     times: bool,
+    sqpoll: Option<Duration>,
 }
 
 impl ChannelOptions {
@@ -43,6 +44,7 @@ impl ChannelOptions {
             sq_entries,
             cq_entries,
             times: false,
+            sqpoll: None,
         }
     }
 
@@ -50,6 +52,27 @@ impl ChannelOptions {
     pub fn times(mut self, times: bool) -> Self {
         self.times = times;
         self
+    }
+
+    /// Has a thread of the kernel's take entries as they are pushed. When there were none for `idle`
+    /// ([zero](Duration::ZERO): for as long as the kernel thinks right) it sleeps; until then it takes
+    /// the time of a processor. `EINVAL` if that is more than a minute.
+    pub fn sqpoll(mut self, idle: Duration) -> Self {
+        self.sqpoll = Some(idle);
+        self
+    }
+
+    /// Flags, and milliseconds.
+    fn raw(self) -> (u32, u32) {
+        let times = if self.times { DMAPLANE_CHANNEL_TIMES } else { 0 };
+        match self.sqpoll {
+            None => (times, 0),
+            Some(idle) => {
+                let ms = idle.as_nanos().div_ceil(1_000_000);
+                let ms = u32::try_from(ms).unwrap_or(u32::MAX);
+                (times | DMAPLANE_CHANNEL_SQPOLL, ms)
+            }
+        }
     }
 }
 
@@ -59,9 +82,19 @@ impl ChannelOptions {
 /// and complete once each, in any order: see [`Entry`] for how to say which. Receives of the endpoints that deliver
 /// here arrive as completions as well. Dropping it while an endpoint still
 /// delivers defers its end to that of the endpoint.
+///
+/// With [`ChannelOptions::sqpoll`] the kernel takes entries as they are pushed, and submitting is a
+/// call only when its thread sleeps. The thread takes all that there is room for in the completion
+/// ring, which is told of by [`submit`](Channel::submit) or [`wait`](Channel::wait) after
+/// completions were taken. A place in the submission ring may become free a moment after the entry
+/// has completed.
 #[derive(Debug)]
 pub struct Channel {
     ring: Ring,
+    /// A thread takes the entries.
+    polled: bool,
+    /// Where the submission ring ended when it was last seen that the thread is awake.
+    seen: u32,
     shared: Arc<Shared>,
     // Made when one is pushed.
     lists: Option<Lists>,
@@ -70,14 +103,12 @@ pub struct Channel {
 impl Channel {
     pub(crate) fn create(context: &Context, options: ChannelOptions) -> Result<Self> {
         let (sq_entries, cq_entries) = (options.sq_entries, options.cq_entries);
+        let (flags, sq_idle_ms) = options.raw();
         let mut create = dmaplane_channel_create {
-            flags: if options.times {
-                DMAPLANE_CHANNEL_TIMES
-            } else {
-                0
-            },
+            flags,
             sq_entries,
             cq_entries,
+            sq_idle_ms,
             ..Argument::sized()
         };
         sys::CHANNEL_CREATE.call(context, &mut create)?;
@@ -98,6 +129,8 @@ impl Channel {
         let ring = unsafe { Ring::new(map.base(), at, sq_entries, cq_entries) };
         Ok(Channel {
             ring,
+            polled: options.sqpoll.is_some(),
+            seen: 0,
             shared: Arc::new(Shared { map, file, object }),
             lists: None,
         })
@@ -198,7 +231,13 @@ impl Channel {
 
     /// Hands the entries pushed to the kernel, without waiting. Returns how many
     /// it took: fewer when the completion ring has no room for more completions.
+    ///
+    /// With a [thread](ChannelOptions::sqpoll) that takes them, this wakes it if it sleeps, and returns
+    /// how many were pushed since the last time.
     pub fn submit(&mut self) -> Result<u32> {
+        if self.polled {
+            return self.see_to(0, Some(Duration::ZERO));
+        }
         if self.pending() == 0 {
             return Ok(0);
         }
@@ -216,6 +255,10 @@ impl Channel {
     /// Also tells the kernel to grant the peer credits again when receives had
     /// to wait for places in the completion ring.
     pub fn wait(&mut self, min: u32, timeout: Timeout) -> Result<u32> {
+        if self.polled {
+            self.see_to(min, timeout)?;
+            return Ok(self.available());
+        }
         let idle = self.pending() == 0 && self.ring.flags() == 0;
         if idle && self.available() >= min {
             return Ok(self.available());
@@ -239,6 +282,20 @@ impl Channel {
         Ok(())
     }
 
+    /// Sees that the thread is awake, and waits. How many entries were pushed since the last time.
+    fn see_to(&mut self, min_complete: u32, timeout: Timeout) -> Result<u32> {
+        let shown = self.ring.sq_tail().wrapping_sub(self.seen);
+        self.seen = self.ring.sq_tail();
+        if !self.ring.needs_call(min_complete) {
+            return Ok(shown);
+        }
+        match self.enter(min_complete, timeout) {
+            // What was pushed will be taken, as if the call had done it.
+            Err(e) if shown == 0 || !(e.is_timeout() || e.is_interrupted()) => Err(e),
+            _ => Ok(shown),
+        }
+    }
+
     /// How many entries the kernel took.
     fn enter(&mut self, min_complete: u32, timeout: Timeout) -> Result<u32> {
         if timeout.is_none() || min_complete == 0 {
@@ -247,6 +304,11 @@ impl Channel {
             return u32::try_from(taken.map_err(error)?).map_err(|_| error(Errno::PROTO));
         }
         let mut enter = dmaplane_channel_enter {
+            flags: if self.polled {
+                DMAPLANE_ENTER_SQ_WAKEUP
+            } else {
+                0
+            },
             channel: self.id(),
             to_submit: self.pending(),
             min_complete,
@@ -480,6 +542,19 @@ mod tests {
         expected.submit = Some(Duration::from_nanos(3));
         expected.post = Some(Duration::from_nanos(5));
         assert_eq!(Times::decode(&raw), expected);
+    }
+
+    #[test]
+    fn options() {
+        let options = ChannelOptions::new(8, 16);
+        let raw = |idle| options.sqpoll(idle).raw();
+        assert_eq!(options.raw(), (0, 0));
+        assert_eq!(options.times(true).raw(), (DMAPLANE_CHANNEL_TIMES, 0));
+        assert_eq!(raw(Duration::ZERO), (DMAPLANE_CHANNEL_SQPOLL, 0));
+        // Never less than asked for, nor what would mean something else.
+        assert_eq!(raw(Duration::from_nanos(1)), (DMAPLANE_CHANNEL_SQPOLL, 1));
+        assert_eq!(raw(Duration::from_millis(7)), (DMAPLANE_CHANNEL_SQPOLL, 7));
+        assert_eq!(raw(Duration::MAX), (DMAPLANE_CHANNEL_SQPOLL, u32::MAX));
     }
 
     #[test]

@@ -213,6 +213,7 @@ impl Info {
                 b if b == u64::from(DMAPLANE_FEATURE_WRITE_IMM) => "write-imm".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_LEASE) => "lease".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_COUNTER) => "counter".to_owned(),
+                b if b == u64::from(DMAPLANE_FEATURE_SQPOLL) => "sqpoll".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_TIMES) => "times".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_READ) => "read".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_LIST) => "list".to_owned(),
@@ -315,7 +316,7 @@ mod tests {
         let info = Info {
             abi: 1,
             page_size: 4096,
-            features: 0x1e7 | 1 << 40,
+            features: 0x1ef | 1 << 40,
             max_buffer: 0,
             max_transfer: 0,
             max_objects: 0,
@@ -326,7 +327,8 @@ mod tests {
         assert_eq!(
             info.feature_names(),
             [
-                "write-imm", "lease", "counter", "times", "read", "list", "send", "bit-40"
+                "write-imm", "lease", "counter", "sqpoll", "times", "read", "list", "send",
+                "bit-40"
             ]
         );
     }

@@ -10,7 +10,9 @@ mod model;
 
 use std::{ptr::NonNull, sync::atomic::Ordering};
 
-use crate::sys::uapi::{dmaplane_cqe, dmaplane_ring, dmaplane_sqe, dmaplane_times};
+use crate::sys::uapi::{
+    dmaplane_cqe, dmaplane_ring, dmaplane_sqe, dmaplane_times, DMAPLANE_RING_NEED_WAKEUP,
+};
 use memory::{Mapping, Memory, Word};
 
 /// Where entries are in a mapping, and the times of completions, if there are such.
@@ -89,6 +91,11 @@ impl<M: Memory> Ring<M> {
         self.sq_entries.saturating_sub(self.pending())
     }
 
+    /// Where the next submission entry goes; counts without bound.
+    pub(crate) fn sq_tail(&self) -> u32 {
+        self.sq_tail
+    }
+
     pub(crate) fn sq_entries(&self) -> u32 {
         self.sq_entries
     }
@@ -141,8 +148,19 @@ impl<M: Memory> Ring<M> {
             .store(Word::CqHead, self.cq_head, Ordering::Release);
     }
 
+    /// Whether there is something to call the kernel for that has a thread take the entries: to wake
+    /// that, to tell of room, to wait for `min` completions, or to hear that all is broken.
+    pub(crate) fn needs_call(&self, min: u32) -> bool {
+        let mut flags = self.flags();
+        if self.pending() == 0 {
+            flags &= !DMAPLANE_RING_NEED_WAKEUP;
+        }
+        flags != 0 || self.available() < min
+    }
+
     pub(crate) fn flags(&self) -> u32 {
-        // A flag about room must not be loaded before the head that made it was stored.
+        // A flag about room must not be loaded before the head that made it was stored, nor that of
+        // a thread that sleeps before the tail.
         M::fence();
         self.memory.load(Word::Flags, Ordering::Acquire)
     }
@@ -151,6 +169,7 @@ impl<M: Memory> Ring<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::uapi::{DMAPLANE_RING_NEED_ENTER, DMAPLANE_RING_POISONED};
     use std::sync::atomic::AtomicU32;
 
     const SQ: u32 = 4;
@@ -240,6 +259,29 @@ mod tests {
         ring.advance(4);
         assert_eq!(ring.available(), 2);
         assert_eq!(ring.peek(0).user_data, 104);
+    }
+
+    #[test]
+    fn calls_while_a_thread_takes_entries() {
+        const FLAGS: usize = 12;
+        let (mut kernel, mut ring) = Fake::new(0);
+        assert!(!ring.needs_call(0));
+        assert!(ring.needs_call(1));
+        assert!(ring.push(dmaplane_sqe::default()));
+        assert!(!ring.needs_call(0));
+        // It sleeps, and has something to take; then nothing any more.
+        kernel.add(FLAGS, DMAPLANE_RING_NEED_WAKEUP);
+        assert!(ring.needs_call(0));
+        kernel.add(0, 1);
+        assert!(!ring.needs_call(0));
+        kernel.complete(0, 1);
+        assert!(!ring.needs_call(1));
+        assert!(ring.needs_call(2));
+        for other in [DMAPLANE_RING_NEED_ENTER, DMAPLANE_RING_POISONED] {
+            kernel.add(FLAGS, other);
+            assert!(ring.needs_call(0));
+            kernel.add(FLAGS, other.wrapping_neg());
+        }
     }
 
     #[test]

@@ -20,7 +20,9 @@ use loom::{
 };
 
 use super::{Memory, Ring, Word};
-use crate::sys::uapi::{dmaplane_cqe, dmaplane_sqe, DMAPLANE_RING_NEED_ENTER};
+use crate::sys::uapi::{
+    dmaplane_cqe, dmaplane_sqe, DMAPLANE_RING_NEED_ENTER, DMAPLANE_RING_NEED_WAKEUP,
+};
 use kernel::Kernel;
 
 const SQ_HEAD: usize = Word::SqHead as usize;
@@ -259,6 +261,37 @@ fn handshake(entries: u32, free: fn(&Kernel, User) -> bool) {
     let seen = seen.lock().unwrap();
     assert!(!seen.contains(&(false, false)), "nobody will look again");
     assert!(seen.contains(&(true, false)) && seen.contains(&(false, true)));
+}
+
+/// The thread that takes entries finds none, or no place for a completion, and is about to sleep; the
+/// user does what it waits for. If it sleeps, the user has seen that; and both happen.
+fn falling_asleep(stuck: bool, awaited: fn(&mut User), flag: u32) {
+    let seen = Outcomes::default();
+    let outcomes = seen.clone();
+    check(ALL, move || {
+        let (kernel, mut ring) = sides(1, 1);
+        reserve_all(&kernel, 1);
+        kernel.receive(1);
+        let thread = thread::spawn(move || !kernel.may_sleep(ORIGIN, stuck));
+        awaited(&mut ring);
+        let seen = ring.flags() & flag != 0;
+        let awake = thread.join().unwrap();
+        outcomes.lock().unwrap().insert((awake, seen));
+    });
+    let seen = seen.lock().unwrap();
+    assert!(!seen.contains(&(false, false)), "nobody will wake it");
+    assert!(seen.contains(&(true, false)) && seen.contains(&(false, true)));
+}
+
+#[test]
+fn who_submits_sees_that_the_thread_sleeps() {
+    falling_asleep(false, |ring| push(ring, 1), DMAPLANE_RING_NEED_WAKEUP);
+}
+
+#[test]
+fn who_reaps_sees_that_the_thread_sleeps() {
+    let reaps = |ring: &mut User| assert_eq!(reap(ring), [1]);
+    falling_asleep(true, reaps, DMAPLANE_RING_NEED_ENTER);
 }
 
 #[test]

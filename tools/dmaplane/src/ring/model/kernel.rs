@@ -9,7 +9,9 @@ use loom::sync::{
 };
 
 use super::{Words, CQ_HEAD, CQ_TAIL, FLAGS, SQ_HEAD, SQ_TAIL};
-use crate::sys::uapi::{dmaplane_cqe, dmaplane_sqe, DMAPLANE_RING_NEED_ENTER};
+use crate::sys::uapi::{
+    dmaplane_cqe, dmaplane_sqe, DMAPLANE_RING_NEED_ENTER, DMAPLANE_RING_NEED_WAKEUP,
+};
 use pure::{distance, Completions};
 
 // The module's own, of which this needs but a part.
@@ -109,6 +111,21 @@ impl Kernel {
         self.reserve_up_to(1) == 1
     }
 
+    /// `ring/polled.rs`; whether the thread that takes entries falls asleep.
+    pub(super) fn may_sleep(&self, head: u32, stuck: bool) -> bool {
+        let flags = match stuck {
+            true => DMAPLANE_RING_NEED_WAKEUP | DMAPLANE_RING_NEED_ENTER,
+            false => DMAPLANE_RING_NEED_WAKEUP,
+        };
+        let state = self.lock();
+        self.change_flag(flags);
+        Words::order();
+        if !stuck {
+            return self.memory.load_acquire(SQ_TAIL) == head;
+        }
+        state.room(self.memory.load_acquire(CQ_HEAD)).unwrap() == 0
+    }
+
     /// Whether there is a place for a message to fill, which another thread may have reserved.
     pub(super) fn has_reserved(&self) -> bool {
         self.lock().reserved() > 0
@@ -151,6 +168,10 @@ impl Kernel {
 
     fn set_flag(&self, flag: u32) {
         let _locked = self.lock();
+        self.change_flag(flag);
+    }
+
+    fn change_flag(&self, flag: u32) {
         let flags = self.flags.load(Ordering::Relaxed) | flag;
         self.flags.store(flags, Ordering::Relaxed);
         self.memory.store_release(FLAGS, flags);
