@@ -109,6 +109,7 @@ pub enum Action {
         call: Call,
         sq: u8,
         cq: u8,
+        polled: u8,
     },
     ChannelEnter {
         call: Call,

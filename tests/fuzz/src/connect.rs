@@ -204,7 +204,7 @@ impl Worker {
             let found = lock(&context.objects).live.iter().find(roomy).map(|o| o.handle);
             found.or_else(|| {
                 self.make_room(context, Kind::Channel);
-                self.create_channel(context, &plain, 64, 128, DMAPLANE_CHANNEL_TIMES)
+                self.create_channel(context, &plain, 64, 128, true, None)
             })
         };
         let (Some(near), Some(far)) = (channel(&client), channel(&server)) else {
@@ -285,7 +285,7 @@ impl Worker {
         for index in 0..4 {
             self.run(Action::RegionDeregister(own, Pick::nth(3 - index)));
         }
-        self.run(Action::ChannelCreate { call: own, sq: 3, cq: 3 });
+        self.run(Action::ChannelCreate { call: own, sq: 3, cq: 3, polled: 255 });
         self.run(Action::ChannelEventfd { call: own, channel: any, number: 0 });
         self.run(Action::ChannelClose(own, Pick::nth(1)));
         self.run(Action::CounterCreate { call: own, endpoint: any, imm: 1, mask: 0 });

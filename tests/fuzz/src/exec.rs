@@ -235,12 +235,14 @@ impl Worker {
                 });
             }
             A::EndpointClose(call, pick) => self.end(&call, pick, Cmd::EndpointClose, ENDPOINTS),
-            A::ChannelCreate { call, sq, cq } => {
+            A::ChannelCreate { call, sq, cq, polled } => {
                 let context = self.context(call.context);
                 let entries = |n: u8| if n < 240 { 1 << (n % 8) } else { 1 << (n % 20) };
+                // There are few processors, so that few have a thread, which soon sleeps.
+                let idle_ms = (polled >= 224).then_some(u32::from(polled % 16));
                 // A bit that no size of those takes.
-                let flags = if sq & 8 != 0 { DMAPLANE_CHANNEL_TIMES } else { 0 };
-                self.create_channel(&context, &call, entries(sq), entries(cq), flags);
+                let times = sq & 8 != 0;
+                self.create_channel(&context, &call, entries(sq), entries(cq), times, idle_ms);
             }
             A::ChannelEnter { call, channel, submit, complete, wait } => {
                 let context = self.context(call.context);

@@ -85,22 +85,36 @@ impl Worker {
         }
     }
 
+    /// With times, and with a thread that takes entries, if it is said how long it looks for them.
     pub fn create_channel(
         &self,
         context: &Context,
         call: &Call,
         sq: u32,
         cq: u32,
-        flags: u32,
+        times: bool,
+        idle_ms: Option<u32>,
     ) -> Option<u32> {
         if self.make_room(context, Kind::Channel) {
             return None;
         }
-        let arg =
-            dmaplane_channel_create { flags, sq_entries: sq, cq_entries: cq, ..Argument::sized() };
+        let times = if times { DMAPLANE_CHANNEL_TIMES } else { 0 };
+        let polled = if idle_ms.is_some() { DMAPLANE_CHANNEL_SQPOLL } else { 0 };
+        let arg = dmaplane_channel_create {
+            flags: times | polled,
+            sq_entries: sq,
+            cq_entries: cq,
+            sq_idle_ms: idle_ms.unwrap_or(0),
+            ..Argument::sized()
+        };
         let Outcome { result, arg, .. } =
             self.caller.call(context, Cmd::ChannelCreate, call, arg, no_use);
         result.ok()?;
+        // What was twisted, too.
+        let polled = arg.flags & DMAPLANE_CHANNEL_SQPOLL != 0;
+        if polled {
+            context.polled.store(true, Ordering::Relaxed);
+        }
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         // What others wrote into the argument is no size.
         let sound = arg.mmap_length < 8 << 20 && arg.mmap_length >= PAGE as u64;
@@ -133,6 +147,7 @@ impl Worker {
                         sqes: arg.sqes_offset as usize,
                         cqes: arg.cqes_offset as usize,
                         times: timed.then_some(arg.times_offset as usize),
+                        polled,
                         vandalised: (!context.strict).into(),
                         model: Default::default(),
                         map,

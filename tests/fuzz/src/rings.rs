@@ -263,8 +263,10 @@ impl Worker {
         for number in 0..count {
             let sqe = self.entry(&context, &entry, number as u8);
             let mut model = lock(&ring.model);
-            let head =
-                if clean { model.taken } else { ring.map.word(SQ_HEAD).load(Ordering::Acquire) };
+            let head = match clean && !ring.polled {
+                true => model.taken,
+                false => ring.map.word(SQ_HEAD).load(Ordering::Acquire),
+            };
             let tail =
                 if clean { model.tail } else { ring.map.word(SQ_TAIL).load(Ordering::Relaxed) };
             if clean && tail.wrapping_sub(head) >= ring.sq_entries {
@@ -278,7 +280,11 @@ impl Worker {
             ring.map.write(at, &bytes);
             if clean {
                 let silent = u32::from(bytes[1]) & DMAPLANE_SQE_CQE_SKIP_SUCCESS != 0;
-                model.published.push_back((sqe.user_data, silent));
+                match (ring.polled, silent) {
+                    (false, _) => model.published.push_back((sqe.user_data, silent)),
+                    (true, true) => drop(model.silent.insert(sqe.user_data)),
+                    (true, false) => drop(model.pending.insert(sqe.user_data)),
+                }
             }
             model.tail = tail.wrapping_add(1);
             ring.map.word(SQ_TAIL).store(tail.wrapping_add(1), Ordering::Release);
@@ -299,7 +305,9 @@ impl Worker {
         min_complete: u32,
         timeout_ns: u64,
     ) {
+        let polled = self.ring(context, channel).is_some_and(|ring| ring.polled);
         let arg = dmaplane_channel_enter {
+            flags: if polled { DMAPLANE_ENTER_SQ_WAKEUP } else { 0 },
             channel,
             to_submit,
             min_complete,
@@ -403,6 +411,10 @@ impl Worker {
             return;
         };
         let mut model = lock(&ring.model);
+        if ring.polled && submitted > 0 {
+            self.caller.violation(format!("{arg:?} took {submitted} although a thread does"));
+            return;
+        }
         if submitted as usize > model.published.len() || submitted > arg.to_submit {
             self.caller.violation(format!(
                 "{arg:?} took more than the {} there were",
@@ -419,7 +431,7 @@ impl Worker {
         }
         model.taken = model.taken.wrapping_add(submitted);
         let head = ring.map.word(SQ_HEAD).load(Ordering::Acquire);
-        if head != model.taken {
+        if !ring.polled && head != model.taken {
             self.caller.violation(format!(
                 "sq_head is {head} and not {} after ENTER {arg:?}",
                 model.taken
@@ -544,15 +556,23 @@ impl Worker {
         for handle in of(&[Kind::Counter]) {
             self.end_handle(context, &plain, handle, Cmd::CounterDestroy);
         }
-        let open = of(&[Kind::Channel]).into_iter().filter_map(|handle| self.ring(context, handle));
+        let open = of(&[Kind::Channel])
+            .into_iter()
+            .filter_map(|handle| Some((handle, self.ring(context, handle)?)));
+        let orphans: Vec<_> = lock(&context.orphans).drain(..).map(|ring| (0, ring)).collect();
         // Those of a worker may take a moment.
         let end = Instant::now() + Duration::from_secs(5) * self.shared().slow;
-        for ring in open.chain(lock(&context.orphans).drain(..)) {
+        for (handle, ring) in open.chain(orphans) {
             loop {
                 self.reap(context, &ring, u32::MAX);
                 let pending = lock(&ring.model).pending.len();
-                if !self.is_clean(&ring) || pending == 0 {
+                // What a thread had not taken when its channel was closed never completes.
+                let closed = ring.polled && handle == 0;
+                if !self.is_clean(&ring) || pending == 0 || closed {
                     break;
+                }
+                if ring.polled {
+                    self.enter(context, &plain, handle, 0, 0, 0);
                 }
                 if Instant::now() > end {
                     self.caller.violation(format!("{pending} entries were never completed"));
@@ -561,13 +581,15 @@ impl Worker {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        let submitted = context.submitted.load(Ordering::Relaxed);
+        let known = context.submitted.load(Ordering::Relaxed);
+        let polled = context.polled.load(Ordering::Relaxed);
         loop {
             let none: fn(&dmaplane_stats) -> Vec<Use> = |_| Vec::new();
             let stats = self.caller.plain(context, Cmd::Stats, dmaplane_stats::sized(), none);
             let Ok(stats) = stats else {
                 return self.caller.violation(format!("STATS is {stats:?}"));
             };
+            let submitted = if polled { known.max(stats.submitted) } else { known };
             let complete = stats.completed == submitted;
             if stats.submitted != submitted || (!complete && Instant::now() > end) {
                 return self

@@ -44,6 +44,8 @@ pub struct Ring {
     pub cqes: usize,
     /// Where times are, if there are such.
     pub times: Option<usize>,
+    /// A thread takes the entries.
+    pub polled: bool,
     /// Nothing can be expected of it any more.
     pub vandalised: AtomicBool,
     pub model: Mutex<RingModel>,
@@ -113,6 +115,8 @@ pub struct Context {
     pub objects: Mutex<Objects>,
     /// Entries taken, of all channels.
     pub submitted: AtomicU64,
+    /// Threads have taken some, it is not known how many.
+    pub polled: AtomicBool,
     /// Rings whose channel is closed.
     pub orphans: Mutex<Vec<Arc<Ring>>>,
     pub duplicates: Mutex<Vec<OwnedFd>>,
@@ -126,6 +130,7 @@ impl Context {
             strict,
             objects: Mutex::default(),
             submitted: AtomicU64::new(0),
+            polled: AtomicBool::new(false),
             orphans: Mutex::default(),
             duplicates: Mutex::default(),
         }))
