@@ -20,6 +20,15 @@ pub struct Block {
     /// Time that the machine's processors were not idle meanwhile, all of them together.
     #[serde(default)]
     pub busy_ns: u64,
+    /// Processor time of the thread or process that waits, where that is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_ns: Option<u64>,
+    /// System calls of the thread that receives, where they are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<u64>,
+    /// How often that thread slept and was woken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wakes: Option<u64>,
     /// Times of single operations, where they are told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub each_ns: Vec<u64>,
@@ -82,6 +91,8 @@ pub struct Sample {
 pub enum Metric {
     /// Time of an operation, in nanoseconds; under icount that is instructions.
     NsPerOp,
+    /// Instructions of an operation, under icount.
+    Instructions,
     /// Time of an operation, in microseconds.
     UsPerOp,
     /// Time of an operation, in milliseconds.
@@ -98,6 +109,12 @@ pub enum Metric {
     CpuPerGib,
     /// Busy time of the whole machine, as a part of the time.
     CpuShare,
+    /// Processor time of the one that waits, as a part of the time.
+    OwnShare,
+    /// System calls of the receiver in a block.
+    Calls,
+    /// How often the receiver slept and was woken in a block.
+    Wakes,
     /// Time for a MiB, in microseconds.
     UsPerMib,
 }
@@ -106,12 +123,15 @@ impl Metric {
     pub fn unit(self) -> &'static str {
         match self {
             Metric::NsPerOp => "ns",
+            Metric::Instructions => "instr.",
             Metric::UsPerOp | Metric::P50 | Metric::P99 => "us",
             Metric::MsPerOp => "ms",
             Metric::MibPerS => "MiB/s",
             Metric::OpsPerS => "1/s",
             Metric::CpuPerGib => "cpu-s/GiB",
-            Metric::CpuShare => "cpu-s/s",
+            Metric::CpuShare | Metric::OwnShare => "cpu-s/s",
+            Metric::Calls => "calls",
+            Metric::Wakes => "wakes",
             Metric::UsPerMib => "us/MiB",
         }
     }
@@ -121,6 +141,10 @@ impl Metric {
         match self {
             Metric::P50 => ".p50",
             Metric::P99 => ".p99",
+            Metric::Instructions => ".instructions",
+            Metric::OwnShare => ".own",
+            Metric::Calls => ".calls",
+            Metric::Wakes => ".wakes",
             _ => "",
         }
     }
@@ -136,7 +160,7 @@ impl Metric {
     pub fn of(self, block: &Block) -> Option<f64> {
         let (ops, ns) = (block.ops as f64, block.ns as f64);
         let value = match self {
-            Metric::NsPerOp => ns / ops,
+            Metric::NsPerOp | Metric::Instructions => ns / ops,
             Metric::UsPerOp => ns / ops / 1e3,
             Metric::MsPerOp => ns / ops / 1e6,
             Metric::P50 => each(block, 0.5)?,
@@ -144,13 +168,19 @@ impl Metric {
             Metric::MibPerS => block.bytes as f64 / MIB / (ns / 1e9),
             Metric::OpsPerS => ops / (ns / 1e9),
             Metric::CpuPerGib => block.busy_ns as f64 / 1e9 / (block.bytes as f64 / GIB),
-            // There may be none.
-            Metric::CpuShare if ns > 0.0 => return Some(block.busy_ns as f64 / ns),
-            Metric::CpuShare => return None,
+            // Of these there may be none.
+            Metric::CpuShare => return share(block.busy_ns, block.ns),
+            Metric::OwnShare => return share(block.own_ns?, block.ns),
+            Metric::Calls => return Some(block.calls? as f64),
+            Metric::Wakes => return Some(block.wakes? as f64),
             Metric::UsPerMib => ns / 1e3 / (block.bytes as f64 / MIB),
         };
         (value.is_finite() && value > 0.0).then_some(value)
     }
+}
+
+fn share(part: u64, ns: u64) -> Option<f64> {
+    (ns > 0).then(|| part as f64 / ns as f64)
 }
 
 /// Of times of single operations, in microseconds.
@@ -182,15 +212,22 @@ mod tests {
             bytes: 512 << 20,
             ns: 2_000_000_000,
             busy_ns: 3_000_000_000,
+            own_ns: Some(500_000_000),
+            calls: Some(2),
+            wakes: Some(0),
             each_ns: vec![],
         };
         assert_eq!(Metric::NsPerOp.of(&block), Some(1e6));
+        assert_eq!(Metric::Instructions.of(&block), Some(1e6));
         assert_eq!(Metric::UsPerOp.of(&block), Some(1e3));
         assert_eq!(Metric::MsPerOp.of(&block), Some(1.0));
         assert_eq!(Metric::MibPerS.of(&block), Some(256.0));
         assert_eq!(Metric::OpsPerS.of(&block), Some(1000.0));
         assert_eq!(Metric::CpuPerGib.of(&block), Some(6.0));
         assert_eq!(Metric::CpuShare.of(&block), Some(1.5));
+        assert_eq!(Metric::OwnShare.of(&block), Some(0.25));
+        assert_eq!(Metric::Calls.of(&block), Some(2.0));
+        assert_eq!(Metric::Wakes.of(&block), Some(0.0));
         assert_eq!(Metric::UsPerMib.of(&block), Some(3906.25));
         let each_ns = (1..=101).map(|us| us * 1000).collect();
         let block = Block { each_ns, ..block };
@@ -210,6 +247,9 @@ mod tests {
         assert_eq!(Metric::P99.of(&block), None);
         assert_eq!(Metric::CpuShare.of(&block), Some(0.0));
         assert_eq!(Metric::CpuShare.of(&Block::default()), None);
+        for metric in [Metric::OwnShare, Metric::Calls, Metric::Wakes] {
+            assert_eq!(metric.of(&block), None);
+        }
         assert_eq!(Metric::NsPerOp.of(&Block::default()), None);
     }
 }

@@ -7,6 +7,7 @@
 //! same for the other side.
 
 mod connect;
+mod counted;
 mod killed;
 mod kv;
 mod many;
@@ -14,6 +15,7 @@ mod memory;
 mod pair;
 mod pingpong;
 mod ring;
+mod tally;
 mod write;
 
 use std::{
@@ -78,6 +80,14 @@ pub enum Arm {
         depth: u32,
         until: kv::Until,
     },
+    /// WRITE_IMM entries to a receiver that waits for all of them, with CALLS 1 its system calls
+    Counted {
+        address: Ipv4Addr,
+        size: u32,
+        count: u32,
+        way: counted::Way,
+        calls: u8,
+    },
     /// A receiver to which nothing is sent
     Idle { address: Ipv4Addr, seconds: u64 },
     /// The end of a process with so much memory and messages in flight
@@ -134,6 +144,19 @@ impl Arm {
                 depth,
                 until,
             } => serve(kv::Kv::new(address, (layers, chunks, size), depth, until)?),
+            Arm::Counted {
+                address,
+                size,
+                count,
+                way,
+                calls,
+            } => serve(counted::Counted::new(
+                address,
+                size,
+                count,
+                way,
+                calls != 0,
+            )?),
             Arm::Idle { address, seconds } => serve(pair::Idle::new(address, seconds)?),
             Arm::Killed { address, bytes } => serve(killed::Killed::new(address, bytes)),
             Arm::Hold { address, bytes } => killed::hold(address, bytes),

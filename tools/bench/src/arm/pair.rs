@@ -12,7 +12,7 @@ use dmaplane::{
     Access, Buffer, Channel, ConnectOptions, Context, Endpoint, Lease, Region, Timeout, WriteImm,
 };
 
-use super::Work;
+use super::{tally, Work};
 use crate::sample::Block;
 
 /// Limit of what must happen; nothing is measured by it.
@@ -144,9 +144,12 @@ impl Idle {
 
 impl Work for Idle {
     fn block(&mut self, _verify: bool) -> Result<Block> {
-        let begin = Instant::now();
+        let (begin, before) = (Instant::now(), tally::own_ns()?);
         match self.side.channel.wait(1, Some(self.time)) {
-            Err(error) if error.is_timeout() => Ok(Block::since(begin, 1, 0)),
+            Err(error) if error.is_timeout() => Ok(Block {
+                own_ns: Some(tally::own_ns()? - before),
+                ..Block::since(begin, 1, 0)
+            }),
             Err(error) => Err(error.into()),
             Ok(_) => bail!("something came"),
         }

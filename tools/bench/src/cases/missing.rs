@@ -17,7 +17,6 @@ pub const MISSING: &[(&str, &str, &str, &str)] = &[
     ),
     ("read", "write", "MiB/s", "the READ opcode (P8)"),
     ("send", "write", "MiB/s", "the SEND opcode (P8)"),
-    ("counted.1024", "write", "wakes", "a case of it (P13)"),
     ("buffer.64M.dmabuf", "buffer", "ms", "dma-buf export (P14)"),
     ("buffer.64M.pool", "buffer", "ms", "recycled buffers (P15)"),
     ("views.10000", "buffer", "us", "views (P16)"),

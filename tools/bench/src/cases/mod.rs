@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What is compared: cases, which are two arms that do the same work, and the rows that are
-//! told of each. `Row::floor` is the ratio that the bad end of the interval must meet.
+//! told of each.
 
 pub mod baseline;
+mod channel;
 mod missing;
 mod scale;
 
@@ -79,8 +80,10 @@ impl Machine {
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     pub metric: Metric,
-    /// None: it is only told.
+    /// The ratio that the bad end of its interval must meet. None: it is only told.
     pub floor: Option<f64>,
+    /// What ours must meet by itself, whatever theirs is.
+    pub limit: Option<f64>,
 }
 
 const DEVICE: &str = "rxe0";
@@ -104,17 +107,23 @@ fn row(metric: Metric, floor: f64) -> Vec<Row> {
     vec![Row {
         metric,
         floor: Some(floor),
+        limit: None,
     }]
+}
+
+/// Of which ours may have a limit of its own; else it is only told.
+fn limited(metric: Metric, limit: Option<f64>) -> Row {
+    Row {
+        metric,
+        floor: None,
+        limit,
+    }
 }
 
 /// The average is looked at; what a few had to wait is only told.
 fn times(floor: f64) -> Vec<Row> {
-    let told = |metric| Row {
-        metric,
-        floor: None,
-    };
     let mut rows = row(Metric::UsPerOp, floor);
-    rows.extend([told(Metric::P50), told(Metric::P99)]);
+    rows.extend([Metric::P50, Metric::P99].map(|metric| limited(metric, None)));
     rows
 }
 
@@ -153,6 +162,9 @@ pub const QUOTIENTS: &[(&str, &str, &str, &str, f64)] = &[(
     0.95,
 )];
 
+/// Groups that come with another one.
+const WITH: &[(&str, &str)] = &[("channel", "ring")];
+
 /// Whether a case is among those that were asked for: all, or by its group, its name or the
 /// begin of that before a dot.
 pub fn wanted(only: &[String], name: &str, group: &str) -> bool {
@@ -160,10 +172,11 @@ pub fn wanted(only: &[String], name: &str, group: &str) -> bool {
         name.strip_prefix(only)
             .is_some_and(|rest| rest.starts_with('.'))
     };
+    let of = |only: &str| only == group || WITH.contains(&(only, group));
     only.is_empty()
         || only
             .iter()
-            .any(|only| only == group || only == name || begins(only))
+            .any(|only| of(only) || only == name || begins(only))
 }
 
 /// Whether a case is to be run: it was asked for, or what it comes to by another was, or what
@@ -185,6 +198,7 @@ pub fn all() -> Vec<Case> {
     let mut cases = vec![];
     for mode in [Mode::Icount, Mode::Wall] {
         ring(&mut cases, mode);
+        channel::all(&mut cases, mode);
         write(&mut cases, mode);
         cpu(&mut cases, mode);
         idle(&mut cases, mode);
@@ -203,10 +217,14 @@ pub fn all() -> Vec<Case> {
 fn ring(cases: &mut Vec<Case>, mode: Mode) {
     for batch in [1u64, 8, 32, 128] {
         let ops = 8192;
-        let (metric, floor) = match batch {
-            1 => (Metric::NsPerOp, 1.2),
-            _ => (Metric::OpsPerS, 0.7),
+        let mut rows = match batch {
+            1 => row(Metric::NsPerOp, 1.2),
+            32 => row(Metric::OpsPerS, 1.0),
+            _ => row(Metric::OpsPerS, 0.7),
         };
+        if mode == Mode::Icount && matches!(batch, 1 | 32) {
+            rows.extend(row(Metric::Instructions, 0.8));
+        }
         cases.push(Case {
             name: format!("ring.nop.batch{batch}"),
             group: "ring",
@@ -214,7 +232,7 @@ fn ring(cases: &mut Vec<Case>, mode: Mode) {
             machine: Machine::Plain,
             ours: ours(&format!("nop {batch} {ops}")),
             theirs: serve(&format!("uring_nop {batch} {ops}")),
-            rows: row(metric, floor),
+            rows,
             heavy: 1,
         });
     }
@@ -489,6 +507,9 @@ mod tests {
         assert!(is("write") && is("write_imm") && is("write_imm.64") && is("write_imm.64.depth8"));
         assert!(!is("write_imm.6") && !is("ring") && !is("write_imm.64.depth"));
         assert!(wanted(&[], "x", "y"));
+        // What channels are to be has to do with their rings, not the other way round.
+        assert!(wanted(&["channel".into()], "ring.nop.batch1", "ring"));
+        assert!(!wanted(&["ring".into()], "counted.1024", "channel"));
     }
 
     #[test]

@@ -30,7 +30,11 @@ pub fn all(cases: &mut Vec<Case>) {
         let arm = |bytes: u64| ours(&format!("ready {ADDRESS} {bytes} 0"));
         let name = format!("buffer.{}", size_name(bytes));
         let metric = Metric::UsPerMib;
-        let rows = vec![Row { metric, floor }];
+        let rows = vec![Row {
+            metric,
+            floor,
+            limit: None,
+        }];
         cases.push(case(&name, machine, arm(bytes), arm(64 << 20), rows));
     }
     for threads in [2, 4] {

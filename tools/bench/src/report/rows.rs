@@ -38,6 +38,8 @@ pub struct Row {
     pub ci_low: Option<f64>,
     pub ci_high: Option<f64>,
     pub target: Option<f64>,
+    /// Target and interval are of ours, not of the ratio.
+    pub absolute: bool,
     pub better: Option<Better>,
     pub verdict: Verdict,
     /// Whether the verdict counts: wall clock is only told where icount has a meaning.
@@ -115,6 +117,7 @@ fn nothing() -> Row {
         ci_low: None,
         ci_high: None,
         target: None,
+        absolute: false,
         better: None,
         verdict: Verdict::Missing,
         gate: false,
@@ -143,12 +146,13 @@ fn measured(case: &Case, row: &cases::Row, samples: &[&Sample], plans: &[Plan]) 
             group: case.group.into(),
             mode: Some(case.mode),
             unit: row.metric.unit().into(),
-            target: row.floor,
+            target: row.limit.or(row.floor),
+            absolute: row.limit.is_some(),
             better: Some(row.metric.better()),
             // Nearly every case is run under icount; in a large machine, only some times.
             gate: case.mode == Mode::Icount
                 && case.machine != Machine::Large
-                && row.floor.is_some(),
+                && row.limit.or(row.floor).is_some(),
             ..nothing()
         },
         pairs,
@@ -203,10 +207,14 @@ fn quotient(
 fn judged(row: Row, pairs: Vec<((u32, u32), (f64, f64))>, expected: usize) -> Row {
     let mut boots = BTreeMap::<u32, Vec<f64>>::new();
     for ((seed, _), (ours, theirs)) in &pairs {
-        boots.entry(*seed).or_default().push(ours / theirs);
+        let judged = match row.absolute {
+            true => *ours,
+            false => ours / theirs,
+        };
+        boots.entry(*seed).or_default().push(judged);
     }
     let boots: Vec<Vec<f64>> = boots.into_values().collect();
-    let ratios = boots.concat();
+    let ratios: Vec<f64> = pairs.iter().map(|(_, pair)| pair.0 / pair.1).collect();
     let (ours, theirs): (Vec<f64>, Vec<f64>) = pairs.into_iter().map(|(_, pair)| pair).unzip();
     let interval = stats::interval(&boots);
     let verdict = match (interval, row.target) {
@@ -300,23 +308,45 @@ mod tests {
     fn higher_is_better_for_rates() {
         // The target is 0.7 of their rate.
         assert_eq!(
-            verdict("ring.nop.batch32", 1_300_000, 1_000_000),
+            verdict("ring.nop.batch8", 1_300_000, 1_000_000),
             Verdict::Pass
         );
         assert_eq!(
-            verdict("ring.nop.batch32", 1_500_000, 1_000_000),
+            verdict("ring.nop.batch8", 1_500_000, 1_000_000),
             Verdict::Fail
         );
     }
 
     #[test]
     fn nothing_is_dropped() {
-        let rows = of(&samples("ring.nop.batch1", 1, 1), &[], &[]);
+        let rows = of(&samples("ring.nop.batch8", 1, 1), &[], &[]);
         let cases = cases::all();
         let all: usize = cases.iter().map(|case| case.rows.len()).sum();
         assert_eq!(rows.len(), all + 2 * cases::QUOTIENTS.len() + MISSING.len());
         let missing = rows.iter().filter(|row| row.verdict == Verdict::Missing);
         assert_eq!(missing.count(), rows.len() - 1);
+    }
+
+    #[test]
+    fn limits_are_of_ours() {
+        // The target is two calls, whatever theirs are.
+        let verdict = |ours, theirs| {
+            let mut both = samples("counted.1024", 1, 1);
+            for sample in &mut both {
+                sample.block.calls = Some(match sample.side {
+                    Side::Ours => ours,
+                    Side::Theirs => theirs,
+                });
+            }
+            let rows = of(&both, &[], &[]);
+            let row = rows.iter().find(|row| row.name == "counted.1024.calls");
+            let row = row.unwrap();
+            assert_eq!(row.ratio, Some(ours as f64 / theirs as f64));
+            assert_eq!(row.ci_high, Some(ours as f64));
+            (row.gate, row.verdict)
+        };
+        assert_eq!(verdict(2, 1), (true, Verdict::Pass));
+        assert_eq!(verdict(3, 3000), (true, Verdict::Fail));
     }
 
     #[test]

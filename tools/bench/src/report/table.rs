@@ -25,9 +25,10 @@ pub fn of(rows: &[Row]) -> String {
             (Some(low), Some(high)) => format!("{low:.3} – {high:.3}"),
             _ => String::new(),
         };
+        let of = if row.absolute { "ours " } else { "" };
         let target = match (row.target, row.better) {
-            (Some(target), Some(Better::Higher)) => format!("≥ {target}"),
-            (Some(target), Some(Better::Lower)) => format!("≤ {target}"),
+            (Some(target), Some(Better::Higher)) => format!("{of}≥ {target}"),
+            (Some(target), Some(Better::Lower)) => format!("{of}≤ {target}"),
             _ => String::new(),
         };
         let verdict = match (row.verdict, row.gate, &row.why) {
