@@ -162,17 +162,20 @@ impl Channel {
     }
 
     /// Entries pushed that the kernel has not taken yet.
+    #[inline]
     pub fn pending(&self) -> u32 {
         self.ring.pending()
     }
 
     /// Completions that can be taken now.
+    #[inline]
     pub fn available(&self) -> u32 {
         self.ring.available()
     }
 
     /// Queues an entry for the next [`submit`](Channel::submit) or
     /// [`wait`](Channel::wait). `EBUSY` when the submission ring is full.
+    #[inline]
     pub fn push(&mut self, entry: impl Into<Entry>) -> Result<()> {
         if self.ring.push(entry.into().raw()) {
             Ok(())
@@ -234,6 +237,7 @@ impl Channel {
     ///
     /// With a [thread](ChannelOptions::sqpoll) that takes them, this wakes it if it sleeps, and returns
     /// how many were pushed since the last time.
+    #[inline]
     pub fn submit(&mut self) -> Result<u32> {
         if self.polled {
             return self.see_to(0, Some(Duration::ZERO));
@@ -254,6 +258,7 @@ impl Channel {
     ///
     /// Also tells the kernel to grant the peer credits again when receives had
     /// to wait for places in the completion ring.
+    #[inline]
     pub fn wait(&mut self, min: u32, timeout: Timeout) -> Result<u32> {
         if self.polled {
             self.see_to(min, timeout)?;
@@ -297,12 +302,17 @@ impl Channel {
     }
 
     /// How many entries the kernel took.
+    #[inline]
     fn enter(&mut self, min_complete: u32, timeout: Timeout) -> Result<u32> {
-        if timeout.is_none() || min_complete == 0 {
-            let error = |e| Error::new(Op::ChannelEnter, e);
-            let taken = seek(&self.shared.file, SeekFrom::Start(min_complete.into()));
-            return u32::try_from(taken.map_err(error)?).map_err(|_| error(Errno::PROTO));
+        if timeout.is_some() && min_complete > 0 {
+            return self.enter_for(min_complete, timeout);
         }
+        let error = |e| Error::new(Op::ChannelEnter, e);
+        let taken = seek(&self.shared.file, SeekFrom::Start(min_complete.into()));
+        u32::try_from(taken.map_err(error)?).map_err(|_| error(Errno::PROTO))
+    }
+
+    fn enter_for(&mut self, min_complete: u32, timeout: Timeout) -> Result<u32> {
         let mut enter = dmaplane_channel_enter {
             flags: if self.polled {
                 DMAPLANE_ENTER_SQ_WAKEUP
@@ -331,6 +341,7 @@ impl Channel {
 
     /// Takes the completions that are there. Their places are free again when the
     /// iterator is dropped; those not iterated over stay.
+    #[inline]
     pub fn completions(&mut self) -> Completions<'_> {
         let available = self.ring.available();
         Completions {
@@ -365,6 +376,7 @@ impl<'a> Completions<'a> {
     }
 
     /// The next one, and how many were taken before it.
+    #[inline]
     fn step(&mut self) -> Option<(u32, Completion)> {
         if self.taken == self.available {
             return None;
@@ -378,6 +390,7 @@ impl<'a> Completions<'a> {
 impl Iterator for Completions<'_> {
     type Item = Completion;
 
+    #[inline]
     fn next(&mut self) -> Option<Completion> {
         self.step().map(|(_, completion)| completion)
     }
@@ -389,6 +402,7 @@ impl Iterator for Completions<'_> {
 }
 
 impl Drop for Completions<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.taken > 0 {
             self.ring.advance(self.taken);
@@ -485,6 +499,7 @@ pub struct Completion {
 }
 
 impl Completion {
+    #[inline]
     fn decode(raw: &dmaplane_cqe) -> Self {
         Completion {
             user_data: raw.user_data,
@@ -512,6 +527,7 @@ impl Completion {
     /// Bytes transferred, of a [`Cancel`](crate::Cancel) entries found, or why not. Of a receive: bytes in the work request
     /// that carried the immediate, which is all of the transfer unless that
     /// crosses a multiple of the fabric's `max_segment`.
+    #[inline]
     pub fn result(&self) -> Result<u32> {
         u32::try_from(self.res).map_err(|_| {
             Error::entry(

@@ -13,6 +13,7 @@ use crate::{Buffer, Counter, Endpoint, Lease, Region};
 pub struct Entry(dmaplane_sqe);
 
 impl Entry {
+    #[inline]
     fn new(opcode: u32) -> Self {
         Entry(dmaplane_sqe {
             opcode: opcode as u8,
@@ -20,16 +21,19 @@ impl Entry {
         })
     }
 
+    #[inline]
     pub(crate) fn raw(self) -> dmaplane_sqe {
         self.0
     }
 
+    #[inline]
     fn flag(mut self, flag: u32) -> Self {
         self.0.flags |= flag as u8;
         self
     }
 
     /// Returned in the completion.
+    #[inline]
     pub fn user_data(mut self, user_data: u64) -> Self {
         self.0.user_data = user_data;
         self
@@ -65,6 +69,7 @@ macro_rules! entries {
     ($($kind:ident),*) => {
         $(
             impl From<$kind> for Entry {
+                #[inline]
                 fn from(entry: $kind) -> Self {
                     entry.0
                 }
@@ -72,6 +77,7 @@ macro_rules! entries {
 
             impl $kind {
                 /// Returned in the completion.
+                #[inline]
                 pub fn user_data(self, user_data: u64) -> Self {
                     $kind(self.0.user_data(user_data))
                 }
@@ -113,6 +119,7 @@ macro_rules! remote {
         $(
             impl $kind {
                 /// One of nothing; the rest is set by the methods.
+                #[inline]
                 pub fn new(endpoint: &Endpoint, region: &Region, lease: Lease) -> Self {
                     let mut entry = Entry::new($opcode);
                     entry.0.endpoint = endpoint.id();
@@ -125,6 +132,7 @@ macro_rules! remote {
                 ///
                 /// With a list, both offsets are added to those of each range, and the length is not
                 /// used: see [`Channel::push_segments`](crate::Channel::push_segments).
+                #[inline]
                 pub fn range(mut self, local: u64, remote: u64, length: u32) -> Self {
                     let Entry(raw) = &mut self.0;
                     raw.local_offset = local;
@@ -175,6 +183,7 @@ pub struct Nop {
 }
 
 impl From<Nop> for Entry {
+    #[inline]
     fn from(nop: Nop) -> Self {
         Entry::new(DMAPLANE_OP_NOP).user_data(nop.user_data)
     }
@@ -187,6 +196,7 @@ pub struct WriteImm(Entry);
 
 impl WriteImm {
     /// The immediate that the peer receives, 0 if none is set.
+    #[inline]
     pub fn imm(mut self, imm: u32) -> Self {
         self.0 .0.imm = imm;
         self

@@ -104,6 +104,7 @@ pub struct Error {
 }
 
 impl Error {
+    #[inline]
     pub(crate) fn new(op: Op, errno: Errno) -> Self {
         Error {
             op,
@@ -112,6 +113,7 @@ impl Error {
         }
     }
 
+    #[inline]
     pub(crate) fn entry(errno: Errno, wc_status: u8) -> Self {
         Error {
             op: Op::Entry,
@@ -126,6 +128,7 @@ impl Error {
     }
 
     /// The errno that the kernel returned.
+    #[inline]
     pub fn errno(&self) -> Errno {
         self.errno
     }
