@@ -253,6 +253,10 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "the entry goes beyond the end of the region, the lease or its list's buffer",
             "keep offset and length within both, of each range",
         ),
+        (Entry, E::MSGSIZE) => (
+            "the message is longer than what takes it",
+            "see EndpointStatus::message_bytes of the sender, and give RecvMessage room",
+        ),
         (Entry, E::FBIG) => (
             "the transfer is longer than one entry may carry",
             "see max_transfer in `dmaplane info`, and split it",

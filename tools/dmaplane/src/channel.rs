@@ -64,7 +64,11 @@ impl ChannelOptions {
 
     /// Flags, and milliseconds.
     fn raw(self) -> (u32, u32) {
-        let times = if self.times { DMAPLANE_CHANNEL_TIMES } else { 0 };
+        let times = if self.times {
+            DMAPLANE_CHANNEL_TIMES
+        } else {
+            0
+        };
         match self.sqpoll {
             None => (times, 0),
             Some(idle) => {
@@ -461,7 +465,7 @@ pub enum Kind {
     Nop,
     /// A [`WriteImm`](crate::WriteImm) of this side; its bytes are readable at the peer.
     WriteImm,
-    /// A write of the peer; its bytes are readable here.
+    /// A write of the peer, whose bytes are readable here, or a [`RecvMessage`](crate::RecvMessage).
     Recv,
     /// A [`BufCopy`](crate::BufCopy).
     Copy,
@@ -479,6 +483,8 @@ pub enum Kind {
     Read,
     /// An [`Invalidate`](crate::Invalidate).
     Invalidate,
+    /// A [`SendMessage`](crate::SendMessage), with an immediate or without one.
+    Send,
     /// An operation that this library does not know.
     Other(u8),
 }
@@ -496,6 +502,7 @@ pub struct Completion {
     pub imm: u32,
     res: i32,
     wc_status: u8,
+    flags: u16,
 }
 
 impl Completion {
@@ -515,13 +522,28 @@ impl Completion {
                 DMAPLANE_OP_WRITE => Kind::Write,
                 DMAPLANE_OP_READ => Kind::Read,
                 DMAPLANE_OP_INVALIDATE => Kind::Invalidate,
+                DMAPLANE_OP_SEND | DMAPLANE_OP_SEND_IMM => Kind::Send,
                 _ => Kind::Other(raw.opcode),
             },
             endpoint: raw.endpoint,
             imm: raw.imm,
             res: raw.res,
             wc_status: raw.wc_status,
+            flags: raw.flags,
         }
+    }
+
+    /// Whether its entry has further completions: a [multishot](crate::RecvMessage::multishot) one.
+    #[inline]
+    pub fn has_more(&self) -> bool {
+        u32::from(self.flags) & DMAPLANE_CQE_F_MORE != 0
+    }
+
+    /// The immediate that the peer sent, if it sent one.
+    #[inline]
+    pub fn immediate(&self) -> Option<u32> {
+        let sent = u32::from(self.flags) & DMAPLANE_CQE_F_IMM != 0;
+        sent.then_some(self.imm)
     }
 
     /// Bytes transferred, of a [`Cancel`](crate::Cancel) entries found, or why not. Of a receive: bytes in the work request

@@ -327,7 +327,14 @@ mod tests {
         assert_eq!(
             info.feature_names(),
             [
-                "write-imm", "lease", "counter", "sqpoll", "times", "read", "list", "send",
+                "write-imm",
+                "lease",
+                "counter",
+                "sqpoll",
+                "times",
+                "read",
+                "list",
+                "send",
                 "bit-40"
             ]
         );

@@ -124,6 +124,11 @@ impl Resolved {
     }
 }
 
+/// Bytes of a [`SendMessage`](crate::SendMessage) that every endpoint takes.
+pub const MESSAGE_MIN: u32 = DMAPLANE_MESSAGE_MIN;
+/// Bytes of the longest [`SendMessage`](crate::SendMessage).
+pub const MESSAGE_MAX: u32 = DMAPLANE_MESSAGE_MAX;
+
 /// How to connect or accept.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectOptions {
@@ -134,6 +139,9 @@ pub struct ConnectOptions {
     pub recv_depth: u32,
     /// `user_data` of receive completions.
     pub recv_user_data: u64,
+    /// Bytes of the longest [`SendMessage`](crate::SendMessage) that the peer may send; [`MESSAGE_MIN`] at least,
+    /// [`MESSAGE_MAX`] at most.
+    pub message_bytes: u32,
     /// How long to wait for the peer.
     pub timeout: Timeout,
     /// For the peer's program.
@@ -141,12 +149,13 @@ pub struct ConnectOptions {
 }
 
 impl Default for ConnectOptions {
-    /// Depths of 64, 10 seconds, no private data.
+    /// Depths of 64, messages as short as can be, 10 seconds, no private data.
     fn default() -> Self {
         ConnectOptions {
             send_depth: 64,
             recv_depth: 64,
             recv_user_data: 0,
+            message_bytes: MESSAGE_MIN,
             timeout: Some(Duration::from_secs(10)),
             private: Private::default(),
         }
@@ -197,6 +206,7 @@ impl Endpoint {
             send_depth: options.send_depth,
             recv_depth: options.recv_depth,
             recv_user_data: options.recv_user_data,
+            message_bytes: options.message_bytes,
             timeout_ns: timeout_ns(options.timeout),
             private_data: options.private.encode(),
             ..Argument::sized()
@@ -293,6 +303,8 @@ impl Endpoint {
             received: raw.received,
             ctrl_sent: raw.ctrl_sent,
             ctrl_received: raw.ctrl_received,
+            message_bytes: raw.message_bytes,
+            unread: raw.unread,
         })
     }
 
@@ -365,6 +377,10 @@ pub struct EndpointStatus {
     pub ctrl_sent: u64,
     /// Messages between the kernels received.
     pub ctrl_received: u64,
+    /// Bytes of the longest [`SendMessage`](crate::SendMessage) that the peer takes; 0 before it said.
+    pub message_bytes: u32,
+    /// Messages that no [`RecvMessage`](crate::RecvMessage) has taken yet.
+    pub unread: u32,
 }
 
 impl EndpointStatus {

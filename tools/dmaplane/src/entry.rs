@@ -110,7 +110,9 @@ entries!(
     CounterWait,
     Write,
     Read,
-    Invalidate
+    Invalidate,
+    SendMessage,
+    RecvMessage
 );
 
 /// What those have that move bytes to or from a peer.
@@ -228,6 +230,68 @@ impl Invalidate {
         let mut entry = Entry::new(DMAPLANE_OP_INVALIDATE);
         entry.0.region = region.id();
         Invalidate(entry)
+    }
+}
+
+/// Sends a message to a [`RecvMessage`] of the peer's: at most
+/// [`message_bytes`](crate::EndpointStatus::message_bytes), for more there is [`Write`].
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct SendMessage(Entry);
+
+impl SendMessage {
+    /// `length` bytes from `offset` in a region.
+    pub fn new(endpoint: &Endpoint, region: &Region, offset: u64, length: u32) -> Self {
+        let mut send = SendMessage::empty(endpoint);
+        let Entry(raw) = &mut send.0;
+        raw.region = region.id();
+        raw.local_offset = offset;
+        raw.length = length;
+        send
+    }
+
+    /// No bytes.
+    pub fn empty(endpoint: &Endpoint) -> Self {
+        let mut entry = Entry::new(DMAPLANE_OP_SEND);
+        entry.0.endpoint = endpoint.id();
+        SendMessage(entry)
+    }
+
+    /// With an immediate.
+    pub fn imm(mut self, imm: u32) -> Self {
+        let Entry(raw) = &mut self.0;
+        raw.opcode = DMAPLANE_OP_SEND_IMM as u8;
+        raw.imm = imm;
+        self
+    }
+}
+
+/// Takes a message that the peer [sent](SendMessage), to a buffer. The endpoint delivers to this channel.
+///
+/// Messages for which there is none wait, and hold back the peer when they are as many as
+/// [`recv_depth`](crate::ConnectOptions::recv_depth). One that is longer fails it with `EMSGSIZE`,
+/// and waits for the next.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct RecvMessage(Entry);
+
+impl RecvMessage {
+    /// One of up to `length` bytes, to `offset` in a buffer.
+    pub fn new(endpoint: &Endpoint, buffer: &Buffer, offset: u64, length: u32) -> Self {
+        let mut entry = Entry::new(DMAPLANE_OP_RECV);
+        let Entry(raw) = &mut entry;
+        raw.endpoint = endpoint.id();
+        (raw.lease, raw.remote_offset) = (buffer.id(), offset);
+        raw.length = length;
+        RecvMessage(entry)
+    }
+
+    /// `count` of them, each to `length` bytes of its own, one after the other. Each has a
+    /// completion; all but the last [have more](crate::Completion::has_more).
+    pub fn multishot(self, count: u32) -> Self {
+        let mut entry = self.0.flag(DMAPLANE_SQE_MULTISHOT);
+        entry.0.imm = count;
+        RecvMessage(entry)
     }
 }
 

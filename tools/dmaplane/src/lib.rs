@@ -92,9 +92,13 @@ pub use buffer::{Buffer, BufferOptions, Mapping, Placement};
 pub use channel::{Channel, ChannelOptions, Completion, Completions, Kind, Timed, Times};
 pub use context::{Context, Fabric, Info, Readiness, Stats, DEVICE};
 pub use counter::{Counter, Immediates};
-pub use endpoint::{ConnectOptions, Endpoint, EndpointStatus, Listener, Request, Resolved, State};
+pub use endpoint::{
+    ConnectOptions, Endpoint, EndpointStatus, Listener, Request, Resolved, State, MESSAGE_MAX,
+    MESSAGE_MIN,
+};
 pub use entry::{
-    BufCopy, BufFill, Cancel, CounterWait, Entry, ImmOnly, Invalidate, Nop, Read, Write, WriteImm,
+    BufCopy, BufFill, Cancel, CounterWait, Entry, ImmOnly, Invalidate, Nop, Read, RecvMessage,
+    SendMessage, Write, WriteImm,
 };
 pub use error::{Error, Op, Result};
 pub use list::{Pages, Segment};
