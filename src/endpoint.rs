@@ -369,7 +369,7 @@ impl Inner {
     fn fail_queued(&mut self) {
         if let (Some(error), Some(link)) = (self.error, &mut self.link) {
             if link.writes == 0 {
-                link.fail_queued(error, &mut self.stats);
+                link.fail_queued(error, self.wc_status, &mut self.stats);
             }
         }
     }

@@ -4,7 +4,8 @@
 //!
 //! Ownership: the handle and each entry in flight ([`RegionUse`]) hold an `Arc` of the [`Region`],
 //! which holds the buffer and, until it is revoked, the memory keys.
-//! Locking: `keys` is a leaf; dropping the keys happens outside it.
+//! Locking: `keys` is inside of an endpoint's lock. The keys are dropped with it held, which may sleep: nobody
+//! who uses the region waits for that, as then it has no keys to lose.
 //! Teardown: revoking drops the keys; the device can reach nothing after that. Deregistering
 //! revokes, as invalidating does, and both are refused while entries are in flight.
 
@@ -31,6 +32,7 @@ use crate::{
 };
 use dmakit::{
     errno::EKEYREVOKED,
+    mm::pages::Pages,
     rdma::mr,
     uapi, //
 };
@@ -59,7 +61,7 @@ pub(crate) struct Region {
     #[pin]
     keys: Mutex<Option<Arc<mr::Region>>>,
     // Note: the buffer stays until after the keys are gone.
-    _buffer: Arc<Buffer>,
+    buffer: Arc<Buffer>,
     _tally: Tally,
 }
 
@@ -97,10 +99,15 @@ impl Region {
         Arc::ptr_eq(&self.fabric, fabric) && self.keys.lock().is_some()
     }
 
-    /// Takes the keys away.
+    /// Takes the keys away. They are dead when this returns, whoever had begun to do so.
     pub(crate) fn revoke(&self) {
-        let keys = self.keys.lock().take();
-        drop(keys);
+        let mut keys = self.keys.lock();
+        drop(keys.take());
+    }
+
+    /// The memory.
+    pub(crate) fn pages(&self) -> &Arc<Pages> {
+        self.buffer.pages()
     }
 
     /// Uses it for an entry. The caller holds the context table's lock. `EKEYREVOKED` if it was
@@ -130,7 +137,7 @@ impl Region {
 /// So many users that those who come for a moment do not make it zero.
 const INVALID: i32 = i32::MIN / 2;
 
-/// A region that an entry in flight reads from.
+/// A region that an entry in flight uses.
 pub(crate) struct RegionUse(Arc<Region>);
 
 impl core::ops::Deref for RegionUse {
@@ -203,7 +210,7 @@ pub(crate) fn register(
             access,
             users: Atomic::new(0),
             keys <- new_mutex!(Some(keys)),
-            _buffer: buffer,
+            buffer,
             _tally: Tally::one(context.counters(), Live::Regions),
         }),
         GFP_KERNEL_ACCOUNT,

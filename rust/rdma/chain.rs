@@ -275,11 +275,11 @@ impl Chain {
         self.widest
     }
 
-    /// Links the chain up to be posted for a slot: its last request is signalled, all others complete
-    /// only if they fail.
+    /// Links the chain up to be posted for a slot: its last request is signalled, all others are if
+    /// `all`, or complete only if they fail.
     ///
     /// The result is valid until the chain is touched again.
-    pub(super) fn link(&mut self, slot: &Slot) -> *mut bindings::ib_send_wr {
+    pub(super) fn link(&mut self, slot: &Slot, all: bool) -> *mut bindings::ib_send_wr {
         let mut next: *mut bindings::ib_send_wr = core::ptr::null_mut();
         let mut end = self.pieces.len();
         let pieces = self.pieces.as_mut_ptr();
@@ -295,7 +295,7 @@ impl Chain {
                 wr.send_flags = SIGNALED;
             } else {
                 wr.__bindgen_anon_1.wr_cqe = slot.part();
-                wr.send_flags = 0;
+                wr.send_flags = if all { SIGNALED } else { 0 };
             }
             wr.next = next;
             next = whole.cast();
@@ -412,7 +412,7 @@ mod tests {
         let lengths = [&[1][..], &[2, 3, 4], &[]];
 
         let mut right = 0;
-        let count = walk(chain.link(slot), |i, write, list| {
+        let count = walk(chain.link(slot, false), |i, write, list| {
             let last = i == 2;
             // SAFETY: the request has a completion entry.
             let cqe = unsafe { write.wr.__bindgen_anon_1.wr_cqe };
@@ -438,6 +438,24 @@ mod tests {
     }
 
     #[test]
+    fn all_signalled_if_they_have_to_be() -> Result {
+        let slots = Slots::new(1, done, done)?;
+        let slot = slots.get(0)?;
+        let mut chain = Chain::new(2, 2)?;
+        chain.push(Verb::Write, 1, 0, &[piece(1)])?;
+        chain.push(Verb::Write, 1, 1, &[piece(1)])?;
+        let mut right = 0;
+        walk(chain.link(slot, true), |i, request, _| {
+            // SAFETY: the request has a completion entry.
+            let cqe = unsafe { request.wr.__bindgen_anon_1.wr_cqe };
+            let own = if i == 0 { slot.part() } else { slot.cqe() };
+            right += usize::from(request.wr.send_flags == SIGNALED && cqe == own);
+        });
+        assert_eq!(right, 2);
+        Ok(())
+    }
+
+    #[test]
     fn reads_tell_nothing() -> Result {
         let slots = Slots::new(1, done, done)?;
         let slot = slots.get(0)?;
@@ -447,7 +465,7 @@ mod tests {
         assert!(!chain.has_immediates());
         chain.push(Verb::Write, 2, 0, &[piece(1)])?;
         let mut right = 0;
-        walk(chain.link(slot), |i, request, _| {
+        walk(chain.link(slot, false), |i, request, _| {
             let opcode = match i {
                 0 => bindings::ib_wr_opcode_IB_WR_RDMA_READ,
                 _ => bindings::ib_wr_opcode_IB_WR_RDMA_WRITE,
@@ -481,7 +499,7 @@ mod tests {
         assert_eq!(sum, 11);
         assert_eq!(chain.place_headers(|_, _| Err(EIO)), Err(EIO));
         let mut right = 0;
-        let count = walk(chain.link(slot), |i, request, list| {
+        let count = walk(chain.link(slot, false), |i, request, list| {
             let sends = request.wr.opcode == bindings::ib_wr_opcode_IB_WR_SEND;
             let first = list.first().map(|sge| (sge.0.lkey, sge.0.addr));
             right += usize::from(match i {
@@ -501,16 +519,16 @@ mod tests {
         let slots = Slots::new(1, done, done)?;
         let slot = slots.get(0)?;
         let mut chain = Chain::new(2, 2)?;
-        assert!(chain.link(slot).is_null());
+        assert!(chain.link(slot, false).is_null());
         assert_eq!(chain.deliver(1), Err(EINVAL));
         assert!(!chain.has_immediates());
         chain.push(Verb::Write, 1, 0, &[piece(1)])?;
         chain.deliver(1)?;
-        assert_eq!(walk(chain.link(slot), |_, _, _| ()), 1);
+        assert_eq!(walk(chain.link(slot, false), |_, _, _| ()), 1);
         // What was the last is now the first; it tells its value, and is not signalled any more.
         chain.push(Verb::Write, 2, 0, &[piece(2)])?;
         let mut right = 0;
-        let count = walk(chain.link(slot), |i, write, _| {
+        let count = walk(chain.link(slot, false), |i, write, _| {
             let signaled = write.wr.send_flags == SIGNALED;
             let plain = write.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE;
             right += usize::from(plain == (i == 1) && signaled == (i == 1));
@@ -521,9 +539,9 @@ mod tests {
         chain.clear();
         assert_eq!(chain.widest(), 0);
         assert!(!chain.has_immediates());
-        assert!(chain.link(slot).is_null());
+        assert!(chain.link(slot, false).is_null());
         chain.push(Verb::Write, 3, 0, &[])?;
-        walk(chain.link(slot), |_, write, _| {
+        walk(chain.link(slot, false), |_, write, _| {
             let plain = write.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE;
             right += usize::from(plain);
         });

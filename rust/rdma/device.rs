@@ -150,6 +150,27 @@ impl Device {
         self.info.max_sge_rd.clamp(1, self.info.max_sge.max(1))
     }
 
+    /// Whether a request that is not signalled may be told of as done, by one behind it, while its bytes
+    /// are still being sent from where they are (siw_qp_prepare_tx(): `use_sendpage`).
+    pub(super) fn borrows_unsignalled(&self) -> bool {
+        self.info.iwarp
+    }
+
+    /// Whether what a peer reads may still be sent when the key that it used is dead (over iWARP:
+    /// siw_tx_hdt() goes on with pages that it looked up once).
+    pub fn sends_after_key(&self) -> bool {
+        self.info.iwarp
+    }
+
+    /// Reads that may be posted at a time, if more would hold up what the peer reads here (over iWARP:
+    /// for siw_init_rresp() a read that waits for others is in the way).
+    pub fn max_reads(&self) -> u32 {
+        match self.info.iwarp {
+            true => u32::from(self.read_depth().1).max(1),
+            false => u32::MAX,
+        }
+    }
+
     /// Whether a read may be told of later than a write posted behind it (over iWARP: for siw a write
     /// is done when TCP has taken it, and waits for reads only with a fence, which a read cannot have:
     /// siw_activate_tx_from_sq()).

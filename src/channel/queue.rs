@@ -231,10 +231,14 @@ impl Queue {
             },
             Work::Wait(counter, value) => counter.wait(value, ticket),
             Work::Receive(endpoint, receive) => endpoint.receive(receive, ticket),
-            Work::Invalidate(region) => match region.invalidate() {
-                Ok(()) => ticket.succeed(0),
-                Err(error) => ticket.fail(error, 0),
-            },
+            Work::Invalidate(region) => {
+                let done = region.invalidate();
+                drop(region);
+                match done {
+                    Ok(()) => ticket.succeed(0),
+                    Err(error) => ticket.fail(error, 0),
+                }
+            }
         }
     }
 

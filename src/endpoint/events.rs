@@ -40,7 +40,8 @@ use dmakit::{
             Completion,
             Kind, //
         }, //
-    }, //
+    },
+    uapi::DMAPLANE_MESSAGE_MAX, //
 };
 use kernel::{
     error::{
@@ -122,7 +123,7 @@ impl Endpoint {
             match Hello::decode(private) {
                 Ok(hello) if (1..=MAX_DEPTH).contains(&hello.credits) => {
                     inner.peer_private = Private::new(hello.user);
-                    inner.peer_message = hello.message.into();
+                    inner.peer_message = longest(hello.message);
                     if let Some(link) = &mut inner.link {
                         // A message that overtook this told of more; then this is no news.
                         let _ = link.sender.grant(hello.credits, MAX_DEPTH);
@@ -180,6 +181,11 @@ impl Endpoint {
         drop(inner);
         drop(conn);
     }
+}
+
+/// Bytes of a message that the peer takes, as far as we send any.
+pub(super) fn longest(claim: u16) -> u32 {
+    u32::from(claim).min(DMAPLANE_MESSAGE_MAX)
 }
 
 /// Why an address or a route could not be resolved.

@@ -208,6 +208,12 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
     if link.grants >= MAX_LEASES || granted_keys > MAX_KEYS {
         return Err(EMFILE);
     }
+    if rights.read && fabric.rdma().sends_after_key() {
+        // There is room for one each.
+        link.lent
+            .push_within_capacity(region.pages().clone())
+            .map_err(|_| EMFILE)?;
+    }
     link.granted_keys = granted_keys;
     link.grants = link.grants.saturating_add(1);
     arg.lease = link.grants;

@@ -31,11 +31,17 @@ use crate::{
             Sender,
             CTRL_SLOTS, //
         },
-        wire, //
+        wire::{
+            self,
+            DATA_HEADER, //
+        }, //
     }, //
 };
 use dmakit::{
-    mm::pages::Charge,
+    mm::pages::{
+        Charge,
+        Pages, //
+    },
     rdma::{
         chain::Chain,
         device::Domain,
@@ -171,7 +177,7 @@ pub(super) struct Link {
     pub(super) next: u32,
     /// Posts on the send queue so far: their numbers are their order.
     pub(super) posted: u64,
-    /// Work requests in flight, and entries that read, or parts of them.
+    /// Work requests in flight, and those of them that read.
     pub(super) writes: u32,
     pub(super) reads: u32,
     /// Number of the heartbeat in flight.
@@ -185,12 +191,16 @@ pub(super) struct Link {
     /// Pieces that a work request gathers at most.
     pub(super) max_sge: u32,
     pub(super) max_sge_read: u32,
+    /// Work requests that may read at a time.
+    pub(super) max_reads: u32,
     /// What is posted behind a read could be told of before it.
     pub(super) overtaken: bool,
     pub(super) stalled: Option<Instant<Monotonic>>,
 
     pub(super) messages: SendSlots,
     pub(super) offers: Fifo<Offer>,
+    /// What the peer may read, as long as there is a connection, whatever its key.
+    pub(super) lent: KVec<Arc<Pages>>,
     /// Leases granted, and keys in them.
     pub(super) grants: u32,
     pub(super) granted_keys: u32,
@@ -198,8 +208,9 @@ pub(super) struct Link {
     /// Those who have registrations to post while nothing else may be in flight: nothing is sent
     /// until they have.
     pub(super) registering: u32,
-    /// Messages of programs.
+    /// Messages of programs, and the longest that is taken.
     pub(super) inbox: Inbox,
+    pub(super) longest: u32,
     /// Receives not posted, for want of room in `ring`.
     pub(super) idle: FreeSlots,
     /// All that arrived has been seen, as a receive was flushed, or nothing can have.
@@ -242,6 +253,10 @@ impl Link {
         };
         let offers = Fifo::new(MAX_LEASES as usize)?;
 
+        let inbox = Inbox::new(recv_depth)?;
+        let longest = u32::try_from(message.saturating_sub(DATA_HEADER))?;
+        let lent = KVec::with_capacity(MAX_LEASES as usize, GFP_KERNEL_ACCOUNT)?;
+
         ring.attach(recv_depth)?;
         // From here on dropping `link` gives the places back.
         let link = Self {
@@ -266,15 +281,18 @@ impl Link {
             chain,
             max_sge,
             max_sge_read: domain.device().max_sge_read().min(max_sge),
+            max_reads: domain.device().max_reads(),
             overtaken: domain.device().reads_are_overtaken(),
             stalled: None,
             messages,
             offers,
+            lent,
             grants: 0,
             granted_keys: 0,
             registrations,
             registering: 0,
-            inbox: Inbox::new(recv_depth)?,
+            inbox,
+            longest,
             idle,
             drained: true,
             _charge: charge,
@@ -339,10 +357,11 @@ impl Link {
     }
 
     /// Completes the entries that wait, as they will never be sent.
-    pub(super) fn fail_queued(&mut self, error: Error, stats: &mut Stats) {
+    /// `status` is that of the first work request that failed.
+    pub(super) fn fail_queued(&mut self, error: Error, status: u32, stats: &mut Stats) {
         self.end_stall(stats);
         while let Some(pending) = self.queue.pop() {
-            pending.fail(error);
+            pending.fail_sent(error, status);
         }
     }
 

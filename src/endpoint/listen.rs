@@ -161,7 +161,7 @@ impl Listener {
             inner.fabric = Some(fabric);
             inner.peer = peer;
             inner.peer_credits = credits;
-            inner.peer_message = message.into();
+            inner.peer_message = super::events::longest(message);
             inner.peer_private = private;
             drop(inner);
             Ok(endpoint)

@@ -83,7 +83,7 @@ impl Endpoint {
                 let Some(link) = &mut inner.link else {
                     return Ok(());
                 };
-                if !link.receiver.received() {
+                if !link.receiver.received() || u32::from(data.length) > link.longest {
                     return Err(EPROTO.into());
                 }
                 inner.stats.received = inner.stats.received.saturating_add(1);

@@ -84,6 +84,13 @@ impl Pending {
         self.ticket.fail(error, 0);
     }
 
+    /// As [`Self::fail`], with the adapter's status if some of it was sent.
+    pub(super) fn fail_sent(self, error: Error, status: u32) {
+        let status = self.sent.map_or(0, |_| status);
+        drop(self.remote);
+        self.ticket.fail(error, status);
+    }
+
     /// Whether it takes a receive of the peer's.
     pub(super) fn is_message(&self) -> bool {
         self.remote.is_message()
@@ -168,9 +175,7 @@ impl Endpoint {
         let Some(link) = inner.link.as_mut().filter(|_| all || found == 0) else {
             return (found, false);
         };
-        if all || found == 0 {
-            found = found.saturating_add(link.inbox.cancel(all, meant));
-        }
+        found = found.saturating_add(link.inbox.cancel(all, meant));
         if !all && found > 0 {
             return (found, false);
         }
@@ -277,7 +282,9 @@ impl Inner {
         let place = link.place_after(slot, n);
         let entry = link.in_flight.get_mut(place as usize)?.take()?;
         link.writes = link.writes.saturating_sub(entry.requests);
-        link.reads = link.reads.saturating_sub(u32::from(entry.reads));
+        if entry.reads {
+            link.reads = link.reads.saturating_sub(entry.requests);
+        }
         Some(entry)
     }
 
@@ -357,6 +364,7 @@ impl Link {
             let free = free.is_some_and(Option::is_none);
             let used = self.writes.saturating_add(batch.requests);
             let left = self.send_depth.saturating_sub(used);
+            let reads_left = self.max_reads.saturating_sub(reads);
             let Some(pending) = self.queue.get_mut(batch.entries as usize) else {
                 break;
             };
@@ -367,14 +375,18 @@ impl Link {
             if !free
                 || left == 0
                 || message > credits
-                || (waits && reads > 0)
+                || (waits && reads > 0 && pending.sent.is_none())
+                || (remote.reads() && reads_left == 0)
                 || (batch.entries > 0 && bytes > BATCH_BYTES)
             {
                 break;
             }
             let room = Room {
                 // Half as well.
-                requests: left.min(self.send_depth.div_ceil(2)),
+                requests: match remote.reads() {
+                    false => left.min(self.send_depth.div_ceil(2)),
+                    true => left.min(self.send_depth.div_ceil(2)).min(reads_left),
+                },
                 pieces: match remote.reads() {
                     false => self.max_sge,
                     true => self.max_sge_read,
@@ -387,7 +399,9 @@ impl Link {
             }
             pending.requests = u32::try_from(self.chain.len().saturating_sub(before))?;
             credits = credits.saturating_sub(message);
-            reads = reads.saturating_add(u32::from(remote.reads()));
+            if remote.reads() {
+                reads = reads.saturating_add(pending.requests);
+            }
             batch.entries = batch.entries.saturating_add(1);
             batch.requests = batch.requests.saturating_add(pending.requests);
             batch.bytes = bytes;
@@ -419,7 +433,9 @@ impl Link {
                 }
             };
             self.writes = self.writes.saturating_add(requests);
-            self.reads = self.reads.saturating_add(u32::from(reads));
+            if reads {
+                self.reads = self.reads.saturating_add(requests);
+            }
             let entry = InFlight {
                 order: self.number(),
                 batch: if n == 0 { batch.entries } else { 0 },

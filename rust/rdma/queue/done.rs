@@ -120,14 +120,15 @@ pub(super) unsafe extern "C" fn write<H: Handler>(
 
 /// # Safety
 ///
-/// To be called for the completion of any other write of a chain, see [`parts`].
+/// To be called for the completion of any other request of a chain, see [`parts`]. Some adapters have
+/// one also if that succeeded.
 pub(super) unsafe extern "C" fn part<H: Handler>(
     cq: *mut bindings::ib_cq,
     wc: *mut bindings::ib_wc,
 ) {
     // SAFETY: by the caller's promise.
     let (queues, wc) = unsafe { parts::<H>(cq, wc) };
-    if let Some((_, place)) = queues.writes.find(cqe(wc)) {
+    if let (Some((_, place)), true) = (queues.writes.find(cqe(wc)), wc.status != SUCCESS) {
         place.note(wc.status);
     }
 }
