@@ -6,7 +6,7 @@
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h)
 //!
 //! Ownership: the file owns its `T`, and, through `fops.owner`, the module. A mapping holds its
-//! file.
+//! file, and so does a command of io_uring that is not complete.
 //! Locking: none; every callback takes `&T`.
 //! Teardown: `release` drops the `T` when the last file descriptor, mapping and running call are
 //! gone.
@@ -14,7 +14,13 @@
 use crate::{
     bindings,
     chardev::Events,
-    mm::map::NewMapping, //
+    mm::map::NewMapping,
+    uring::{
+        self,
+        Issue,
+        Issued,
+        Key, //
+    }, //
 };
 use core::{
     marker::PhantomData,
@@ -53,6 +59,10 @@ pub trait AnonFile: Sized + Send + Sync + 'static {
     fn poll(&self, file: &File, table: &PollTable<'_>) -> Events;
     /// A mapping is made.
     fn mmap(&self, mapping: NewMapping<'_>) -> Result;
+    /// io_uring issues a command.
+    fn command<'a>(&self, issue: Issue<'a>) -> Issued<'a>;
+    /// io_uring wants a command to end that was kept, and asks until it has; whether there was one.
+    fn revoke(&self, key: &Key) -> bool;
 }
 
 /// A file and a descriptor for it, which are not connected yet.
@@ -117,6 +127,7 @@ impl<T: AnonFile> Operations<T> {
         llseek: Some(Self::llseek),
         poll: Some(Self::poll),
         mmap: Some(Self::mmap),
+        uring_cmd: Some(Self::uring_cmd),
         ..pin_init::zeroed()
     };
 
@@ -183,5 +194,31 @@ impl<T: AnonFile> Operations<T> {
             Ok(()) => 0,
             Err(error) => error.to_errno(),
         }
+    }
+
+    /// # Safety
+    ///
+    /// Called by io_uring for a command to a file that has these operations.
+    unsafe extern "C" fn uring_cmd(
+        cmd: *mut bindings::io_uring_cmd,
+        flags: ffi::c_uint,
+    ) -> ffi::c_int {
+        let Some(cmd) = NonNull::new(cmd) else {
+            return EINVAL.to_errno();
+        };
+        // SAFETY: as the caller promises. The command keeps its file, and is there until this call has
+        // returned, even if it is complete before: whoever frees it needs the lock that is held, or,
+        // for io-wq, its reference.
+        let state = unsafe { Self::state(uring::file_of(cmd)) };
+        if uring::is_cancel(flags) {
+            // SAFETY: io_uring asks for the end of what was marked when it was kept.
+            let key = unsafe { Key::from_raw(cmd) };
+            if !state.revoke(&key) {
+                key.in_vain();
+            }
+            return 0;
+        }
+        // SAFETY: it is issued, in this call.
+        state.command(unsafe { Issue::from_raw(cmd, flags) }).code()
     }
 }

@@ -22,4 +22,5 @@ pub mod mm;
 pub mod periodic;
 pub mod rdma;
 pub mod uapi;
+pub mod uring;
 pub mod worker;

@@ -20,6 +20,7 @@
 #include "helpers/poll.h"
 #include "helpers/rdma.h"
 #include "helpers/thread.h"
+#include "helpers/uring.h"
 #include "helpers/work.h"
 
 #endif

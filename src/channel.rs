@@ -14,6 +14,7 @@
 //! | `list`     | entries that move several ranges                                       |
 //! | `transfer` | `COPY` and `FILL`                                                      |
 //! | `file`     | a file of the channel's own                                            |
+//! | `uring`    | entries that come to that file by io_uring                             |
 //! | `times`    | when entries were taken, posted and complete                           |
 //! | `pollers`  | those who wait in `poll(2)`                                            |
 //!
@@ -37,6 +38,7 @@ mod sqpoll;
 mod submit;
 mod times;
 mod transfer;
+mod uring;
 
 pub(crate) use self::{
     pollers::Pollers,
@@ -111,6 +113,11 @@ impl Channel {
     /// Waits for what goes on after [`Self::stop`].
     pub(crate) fn finish(&self) {
         Queue::finish(&self.queue);
+    }
+
+    /// Where entries go.
+    fn queue(&self) -> &Arc<Worker<Queue>> {
+        &self.queue
     }
 
     /// Takes up to `count` entries and waits for `min` completions. If there is a thread that takes

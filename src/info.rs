@@ -47,7 +47,8 @@ pub(crate) fn info(_context: &Context, arg: &mut uapi::dmaplane_info) -> Result 
                 | uapi::DMAPLANE_FEATURE_TIMES
                 | uapi::DMAPLANE_FEATURE_READ
                 | uapi::DMAPLANE_FEATURE_LIST
-                | uapi::DMAPLANE_FEATURE_SEND,
+                | uapi::DMAPLANE_FEATURE_SEND
+                | uapi::DMAPLANE_FEATURE_URING,
         ),
         max_buffer: MAX_BUFFER,
         max_transfer: u64::from(MAX_TRANSFER),

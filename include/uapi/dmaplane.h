@@ -114,6 +114,8 @@ enum dmaplane_cmd {
 #define DMAPLANE_FEATURE_LEASE		(1ULL << 1)
 #define DMAPLANE_FEATURE_COUNTER	(1ULL << 2)
 #define DMAPLANE_FEATURE_SQPOLL		(1ULL << 3)
+/* DMAPLANE_URING_CMD_SUBMIT */
+#define DMAPLANE_FEATURE_URING		(1ULL << 4)
 #define DMAPLANE_FEATURE_TIMES		(1ULL << 5)
 #define DMAPLANE_FEATURE_READ		(1ULL << 6)
 #define DMAPLANE_FEATURE_LIST		(1ULL << 7)
@@ -158,7 +160,7 @@ struct dmaplane_info {
  *			counter still holds included
  * @channels:		out: channels alive
  * @buffer_bytes:	out: memory of the buffers alive
- * @submitted:		out: ring entries accepted since open
+ * @submitted:		out: entries accepted since open, of rings and of io_uring
  * @completed:		out: completions of those entries since open; equal to
  *			@submitted when nothing is in flight
  * @received:		out: receive completions since open
@@ -880,7 +882,7 @@ struct dmaplane_pages {
  * max_transfer, in all), E2BIG (@list_count), EDQUOT (the list, see above), EOPNOTSUPP (nothing
  * else is wrong, but the fabric lacks DMAPLANE_FABRIC_WRITE_IMM), EXDEV (@region is on
  * another fabric, or a counter of another endpoint), ENOTCONN (the endpoint is not established), EAGAIN (entries
- * of other channels fill the endpoint's queue), ENOMEM (there is none to keep it until
+ * of other channels, or of io_uring, fill the endpoint's queue), ENOMEM (there is none to keep it until
  * it can begin). Once sent: ECANCELED (the connection was closed here), ECONNRESET (it
  * ended there, or the oldest of what was sent was not done for 30 seconds and another 4
  * for each MiB of it; without any sign of the adapter 30 more), EREMOTEIO (the peer's
@@ -1024,6 +1026,36 @@ struct dmaplane_channel_file {
 	__u32 channel;
 	__s32 fd;
 };
+
+/*
+ * cmd_op of an IORING_OP_URING_CMD to a channel's file: a number, as it is no ioctl. It takes one
+ * entry and completes it in the io_uring that it came by.
+ *
+ * The command area of the large submission entry (IORING_SETUP_SQE128) has a struct dmaplane_sqe,
+ * which asks for the same as in the channel's ring, and 16 bytes that are 0. The completion has
+ * io_uring's own user_data and flags, and as its res that of struct dmaplane_cqe. A completion of 32 bytes
+ * (IORING_SETUP_CQE32) is a struct dmaplane_cqe but for @endpoint, which is where io_uring has its
+ * flags; all but @res is 0 if the entry was not looked at.
+ *
+ * Such an entry is in none of the channel's rings: those may be as small as they can, and a full
+ * or poisoned one does not matter. Of its flags only FENCE, SEGMENTS and PAGES may be set; io_uring
+ * has its own, and for DRAIN in the ring it does not exist. Its @user_data is what CANCEL knows it by,
+ * which finds entries of both kinds, by whichever way it comes itself. io_uring's own cancellation
+ * (IORING_OP_ASYNC_CANCEL, IORING_OP_LINK_TIMEOUT) finds none that has begun. Entries begin in the order
+ * in which io_uring issues them, which is that of its ring for those without IOSQE_ASYNC and links. Of those that
+ * do not complete at once as many as the channel has cq_entries may be under way; one more is EBUSY.
+ *
+ * When the ring is closed, or the task that submitted ends or executes another program, entries
+ * under way complete with ECANCELED. What was sent by then goes on: its region is in use until it
+ * is done. Until an entry is complete it keeps the channel's file open, and so the context. A
+ * completion that comes while the task that submitted waits in another call ends that with EINTR, as
+ * a signal does, unless the ring has IORING_SETUP_DEFER_TASKRUN; the end of any ring does.
+ *
+ * Errors: EOPNOTSUPP (another cmd_op, a ring with IORING_SETUP_IOPOLL), EINVAL (the entry is not large;
+ * addr, len, file_index, uring_cmd_flags or the 16 bytes are not 0; a flag that is not allowed), ENOENT
+ * (the channel is closed), EBUSY, and those of struct dmaplane_sqe.
+ */
+#define DMAPLANE_URING_CMD_SUBMIT	1
 
 /**
  * struct dmaplane_channel_eventfd - have an eventfd signalled for a channel

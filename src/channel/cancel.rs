@@ -15,26 +15,37 @@ use super::{
     request::Ticket, //
 };
 use crate::endpoint::Endpoint;
-use dmakit::worker::Worker;
+use dmakit::{
+    uring::Key,
+    worker::Worker, //
+};
 use kernel::{
     prelude::*,
     sync::Arc, //
 };
 
 /// Which entries are meant: those of an endpoint, or of none.
-pub(super) struct Target {
+pub(super) struct Target<'a> {
     /// `None` as well if it is closed: entries that have not begun may still name it.
     pub(super) endpoint: Option<Arc<Endpoint>>,
     pub(super) handle: u32,
     pub(super) user_data: u64,
     /// All of them, whatever their `user_data`.
     pub(super) all: bool,
+    /// Only that with this command of io_uring.
+    pub(super) key: Option<&'a Key>,
 }
 
-impl Target {
+impl Target<'_> {
     /// Whether this entry is meant.
     pub(super) fn means(&self, ticket: &Ticket) -> bool {
-        ticket.endpoint() == self.handle && (self.all || ticket.user_data() == self.user_data)
+        match self.key {
+            Some(key) => ticket.has(key),
+            None => {
+                ticket.endpoint() == self.handle
+                    && (self.all || ticket.user_data() == self.user_data)
+            }
+        }
     }
 
     /// Whether another one is looked for.

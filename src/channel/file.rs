@@ -5,11 +5,12 @@
 //! Ownership: the file holds the channel and, as mappings do, the context's file: the context is not
 //! closed while a channel's file is open. Neither holds a channel's file.
 //! Locking: none of its own.
-//! Teardown: with the last descriptor or mapping. The channel may have been closed before: then the
+//! Teardown: with the last descriptor, mapping or command of io_uring. The channel may have been closed before: then the
 //! file says so.
 
 use super::{
     ring::Timeout,
+    uring,
     Channel, //
 };
 use crate::{
@@ -23,7 +24,12 @@ use dmakit::{
     },
     chardev::Events,
     mm::map::NewMapping,
-    uapi, //
+    uapi,
+    uring::{
+        Issue,
+        Issued,
+        Key, //
+    }, //
 };
 use kernel::{
     fs::File,
@@ -80,6 +86,14 @@ impl AnonFile for ChannelFile {
         }
         let first = usize::try_from(mapping.offset())? / PAGE_SIZE;
         mapping.show(self.channel.ring().clone(), first)
+    }
+
+    fn command<'a>(&self, issue: Issue<'a>) -> Issued<'a> {
+        uring::submit(self.channel.queue(), &self.context, issue)
+    }
+
+    fn revoke(&self, key: &Key) -> bool {
+        uring::revoke(self.channel.queue(), &self.context, key)
     }
 }
 

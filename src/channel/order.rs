@@ -207,7 +207,7 @@ impl Order {
     }
 
     /// Cancels those that are meant, after so many `found`; returns how many there are then.
-    pub(super) fn cancel(&mut self, target: &Target, mut found: u32) -> u32 {
+    pub(super) fn cancel(&mut self, target: &Target<'_>, mut found: u32) -> u32 {
         for chain in self.chains.iter_mut().flatten() {
             let mut first = None;
             for (n, request) in chain.waiting.iter().enumerate() {

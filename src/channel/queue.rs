@@ -45,6 +45,10 @@ use kernel::{
     new_spinlock,
     prelude::*,
     sync::{
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
         Arc,
         Mutex,
         SpinLock, //
@@ -191,6 +195,11 @@ impl Queue {
         drop(plug);
         ring.publish_sq_head(taken.head);
         Ok((accepted, available))
+    }
+
+    /// What was taken, for those who have something to add, or to end.
+    pub(super) fn taken(&self) -> Guard<'_, Taken, MutexBackend> {
+        self.taken.lock()
     }
 
     /// Does what an entry asks for, or has it done.

@@ -13,7 +13,8 @@ use super::{
     queue::Queue,
     ring::CompletionRing,
     times::Began,
-    transfer::Transfer, //
+    transfer::Transfer,
+    uring, //
 };
 use crate::{
     endpoint::{
@@ -28,6 +29,10 @@ use crate::{
 use dmakit::{
     errno::ECANCELED,
     uapi,
+    uring::{
+        Command,
+        Key, //
+    },
     worker::Worker, //
 };
 use kernel::{
@@ -43,7 +48,7 @@ pub(super) enum Work {
     Wrong(Error),
     Remote(Arc<Endpoint>, Remote),
     Transfer(Transfer),
-    Cancel(Target),
+    Cancel(Target<'static>),
     /// Until so many messages were counted.
     Wait(Arc<Counter>, u64),
     Receive(Arc<Endpoint>, Receive),
@@ -71,7 +76,8 @@ impl Request {
     }
 }
 
-/// An accepted entry: it has a place in the completion ring, and is completed exactly once.
+/// An accepted entry: it has a place in the completion ring, or io_uring waits for it, and is
+/// completed exactly once.
 pub(crate) struct Ticket {
     queue: Arc<Worker<Queue>>,
     user_data: u64,
@@ -80,6 +86,9 @@ pub(crate) struct Ticket {
     flags: u8,
     done: bool,
     began: Began,
+    /// It came by io_uring, and has this command, unless that was ended before.
+    foreign: bool,
+    command: Option<Command>,
     /// The chain that goes on when this is complete.
     pub(super) token: Option<KBox<Token>>,
 }
@@ -94,8 +103,22 @@ impl Ticket {
             flags: sqe.flags,
             done: false,
             began: Began::default(),
+            foreign: false,
+            command: None,
             token: None,
         }
+    }
+
+    /// One of io_uring's.
+    pub(super) fn of_command(
+        queue: &Arc<Worker<Queue>>,
+        sqe: &uapi::dmaplane_sqe,
+        command: Command,
+    ) -> Self {
+        let mut ticket = Self::new(queue, sqe);
+        ticket.foreign = true;
+        ticket.command = Some(command);
+        ticket
     }
 
     /// Whose it is.
@@ -131,6 +154,20 @@ impl Ticket {
         self.began.posted();
     }
 
+    /// Whether it has the command that io_uring asks for.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.command.as_ref().is_some_and(|command| command.is(key))
+    }
+
+    /// Ends io_uring's command, and with it the program's wait for an entry that goes on.
+    pub(crate) fn disown(&mut self) {
+        self.end_command(&uapi::dmaplane_cqe {
+            res: Error::from(ECANCELED).to_errno(),
+            opcode: self.opcode,
+            ..Default::default()
+        });
+    }
+
     /// Completes the entry with a number of bytes.
     pub(crate) fn succeed(mut self, bytes: u32) {
         self.finish(i32::try_from(bytes).unwrap_or(i32::MAX), 0);
@@ -158,6 +195,10 @@ impl Ticket {
 
     fn tell(&mut self, mut cqe: uapi::dmaplane_cqe) {
         self.done = true;
+        if self.foreign {
+            self.queue.ring().complete_command(true);
+            return self.end_command(&cqe);
+        }
         cqe.user_data = self.user_data;
         let res = cqe.res;
         let silent = res >= 0 && is_silent(self.flags);
@@ -167,6 +208,13 @@ impl Ticket {
             Queue::ready(&self.queue, token);
         } else if last {
             Worker::kick(&self.queue, uapi::DMAPLANE_NODE_ANY);
+        }
+    }
+
+    /// Tells io_uring, if it has not been told.
+    fn end_command(&mut self, cqe: &uapi::dmaplane_cqe) {
+        if let Some(command) = self.command.take() {
+            command.complete(cqe.res, uring::rest(cqe));
         }
     }
 }

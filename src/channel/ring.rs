@@ -157,6 +157,8 @@ struct State {
     outstanding: u32,
     /// Those of them that wait for all others.
     held: u32,
+    /// Commands of io_uring under way.
+    commands: u32,
     /// What a program has asked to be signalled.
     event: Option<EventFd>,
     /// The thread that takes entries found no place for a completion, and sleeps.
@@ -227,6 +229,7 @@ impl CompletionRing {
                     wanted: 0,
                     outstanding: 0,
                     held: 0,
+                    commands: 0,
                     event: None,
                     stuck: false,
                 }),
@@ -409,6 +412,35 @@ impl CompletionRing {
             }
         }
         last
+    }
+
+    /// Accepts an entry that came by io_uring and takes no place here. `ENOENT` if the channel is
+    /// closed.
+    pub(super) fn accept_command(&self) -> Result<Told> {
+        match self.state.lock().retired {
+            true => return Err(ENOENT),
+            false => self.counters.count(Total::Submitted, 1),
+        }
+        Ok(Told::nothing())
+    }
+
+    /// Such an entry will take some time; `EBUSY` if as many do as there are places.
+    pub(super) fn keep_command(&self) -> Result {
+        let mut state = self.state.lock();
+        if state.commands >= self.layout.cq_entries {
+            return Err(EBUSY);
+        }
+        state.commands = state.commands.saturating_add(1);
+        Ok(())
+    }
+
+    /// Such an entry is complete, and was `kept` or not.
+    pub(super) fn complete_command(&self, kept: bool) {
+        self.counters.count(Total::Completed, 1);
+        if kept {
+            let mut state = self.state.lock();
+            state.commands = state.commands.saturating_sub(1);
+        }
     }
 
     /// Gives places back that nothing will be told in.

@@ -40,7 +40,8 @@ use kernel::prelude::*;
 
 /// Flags that make an entry wait for others, or others for it.
 pub(super) const ORDERED: u32 = uapi::DMAPLANE_SQE_LINK | uapi::DMAPLANE_SQE_DRAIN;
-const FLAGS: u32 = ORDERED | uapi::DMAPLANE_SQE_CQE_SKIP_SUCCESS;
+/// Those, and the one for the completion ring.
+pub(super) const FLAGS: u32 = ORDERED | uapi::DMAPLANE_SQE_CQE_SKIP_SUCCESS;
 
 /// Flags of entries that move bytes to or from a peer.
 const REMOTE: u32 = uapi::DMAPLANE_SQE_FENCE | list::FLAGS;
@@ -201,6 +202,7 @@ fn cancel(context: &Context, sqe: &uapi::dmaplane_sqe) -> Result<Work> {
         handle: sqe.endpoint,
         user_data: sqe.local_offset,
         all,
+        key: None,
     }))
 }
 

@@ -63,6 +63,11 @@ impl Transfer {
         self.length <= SHORT
     }
 
+    /// How many bytes.
+    pub(super) fn length(&self) -> u32 {
+        self.length
+    }
+
     /// Where a worker had better be.
     pub(super) fn node(&self) -> i32 {
         self.to.node()

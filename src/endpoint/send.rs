@@ -198,6 +198,23 @@ impl Endpoint {
         (found, sent)
     }
 
+    /// Ends the command of io_uring of an entry that was sent, or part of it, and is `meant`; whether
+    /// there was one. The entry goes on.
+    pub(crate) fn disown(&self, meant: &dyn Fn(&Ticket) -> bool) -> bool {
+        let mut inner = self.inner.lock();
+        let Some(link) = &mut inner.link else {
+            return false;
+        };
+        let posted = link.in_flight.iter_mut().flatten();
+        let posted = posted.filter_map(|entry| Some(&mut entry.end.as_mut()?.ticket));
+        // Only the first one can be sent in part.
+        let begun = link.queue.front_mut();
+        let begun = begun.filter(|pending| pending.sent.is_some());
+        let begun = begun.map(|pending| &mut pending.ticket);
+        let entry = Iterator::chain(posted, begun).find(|ticket| meant(ticket));
+        entry.map(Ticket::disown).is_some()
+    }
+
     /// Sends what can be sent of what was submitted.
     pub(crate) fn send(&self) {
         let pumped = self.inner.lock().pump();

@@ -31,6 +31,13 @@ pub(in crate::channel) struct Batch<'a> {
 /// The ring is not locked by a [`Batch`].
 pub(in crate::channel) struct Told(());
 
+impl Told {
+    /// There is none.
+    pub(super) fn nothing() -> Self {
+        Self(())
+    }
+}
+
 impl<'a> Batch<'a> {
     /// Completions that the ring is locked for.
     const MANY: u32 = 64;
