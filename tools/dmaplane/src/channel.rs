@@ -507,7 +507,7 @@ pub struct Completion {
 
 impl Completion {
     #[inline]
-    fn decode(raw: &dmaplane_cqe) -> Self {
+    pub(crate) fn decode(raw: &dmaplane_cqe) -> Self {
         Completion {
             user_data: raw.user_data,
             kind: match u32::from(raw.opcode) {

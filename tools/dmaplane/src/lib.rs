@@ -47,6 +47,8 @@
 //! # }
 //! ```
 //!
+//! Programs that are built on io_uring submit entries [there](uring).
+//!
 //! Every command that fails says which errno it was, what that means there and
 //! what to do: see [`Error`].
 //!
@@ -87,6 +89,7 @@ mod net;
 mod region;
 mod ring;
 mod sys;
+pub mod uring;
 
 pub use buffer::{Buffer, BufferOptions, Mapping, Placement};
 pub use channel::{Channel, ChannelOptions, Completion, Completions, Kind, Timed, Times};
