@@ -7,6 +7,7 @@
  * what was accepted completes all the same. A new one is made then.
  */
 #include "sweep.h"
+#include "uring.h"
 #include "harness.h"
 
 /* Leases that a connection may have are 64, and some rounds need two. */
@@ -369,6 +370,62 @@ static enum outcome wait_failed(struct world *w, int error)
 	return load_acquire(&ring->sq_head) != ring->sq_tail ? REPEAT : WRONG;
 }
 
+/* ---- io_uring with COUNTER_WAIT ----------------------------------------------------- */
+
+static struct uring uring;
+static int file;
+
+static int prepare_command(struct world *w)
+{
+	struct dmaplane_sqe sqe;
+
+	CHECK_IS(0, have_pair(w));
+	CHECK_IS(0, counter_make(w));
+	file = channel_file(&w->p.b.ch);
+	CHECK(file >= 0);
+	dmaplane_prep_counter_wait(&sqe, w->p.b.endpoint, w->handle, 1);
+	uring_push(&uring, file, &sqe, w->serial);
+	return 0;
+}
+
+/* io_uring has no memory for requests either: it says EAGAIN, and the entry stays. */
+static int submit_command(struct world *w)
+{
+	uint32_t *tail = uring_word(&uring, uring.sq.tail);
+	int ret;
+
+	(void)w;
+	store_release(tail, *tail + uring.pushed);
+	uring.pushed = 0;
+	ret = uring_enter(&uring, 1, 0, 0);
+	return ret < 0 ? ret : ret == 1 ? 0 : -EDOM;
+}
+
+static int command_done(struct world *w)
+{
+	struct dmaplane_stats stats;
+	struct io_uring_cqe cqe;
+
+	if (!w->faulted || !uring_peek(&uring, &cqe, NULL)) {
+		CHECK_IS(0, send_one(w));
+		CHECK_IS(0, uring_next(&uring, &cqe));
+	}
+	CHECK_IS(w->serial, cqe.user_data);
+	CHECK_IS(cqe.res < 0 ? -ENOMEM : 0, cqe.res);
+	CHECK(cqe.res == 0 || w->faulted);
+	CHECK(!uring_peek(&uring, &cqe, NULL));
+	CHECK_IS(0, get_stats(w->p.b.fd, &stats));
+	CHECK_IS(stats.submitted, stats.completed);
+	return 0;
+}
+
+static int end_command(struct world *w)
+{
+	CHECK_IS(0, close(file));
+	CHECK_IS(0, counter_end(w));
+	return 0;
+}
+
 /* ---- CHANNEL_ENTER that posts receives ------------------------------------------------ */
 
 #define NARROW 4
@@ -435,6 +492,9 @@ static const struct op regions[] = {
 	{ "COUNTER_CREATE", have_pair, counter_make, counts, counter_end },
 	{ "CHANNEL_ENTER, COUNTER_WAIT", push_wait, enter_wait, wait_done, counter_end,
 	  .failed = wait_failed },
+}, commands = {
+	"io_uring, COUNTER_WAIT", prepare_command, submit_command, command_done, end_command,
+	.errors = { EAGAIN },
 }, writing = {
 	"CHANNEL_ENTER, WRITE_IMM", push_write, enter, write_done, .failed = write_failed,
 }, listed = {
@@ -491,6 +551,14 @@ TEST_F(faults, of_counters)
 {
 	for (unsigned int i = 0; i < ARRAY_LEN(counters); i++)
 		EXPECT_EQ(0, sweep(&counters[i], &self->w));
+}
+
+TEST_F(faults, of_commands)
+{
+	ASSERT_EQ(0, uring_open(&uring, 4, IORING_SETUP_SQE128 | IORING_SETUP_SINGLE_ISSUER |
+				IORING_SETUP_DEFER_TASKRUN));
+	EXPECT_EQ(0, sweep(&commands, &self->w));
+	uring_close(&uring);
 }
 
 TEST_F(faults, of_writes)

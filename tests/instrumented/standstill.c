@@ -6,6 +6,7 @@
  * waits for another thing to move, does.
  */
 #include "mock_run.h"
+#include "uring.h"
 #include "harness.h"
 
 #include <pthread.h>
@@ -151,7 +152,85 @@ TEST_F(standstill, completions_are_lost)
 	all_failed(_metadata, self);
 }
 
-/* As above, and the program does not wait for what is lost. */
+/*
+ * Those that came by io_uring: when the ring goes, nobody waits for them any more, but
+ * those that were sent go on. None that were not are sent.
+ */
+TEST_F(standstill, uring_closed)
+{
+	struct side *a = &self->p.a;
+	struct dmaplane_endpoint_query got;
+	struct dmaplane_stats stats;
+	int file = channel_file(&a->ch);
+	struct dmaplane_sqe sqe;
+	struct uring u;
+
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, uring_open(&u, ENTRIES_SENT, IORING_SETUP_SQE128));
+	for (uint32_t i = 0; i < ENTRIES_SENT; i++) {
+		sqe = write_imm(a, self->from.region, self->lease, 0, 0, 100, i);
+		uring_push(&u, file, &sqe, i);
+	}
+	ASSERT_EQ(ENTRIES_SENT, uring_submit(&u));
+	ASSERT_EQ(0, query(a->fd, a->endpoint, &got));
+	ASSERT_LT(0, got.queued);
+	/* Nobody else has it open: it is closed when no command is left. */
+	EXPECT_EQ(0, close(file));
+	uring_close(&u);
+	EXPECT_TRUE(WAIT_FOR(!query(a->fd, a->endpoint, &got) && !got.queued));
+	EXPECT_LT(0, got.in_flight);
+	ASSERT_EQ(0, get_stats(a->fd, &stats));
+	EXPECT_EQ(got.in_flight, stats.submitted - stats.completed);
+	EXPECT_EQ(-EBUSY, region_deregister(a->fd, self->from.region));
+	ASSERT_EQ(0, mock("step 1000"));
+	EXPECT_TRUE(WAIT_FOR(!get_stats(a->fd, &stats) && stats.submitted == stats.completed));
+	EXPECT_TRUE(WAIT_FOR(channel_available(&self->p.b.ch) == got.in_flight));
+	EXPECT_EQ(0, region_deregister(a->fd, self->from.region));
+	EXPECT_EQ(DMAPLANE_STATE_ESTABLISHED, state_of(a->fd, a->endpoint));
+}
+
+/* The same while a process that has all of it is killed: its peer learns of that at once. */
+TEST_F(standstill, uring_killed)
+{
+	struct side *b = &self->p.b;
+	struct dmaplane_sqe sqe = write_imm(&self->p.a, self->from.region, self->lease, 0, 0, 100,
+					    1);
+	int file = channel_file(&self->p.a.ch), ready[2];
+	struct uring u;
+	char byte;
+	pid_t pid;
+
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, pipe(ready));
+	pid = fork();
+	if (!pid) {
+		close(ready[0]);
+		if (uring_open(&u, 4, IORING_SETUP_SQE128))
+			_exit(1);
+		uring_push(&u, file, &sqe, 1);
+		if (uring_submit(&u) != 1)
+			_exit(2);
+		close(ready[1]);
+		pause();
+	}
+	close(ready[1]);
+	ASSERT_EQ(0, read(ready[0], &byte, 1));
+	close(ready[0]);
+	/* The context is the child's alone. */
+	EXPECT_EQ(0, close(file));
+	munmap(self->from.at, LENGTH);
+	side_close(&self->p.a);
+	EXPECT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(pid, waitpid(pid, NULL, 0));
+	/* Its adapter was told, before anything that was sent is complete. */
+	EXPECT_TRUE(WAIT_FOR(mock_value("ending") > 0));
+	EXPECT_TRUE(WAIT_FOR(!mock("step 1000") && live("contexts") == 1));
+	EXPECT_TRUE(WAIT_FOR(state_of(b->fd, b->endpoint) == DMAPLANE_STATE_ERROR));
+	/* So that the fixture has something to close. */
+	ASSERT_EQ(0, side_open(&self->p.a, 4));
+}
+
+/* As completions_are_lost, and the program does not wait for what is lost. */
 TEST_F(standstill, completions_are_lost_and_the_end_comes_first)
 {
 	struct side *a = &self->p.a;

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* io_uring by its system calls, as little of it as the tests need. */
+#ifndef DMAPLANE_TEST_URING_H
+#define DMAPLANE_TEST_URING_H
+
+#include "ring.h"
+
+#include <dmaplane/uring.h>
+
+struct uring {
+	int fd;
+	uint32_t flags;		/* IORING_SETUP_* */
+	uint32_t entries;
+	uint8_t *rings, *sqes;
+	size_t rings_length, sqes_length;
+	struct io_sqring_offsets sq;
+	struct io_cqring_offsets cq;
+	uint32_t pushed;	/* and not submitted */
+};
+
+static inline uint32_t *uring_word(const struct uring *u, uint32_t offset)
+{
+	return (uint32_t *)(u->rings + offset);
+}
+
+static inline size_t uring_sqe_size(const struct uring *u)
+{
+	return u->flags & IORING_SETUP_SQE128 ? 128 : 64;
+}
+
+static inline int uring_open(struct uring *u, uint32_t entries, uint32_t flags)
+{
+	struct io_uring_params p = { .flags = flags, .sq_thread_idle = 20 };
+	size_t cqe = flags & IORING_SETUP_CQE32 ? 32 : 16;
+	size_t sq_length, cq_length;
+
+	*u = (struct uring){ .flags = flags };
+	u->fd = syscall(__NR_io_uring_setup, entries, &p);
+	if (u->fd < 0)
+		return -errno;
+	u->entries = p.sq_entries;
+	u->sq = p.sq_off;
+	u->cq = p.cq_off;
+	sq_length = p.sq_off.array + p.sq_entries * sizeof(uint32_t);
+	cq_length = p.cq_off.cqes + p.cq_entries * cqe;
+	u->rings_length = sq_length > cq_length ? sq_length : cq_length;
+	u->sqes_length = p.sq_entries * uring_sqe_size(u);
+	u->rings = mmap(NULL, u->rings_length, PROT_READ | PROT_WRITE, MAP_SHARED, u->fd,
+			IORING_OFF_SQ_RING);
+	u->sqes = mmap(NULL, u->sqes_length, PROT_READ | PROT_WRITE, MAP_SHARED, u->fd,
+		       IORING_OFF_SQES);
+	if (u->rings == MAP_FAILED || u->sqes == MAP_FAILED)
+		return -errno;
+	for (uint32_t i = 0; i < p.sq_entries; i++)
+		uring_word(u, p.sq_off.array)[i] = i;
+	return 0;
+}
+
+static inline void uring_close(struct uring *u)
+{
+	munmap(u->rings, u->rings_length);
+	munmap(u->sqes, u->sqes_length);
+	close(u->fd);
+}
+
+/* A new entry, all zero, that goes with the next uring_submit(). */
+static inline struct io_uring_sqe *uring_get(struct uring *u)
+{
+	uint32_t tail = *uring_word(u, u->sq.tail) + u->pushed++;
+	size_t size = uring_sqe_size(u);
+
+	return memset(u->sqes + (tail & (u->entries - 1)) * size, 0, size);
+}
+
+static inline int uring_enter(struct uring *u, uint32_t to_submit, uint32_t min_complete,
+			      uint64_t timeout_ns)
+{
+	struct __kernel_timespec ts = { timeout_ns / SEC, timeout_ns % SEC };
+	struct io_uring_getevents_arg arg = { .ts = (uintptr_t)&ts };
+	uint32_t flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+	int ret;
+
+	if (u->flags & IORING_SETUP_SQPOLL)
+		flags |= IORING_ENTER_SQ_WAKEUP;
+	ret = syscall(__NR_io_uring_enter, u->fd, to_submit, min_complete, flags, &arg,
+		      sizeof(arg));
+	return ret < 0 ? -errno : ret;
+}
+
+/* Submits what was got: how many were taken, or -errno. */
+static inline int uring_submit(struct uring *u)
+{
+	uint32_t *tail = uring_word(u, u->sq.tail);
+	uint32_t count = u->pushed;
+
+	store_release(tail, *tail + count);
+	u->pushed = 0;
+	return uring_enter(u, count, 0, 0);
+}
+
+/* A completion that is there; @more says the rest if the ring does. */
+static inline bool uring_peek(struct uring *u, struct io_uring_cqe *cqe, struct dmaplane_cqe *more)
+{
+	uint32_t *head = uring_word(u, u->cq.head), at = *head;
+	size_t size = u->flags & IORING_SETUP_CQE32 ? 32 : 16;
+	const struct io_uring_cqe *next;
+
+	if (at == load_acquire(uring_word(u, u->cq.tail)))
+		return false;
+	at &= *uring_word(u, u->cq.ring_mask);
+	next = (const struct io_uring_cqe *)(u->rings + u->cq.cqes + at * size);
+	memcpy(cqe, next, sizeof(*cqe));
+	if (more && size == 32)
+		dmaplane_uring_cqe(next, more);
+	store_release(head, *head + 1);
+	return true;
+}
+
+/* Takes a completion, waits for it if need be. */
+static inline int uring_next_within(struct uring *u, struct io_uring_cqe *cqe,
+				    struct dmaplane_cqe *more, uint64_t timeout_ns)
+{
+	uint64_t give_up = now_ns() + timeout_ns;
+	int ret;
+
+	while (!uring_peek(u, cqe, more)) {
+		ret = uring_enter(u, 0, 1, timeout_ns);
+		if (ret < 0 && ret != -EINTR && ret != -ETIME)
+			return ret;
+		if (now_ns() > give_up)
+			return uring_peek(u, cqe, more) ? 0 : -ETIME;
+	}
+	return 0;
+}
+
+static inline int uring_next(struct uring *u, struct io_uring_cqe *cqe)
+{
+	return uring_next_within(u, cqe, NULL, PATIENCE);
+}
+
+/* Puts an entry for the channel of @file into the ring. */
+static inline struct io_uring_sqe *uring_push(struct uring *u, int file,
+					      const struct dmaplane_sqe *entry, uint64_t user_data)
+{
+	struct io_uring_sqe *sqe = uring_get(u);
+
+	*dmaplane_uring_prep(sqe, file) = *entry;
+	sqe->user_data = user_data;
+	return sqe;
+}
+
+/* Submits an entry and takes the next completion: its res, or what went wrong. */
+static inline int uring_do(struct uring *u, int file, const struct dmaplane_sqe *entry)
+{
+	struct io_uring_cqe cqe = { 0 };
+	int ret;
+
+	uring_push(u, file, entry, 0x1234);
+	ret = uring_submit(u);
+	ret = ret < 0 ? ret : uring_next(u, &cqe);
+	return ret ?: cqe.user_data != 0x1234 ? -EBADMSG : cqe.res;
+}
+
+#endif /* DMAPLANE_TEST_URING_H */
