@@ -317,7 +317,7 @@ mod tests {
         let info = Info {
             abi: 1,
             page_size: 4096,
-            features: 0x1ef | 1 << 40,
+            features: 0x1ff | (1 << 40),
             max_buffer: 0,
             max_transfer: 0,
             max_objects: 0,

@@ -135,8 +135,9 @@ impl Memory for Mapping {
     }
 
     unsafe fn times(&self, slot: u32) -> Option<dmaplane_times> {
-        // SAFETY: by the caller's promise and the type's invariant.
-        self.times
-            .map(|times| unsafe { times.add(slot as usize).read() })
+        self.times.map(|times| {
+            // SAFETY: by the caller's promise and the type's invariant.
+            unsafe { times.add(slot as usize).read() }
+        })
     }
 }
