@@ -55,8 +55,8 @@ shell_scripts() {
 
 cargo_crate() { # DIR
 	(cd "$1" && "$in_root" cargo fmt --all --check &&
-		"$in_root" cargo clippy --all-targets --target-dir "$TREE/out/clippy-$(basename "$1")" -- -D warnings &&
-		"$in_root" env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --target-dir "$TREE/out/clippy-$(basename "$1")")
+		"$in_root" cargo clippy --all-targets --all-features --target-dir "$TREE/out/clippy-$(basename "$1")" -- -D warnings &&
+		"$in_root" env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --all-features --target-dir "$TREE/out/clippy-$(basename "$1")")
 }
 
 check "format of rust/, src/ and tests/kunit/" format_module

@@ -75,7 +75,7 @@ kselftest() {
 }
 
 build() {
-	local kernel module harness fuzz
+	local kernel module harness fuzz tools
 	kernel=$(cat "$("$TREE/scripts/guest.sh")/kernel")
 	module=$("$TREE/scripts/module.sh")
 	[[ $(modinfo_field "$module" vermagic) == "$kernel "* ]] ||
@@ -90,6 +90,11 @@ build() {
 	cp "$module" "$out/overlay/usr/lib/modules/$kernel/updates/"
 	cp -r tests/scenarios "$out/bin" "$out/overlay/usr/lib/dmaplane/"
 	cp tests/instrumented/*.sh "$out/overlay/usr/lib/dmaplane/scenarios/"
+	if want futures; then
+		tools=$("$TREE/scripts/tools.sh" -p dmaplane --features tokio --example futures) ||
+			die "the library's example does not build"
+		cp "$tools/examples/futures" "$out/overlay/usr/lib/dmaplane/bin/"
+	fi
 	# What tests leave for whoever wants to know more: coverage, inputs.
 	rm -rf "$out/share"
 	mkdir -p "$out/share"

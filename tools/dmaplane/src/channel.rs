@@ -20,11 +20,39 @@ use crate::{Context, Entry, Error, Op, Pages, Result, Segment, Timeout};
 
 /// What a channel and its endpoints share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub struct Shared {
     // Unmapped first, then closed.
     map: Map,
     file: OwnedFd,
     object: Object,
+}
+
+impl Shared {
+    /// The channel's handle.
+    pub(crate) fn id(&self) -> u32 {
+        self.object.handle()
+    }
+}
+
+pub(crate) mod sealed {
+    use super::{Arc, Shared};
+
+    /// Has what a channel and its endpoints share.
+    pub trait Shares {
+        fn shared(&self) -> Arc<Shared>;
+    }
+}
+
+/// Where an endpoint delivers: a [`Channel`], or an [`AsyncChannel`](crate::AsyncChannel).
+pub trait Delivers: sealed::Shares {}
+
+impl Delivers for Channel {}
+
+impl sealed::Shares for Channel {
+    fn shared(&self) -> Arc<Shared> {
+        debug_assert_eq!(self.shared.map.base().as_ptr() as usize % 4096, 0);
+        Arc::clone(&self.shared)
+    }
 }
 
 /// What a channel shall be like.
@@ -142,12 +170,7 @@ impl Channel {
 
     /// Its handle.
     pub fn id(&self) -> u32 {
-        self.shared.object.handle()
-    }
-
-    pub(crate) fn shared(&self) -> Arc<Shared> {
-        debug_assert_eq!(self.shared.map.base().as_ptr() as usize % 4096, 0);
-        Arc::clone(&self.shared)
+        self.shared.id()
     }
 
     /// Places in the submission ring.
@@ -307,7 +330,7 @@ impl Channel {
 
     /// How many entries the kernel took.
     #[inline]
-    fn enter(&mut self, min_complete: u32, timeout: Timeout) -> Result<u32> {
+    pub(crate) fn enter(&mut self, min_complete: u32, timeout: Timeout) -> Result<u32> {
         if timeout.is_some() && min_complete > 0 {
             return self.enter_for(min_complete, timeout);
         }

@@ -332,6 +332,7 @@ mod tests {
                 "lease",
                 "counter",
                 "sqpoll",
+                "uring",
                 "times",
                 "read",
                 "list",

@@ -3,12 +3,12 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use crate::channel::Shared;
+use crate::channel::{Delivers, Shared};
 use crate::context::Object;
 use crate::net::{self, Private};
 use crate::sys::uapi::*;
 use crate::sys::{self, timeout_ns, Argument, Command};
-use crate::{Access, Buffer, Channel, Context, Lease, Region, Result, Timeout};
+use crate::{Access, Buffer, Context, Lease, Region, Result, Timeout};
 use crate::{Counter, Immediates};
 use crate::{Errno, Error, Op};
 
@@ -92,7 +92,7 @@ impl Request {
     }
 
     /// Accepts the peer; completions go to `channel`.
-    pub fn accept(self, channel: &Channel, options: &ConnectOptions) -> Result<Endpoint> {
+    pub fn accept(self, channel: &impl Delivers, options: &ConnectOptions) -> Result<Endpoint> {
         let parts = (self.object, self.fabric, self.peer);
         Endpoint::establish(&sys::ENDPOINT_ACCEPT, parts, channel, options).map(|(e, _)| e)
     }
@@ -116,7 +116,7 @@ impl Resolved {
     /// program answered. The endpoint is closed when that fails.
     pub fn connect(
         self,
-        channel: &Channel,
+        channel: &impl Delivers,
         options: &ConnectOptions,
     ) -> Result<(Endpoint, Private)> {
         let parts = (self.object, self.fabric, Some(self.peer));
@@ -197,12 +197,12 @@ impl Endpoint {
     fn establish(
         command: &Command<dmaplane_endpoint_connect>,
         (object, fabric, peer): (Object, u32, Option<SocketAddr>),
-        channel: &Channel,
+        channel: &impl Delivers,
         options: &ConnectOptions,
     ) -> Result<(Self, Private)> {
         let mut connect = dmaplane_endpoint_connect {
             endpoint: object.handle(),
-            channel: channel.id(),
+            channel: channel.shared().id(),
             send_depth: options.send_depth,
             recv_depth: options.recv_depth,
             recv_user_data: options.recv_user_data,

@@ -26,6 +26,31 @@ impl Entry {
         self.0
     }
 
+    #[cfg(test)]
+    pub(crate) fn from_raw(raw: dmaplane_sqe) -> Self {
+        Entry(raw)
+    }
+
+    /// Tells of its success.
+    pub(crate) fn told(mut self) -> Self {
+        self.0.flags &= !(DMAPLANE_SQE_CQE_SKIP_SUCCESS as u8);
+        self
+    }
+
+    /// What fails in its place and has its flags.
+    pub(crate) fn refused(&self) -> Self {
+        let mut entry = Entry::new(DMAPLANE_OP_NOP);
+        (entry.0.flags, entry.0.user_data) = (self.0.flags, self.0.user_data);
+        // Not a member that it uses.
+        entry.0.imm = 1;
+        entry
+    }
+
+    /// Whether the next entry belongs to its chain.
+    pub(crate) fn is_linked(&self) -> bool {
+        u32::from(self.0.flags) & DMAPLANE_SQE_LINK != 0
+    }
+
     #[inline]
     fn flag(mut self, flag: u32) -> Self {
         self.0.flags |= flag as u8;
@@ -358,8 +383,13 @@ pub struct Cancel(Entry);
 impl Cancel {
     /// One entry with this `user_data`, for this endpoint or for none.
     pub fn one(endpoint: Option<&Endpoint>, user_data: u64) -> Self {
+        Cancel::of(endpoint.map_or(0, Endpoint::id), user_data)
+    }
+
+    /// The same by the endpoint's handle, 0 for none.
+    pub(crate) fn of(endpoint: u32, user_data: u64) -> Self {
         let mut entry = Entry::new(DMAPLANE_OP_CANCEL);
-        entry.0.endpoint = endpoint.map_or(0, Endpoint::id);
+        entry.0.endpoint = endpoint;
         entry.0.local_offset = user_data;
         Cancel(entry)
     }

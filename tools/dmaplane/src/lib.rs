@@ -9,6 +9,7 @@
 //! | [`Context`] | one open of the device | |
 //! | [`Buffer`], [`Mapping`] | pages near a NUMA node, and a view of them | context |
 //! | [`Channel`] | a submission and a completion ring | context |
+//! | [`AsyncChannel`], [`Submission`] | a channel whose completions are futures | its channel |
 //! | [`Listener`], [`Request`] | where peers connect, and one that did | context |
 //! | [`Endpoint`] | a connection with credits in the kernel | its channel |
 //! | [`Counter`] | how many messages of a kind an endpoint received | context |
@@ -83,6 +84,7 @@ mod counter;
 mod endpoint;
 mod entry;
 mod error;
+mod futures;
 mod list;
 mod map;
 mod net;
@@ -92,7 +94,7 @@ mod sys;
 pub mod uring;
 
 pub use buffer::{Buffer, BufferOptions, Mapping, Placement};
-pub use channel::{Channel, ChannelOptions, Completion, Completions, Kind, Timed, Times};
+pub use channel::{Channel, ChannelOptions, Completion, Completions, Delivers, Kind, Timed, Times};
 pub use context::{Context, Fabric, Info, Readiness, Stats, DEVICE};
 pub use counter::{Counter, Immediates};
 pub use endpoint::{
@@ -104,6 +106,7 @@ pub use entry::{
     SendMessage, Write, WriteImm,
 };
 pub use error::{Error, Op, Result};
+pub use futures::{AsyncChannel, Reactor, Submission, TimedSubmission};
 pub use list::{Pages, Segment};
 pub use net::Private;
 pub use region::{Access, Lease, Region};

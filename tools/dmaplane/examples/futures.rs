@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Entries as futures, on tokio: a hundred copies in as many tasks and, with the address of an
+//! RDMA device of this host, a connection of this program to itself on which messages are
+//! received, counted, and waited for in vain.
+//!
+//! ```text
+//! futures [ADDRESS]
+//! ```
+
+use std::{
+    env,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use dmaplane::{
+    AsyncChannel, BufCopy, ChannelOptions, ConnectOptions, Context, Endpoint, Errno, ImmOnly,
+    Immediates, Kind, Nop,
+};
+use tokio::{runtime::Builder, spawn, task::spawn_blocking, time::timeout};
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+const COPIES: u64 = 100;
+/// Bytes between those that are copied. So much is copied by a kernel thread.
+const STRIDE: u64 = 72 << 10;
+
+/// More than there is room for at a time: the others wait.
+async fn copies(context: &Context) -> Outcome {
+    let (from, to) = (
+        context.buffer(COPIES * STRIDE)?,
+        context.buffer(COPIES * STRIDE)?,
+    );
+    let text: Vec<u8> = (0..COPIES * STRIDE).map(|n| (n / 7 % 251) as u8).collect();
+    from.map()?.copy_in(0, &text);
+    let channel = AsyncChannel::on_tokio(context.channel(16, 32)?)?;
+    let tasks: Vec<_> = (0..COPIES)
+        .map(|n| {
+            let length = if n % 2 == 0 { STRIDE } else { 4096 };
+            let (source, target) = ((&from, n * STRIDE), (&to, n * STRIDE));
+            spawn(channel.submit(BufCopy::new(source, target, length as u32)))
+        })
+        .collect();
+    let mut bytes = 0;
+    for task in tasks {
+        bytes += u64::from(task.await??);
+    }
+    let mut copied = vec![0; text.len()];
+    to.map()?.copy_out(0, &mut copied);
+    let right = |n: &u64| {
+        let at = (n * STRIDE) as usize;
+        let end = at + if n % 2 == 0 { STRIDE as usize } else { 4096 };
+        copied[at..end] == text[at..end]
+    };
+    let right = (0..COPIES).filter(right).count();
+    println!("copies: {right} right, {bytes} bytes");
+    Ok(())
+}
+
+/// A connection of this process to itself: both sides' channels and endpoints.
+async fn connect(
+    context: &Context,
+    address: IpAddr,
+) -> Outcome<[(Arc<AsyncChannel>, Endpoint); 2]> {
+    let options = ConnectOptions::default();
+    // Receives have places in the completion ring, too.
+    let timed = ChannelOptions::new(64, 256).times(true);
+    let here = Arc::new(AsyncChannel::on_tokio(context.channel_with(timed)?)?);
+    let there = Arc::new(AsyncChannel::on_tokio(context.channel_with(timed)?)?);
+    let listener = context.listen(SocketAddr::new(address, 0), 1)?;
+    let to = listener.address().ok_or("it listens nowhere")?;
+    let delivers = Arc::clone(&there);
+    let accepting = spawn_blocking(move || {
+        let request = listener.request(Some(Duration::from_secs(10)))?;
+        request.accept(&*delivers, &options)
+    });
+    let (context, delivers) = (context.clone(), Arc::clone(&here));
+    let connecting = spawn_blocking(move || {
+        let resolved = Endpoint::address(&context, to, None, Some(Duration::from_secs(10)))?;
+        resolved.connect(&*delivers, &options)
+    });
+    let (endpoint, _) = connecting.await??;
+    Ok([(here, endpoint), (there, accepting.await??)])
+}
+
+const MESSAGES: u32 = 50;
+const COUNTED: u32 = 7;
+
+async fn messages(context: &Context, address: IpAddr) -> Outcome {
+    let [(here, out), (there, into)] = connect(context, address).await?;
+    let counter = into.counter(Immediates::exactly(COUNTED))?;
+    let counted = spawn(there.submit(counter.wait_for(MESSAGES.into())));
+    let mut sent = Vec::new();
+    for n in 0..MESSAGES {
+        sent.push(here.submit(ImmOnly::new(&out, COUNTED)).timed());
+        sent.push(here.submit(ImmOnly::new(&out, 1000 + n)).timed());
+    }
+    let receiving = Arc::clone(&there);
+    let received = spawn(async move {
+        let mut sum = 0;
+        for _ in 0..MESSAGES {
+            let message = receiving.next().await?;
+            assert_eq!(message.kind, Kind::Recv);
+            sum += message.imm - 1000;
+        }
+        Ok::<_, dmaplane::Error>(sum)
+    });
+    let mut refused = 0;
+    for future in sent {
+        let (completion, times) = future.await?;
+        let times = times.ok_or("a completion has no times")?;
+        assert!(times.submit <= Some(times.complete));
+        match completion.result() {
+            Ok(_) => assert!(times.submit <= times.post && times.post <= Some(times.complete)),
+            Err(e) if e.errno() == Errno::OPNOTSUPP => refused += 1,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    if refused == 0 {
+        println!("received: {MESSAGES}, sum {}", received.await??);
+        counted.await??;
+        println!("counted: {}", counter.value()?);
+    } else {
+        received.abort();
+        counted.abort();
+        println!("refused: {refused}");
+    }
+
+    // What waits in vain is canceled with its future, and gives back its place.
+    let in_vain = there.submit(counter.wait_for(u64::MAX));
+    assert!(timeout(Duration::from_millis(20), in_vain).await.is_err());
+    while there.submit(Nop::default()).await.is_ok() {
+        let stats = context.stats()?;
+        if stats.submitted == stats.completed {
+            println!("canceled");
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn main() -> Outcome {
+    let address = env::args().nth(1).map(|text| text.parse()).transpose()?;
+    // With one thread, and with several.
+    for threads in [0, 2] {
+        let runtime = match threads {
+            0 => Builder::new_current_thread().enable_all().build()?,
+            n => Builder::new_multi_thread()
+                .worker_threads(n)
+                .enable_all()
+                .build()?,
+        };
+        let context = Context::open()?;
+        runtime.block_on(async {
+            copies(&context).await?;
+            match address {
+                Some(address) => messages(&context, address).await,
+                None => Ok(()),
+            }
+        })?;
+        let stats = context.stats()?;
+        println!(
+            "left: {} channels, {} endpoints",
+            stats.channels, stats.endpoints
+        );
+    }
+    Ok(())
+}
