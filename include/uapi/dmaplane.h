@@ -912,6 +912,8 @@ struct dmaplane_sqe {
 #define DMAPLANE_CQE_F_MORE		(1U << 0)
 /* @imm is an immediate that the peer sent. */
 #define DMAPLANE_CQE_F_IMM		(1U << 1)
+/* It is that of an entry with RECV, rather than of an immediate that came by itself. */
+#define DMAPLANE_CQE_F_ENTRY		(1U << 2)
 
 /**
  * struct dmaplane_cqe - completion entry
@@ -940,7 +942,7 @@ struct dmaplane_cqe {
 /**
  * struct dmaplane_times - when an entry was taken, posted and complete
  * @submit_ns:		when ENTER took it: the same for all entries that one call takes.
- *			Of a receive 0
+ *			Of a receive, and of completions with MORE, 0
  * @post_ns:		when its first work request had been given to the adapter, or when
  *			the worker began it (a long COPY or FILL). 0 if it is neither, or
  *			ended before

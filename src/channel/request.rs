@@ -200,6 +200,9 @@ impl Ticket {
             return self.end_command(&cqe);
         }
         cqe.user_data = self.user_data;
+        if u32::from(self.opcode) == uapi::DMAPLANE_OP_RECV {
+            cqe.flags |= uapi::DMAPLANE_CQE_F_ENTRY as u16;
+        }
         let res = cqe.res;
         let silent = res >= 0 && is_silent(self.flags);
         let last = self.queue.ring().complete(&cqe, silent, self.began);

@@ -198,7 +198,7 @@ impl Link {
             if receive.left > 0 {
                 let mut cqe = completion(handle, imm, length);
                 cqe.user_data = front.ticket.user_data();
-                cqe.flags |= uapi::DMAPLANE_CQE_F_MORE as u16;
+                cqe.flags |= (uapi::DMAPLANE_CQE_F_MORE | uapi::DMAPLANE_CQE_F_ENTRY) as u16;
                 self.ring.receive(&cqe);
                 self.idle.push(slot);
                 continue;

@@ -89,7 +89,7 @@ static void expect_message(struct __test_metadata *_metadata, FIXTURE_DATA(messa
 	ASSERT_EQ(0, channel_next(&self->p.b.ch, &cqe));
 	EXPECT_EQ(user_data, cqe.user_data);
 	EXPECT_EQ(res, cqe.res);
-	EXPECT_EQ(flags, cqe.flags);
+	EXPECT_EQ(flags | DMAPLANE_CQE_F_ENTRY, cqe.flags);
 	EXPECT_EQ(imm, cqe.imm);
 	EXPECT_EQ(DMAPLANE_OP_RECV, cqe.opcode);
 	EXPECT_EQ(self->p.b.endpoint, cqe.endpoint);

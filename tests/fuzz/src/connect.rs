@@ -167,6 +167,7 @@ impl Worker {
             send_depth: depth(terms.send_depth),
             recv_depth: depth(terms.recv_depth),
             recv_user_data: crate::rings::RECEIVED,
+            message_bytes: u32::from(terms.private) * 16 + u32::from(terms.private % 2),
             timeout_ns: terms.wait.ns(),
             private_data,
             ..Argument::sized()

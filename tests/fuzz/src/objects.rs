@@ -131,8 +131,8 @@ impl Worker {
                 let sizes = fits(arg.sqes_offset, sq_entries, 64)
                     && fits(arg.cqes_offset, cq_entries, 32)
                     && (!timed || fits(arg.times_offset, cq_entries, 32));
-                if context.strict && timed != (flags & DMAPLANE_CHANNEL_TIMES != 0) {
-                    self.caller.violation(format!("{arg:?} was asked for with {flags:#x}"));
+                if context.strict && timed != (times != 0) {
+                    self.caller.violation(format!("{arg:?} was asked for with times {times:#x}"));
                 }
                 if context.strict
                     && !(sizes && sq_entries == arg.sq_entries && cq_entries == arg.cq_entries)

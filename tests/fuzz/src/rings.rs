@@ -62,6 +62,13 @@ impl Worker {
         }
         let endpoint = self.pick(context, entry.endpoint, &[Kind::Endpoint]);
         match entry.opcode {
+            144..=159 => {
+                return self.message(
+                    context,
+                    entry,
+                    dmaplane_sqe { flags, endpoint, user_data, ..Default::default() },
+                )
+            }
             160..=179 => {
                 return self.moving(
                     context,
@@ -229,6 +236,42 @@ impl Worker {
     }
 
     /// A copy, or a fill.
+    /// A SEND or RECV.
+    fn message(
+        &mut self,
+        context: &Arc<Context>,
+        entry: &Entry,
+        sqe: dmaplane_sqe,
+    ) -> dmaplane_sqe {
+        let length = match entry.length {
+            0..=239 => u32::from(entry.length) * 2,
+            more => u32::from(more) * 17,
+        };
+        if entry.opcode % 2 == 0 {
+            let tells = entry.imm % 2 == 0;
+            let region = self.pick(context, entry.region, &[Kind::Region]);
+            return dmaplane_sqe {
+                opcode: if tells { DMAPLANE_OP_SEND_IMM } else { DMAPLANE_OP_SEND } as u8,
+                region: if length == 0 { 0 } else { region },
+                local_offset: if length == 0 { 0 } else { u64::from(entry.local) * 9 },
+                length,
+                imm: if tells { entry.imm } else { 0 },
+                ..sqe
+            };
+        }
+        let several = entry.remote % 3 == 0;
+        let flag = if several { DMAPLANE_SQE_MULTISHOT as u8 } else { 0 };
+        dmaplane_sqe {
+            opcode: DMAPLANE_OP_RECV as u8,
+            flags: sqe.flags | flag,
+            lease: self.pick(context, entry.region, &[Kind::Buffer]),
+            remote_offset: u64::from(entry.local) * 5,
+            length,
+            imm: if several { u32::from(entry.remote % 8) } else { 0 },
+            ..sqe
+        }
+    }
+
     fn moving(&mut self, context: &Arc<Context>, entry: &Entry, sqe: dmaplane_sqe) -> dmaplane_sqe {
         let from = self.pick(context, entry.region, &[Kind::Buffer]);
         let to = self.pick(context, entry.endpoint, &[Kind::Buffer]);
@@ -478,14 +521,16 @@ impl Worker {
             self.caller.log.say(format!("    {cqe:?}"));
             // Also what an entry was that said RECV itself.
             let received = u32::from(cqe.opcode) == DMAPLANE_OP_RECV && cqe.user_data == RECEIVED;
+            let more = u32::from(cqe.flags) & DMAPLANE_CQE_F_MORE != 0;
             let right = match received {
                 true => cqe.res >= 0,
+                false if more => cqe.res >= 0 && model.pending.contains(&cqe.user_data),
                 false => {
                     model.pending.remove(&cqe.user_data)
                         || (cqe.res < 0 && model.silent.remove(&cqe.user_data))
                 }
             };
-            let pads = cqe.flags & !3 == 0 && cqe.pad1 == 0;
+            let pads = cqe.flags & !7 == 0 && cqe.pad1 == 0;
             let reason = cqe.res >= 0 || ENTRY_ERRNOS.contains(&-cqe.res);
             if !(right && pads && reason) {
                 self.caller.violation(format!(
@@ -494,7 +539,7 @@ impl Worker {
                 ));
                 return;
             }
-            if let Some(times) = times.filter(|times| !are_right(times, received)) {
+            if let Some(times) = times.filter(|times| !are_right(times, received || more)) {
                 self.caller.violation(format!("{cqe:?} has {times:?}"));
                 return;
             }

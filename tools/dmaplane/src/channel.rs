@@ -562,6 +562,12 @@ impl Completion {
         u32::from(self.flags) & DMAPLANE_CQE_F_MORE != 0
     }
 
+    /// Whether it is of an entry, and not of what a peer wrote, for which there is none.
+    #[inline]
+    pub fn is_of_entry(&self) -> bool {
+        self.kind != Kind::Recv || u32::from(self.flags) & DMAPLANE_CQE_F_ENTRY != 0
+    }
+
     /// The immediate that the peer sent, if it sent one.
     #[inline]
     pub fn immediate(&self) -> Option<u32> {

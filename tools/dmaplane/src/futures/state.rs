@@ -10,7 +10,7 @@ use std::{
 
 use rustix::io::Errno;
 
-use crate::{Cancel, Channel, Completion, Entry, Error, Kind, Result, Times};
+use crate::{Cancel, Channel, Completion, Entry, Error, Result, Times};
 
 /// A completion and its times.
 pub(super) type Completed = (Completion, Option<Times>);
@@ -318,7 +318,7 @@ impl<R: Rings> State<R> {
         self.rings.reap(room, |one| completed.push(one));
         for (mut completion, times) in completed {
             any = true;
-            if completion.kind == Kind::Recv {
+            if !completion.is_of_entry() {
                 self.arrive((completion, times));
                 continue;
             }
@@ -327,6 +327,11 @@ impl<R: Rings> State<R> {
                 // What cancels, and has found nothing.
                 continue;
             };
+            if let (Slot::Taken { user_data, .. }, true) = (&*slot, completion.has_more()) {
+                completion.user_data = *user_data;
+                self.arrive((completion, times));
+                continue;
+            }
             let Slot::Taken {
                 whose, user_data, ..
             } = mem::replace(slot, Slot::Free)
