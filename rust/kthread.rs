@@ -4,9 +4,9 @@
 //!
 //! C header: [`include/linux/kthread.h`](srctree/include/linux/kthread.h)
 //!
-//! Memory that a thread allocates for others (`GFP_KERNEL_ACCOUNT`) is charged to the cgroup of whoever
-//! started it, and it begins with the nice value of that task. Nothing else is: its time is the
-//! system's, its credentials are the kernel's.
+//! A thread acts for the task that started it: with its credentials, its limit of locked memory and its
+//! nice value, and memory that is to be accounted (`GFP_KERNEL_ACCOUNT`) is charged to its cgroup. Time
+//! is not: that is the system's.
 //!
 //! Ownership: whoever started a thread has the [`Thread`]. The thread holds its [`Job`], until that
 //! is done, and the module.
@@ -134,7 +134,7 @@ impl<J: Job> Thread<J> {
         let start = Start {
             base: bindings::dk_thread {
                 run: Some(Start::<J>::run),
-                memcg: core::ptr::null_mut(),
+                ..Default::default()
             },
             job,
         };

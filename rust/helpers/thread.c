@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Kernel threads: each holds the module, and has its memory charged to who made it. */
+#include <linux/cred.h>
 #include <linux/kthread.h>
 #include <linux/memcontrol.h>
 #include <linux/module.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 
 #include "../helpers.h"
@@ -13,27 +15,39 @@ static int dk_thread_main(void *data)
 {
 	struct dk_thread *thread = data;
 	struct mem_cgroup *memcg = thread->memcg, *old = set_active_memcg(memcg);
+	const struct cred *cred = override_creds(thread->cred);
 
+	/* No other task has the same. */
+	task_lock(current);
+	current->signal->rlim[RLIMIT_MEMLOCK].rlim_cur = thread->memlock;
+	task_unlock(current);
 	thread->run(thread);
+	put_cred(revert_creds(cred));
 	set_active_memcg(old);
 	mem_cgroup_put(memcg);
 	module_put_and_kthread_exit(0);
 }
 
+static void dk_thread_forget(struct dk_thread *thread)
+{
+	put_cred(thread->cred);
+	mem_cgroup_put(thread->memcg);
+	module_put(THIS_MODULE);
+}
+
 /* Returns its task, with a reference for the caller, or an error pointer. */
 struct task_struct *dk_thread_start(struct dk_thread *thread, const char *name)
 {
-	struct mem_cgroup *memcg;
 	struct task_struct *task;
 
 	if (!try_module_get(THIS_MODULE))
 		return ERR_PTR(-ENODEV);
-	memcg = get_mem_cgroup_from_mm(current->mm);
-	thread->memcg = memcg;
+	thread->memcg = get_mem_cgroup_from_mm(current->mm);
+	thread->cred = get_current_cred();
+	thread->memlock = rlimit(RLIMIT_MEMLOCK);
 	task = kthread_create(dk_thread_main, thread, "%s-%d", name, task_tgid_nr(current));
 	if (IS_ERR(task)) {
-		mem_cgroup_put(memcg);
-		module_put(THIS_MODULE);
+		dk_thread_forget(thread);
 		return task;
 	}
 	get_task_struct(task);
@@ -55,8 +69,7 @@ bool dk_thread_stop(struct task_struct *task, struct dk_thread *thread)
 	/* Nothing that runs returns that. */
 	if (kthread_stop_put(task) != -EINTR)
 		return true;
-	mem_cgroup_put(thread->memcg);
-	module_put(THIS_MODULE);
+	dk_thread_forget(thread);
 	return false;
 }
 

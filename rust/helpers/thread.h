@@ -3,13 +3,17 @@
 #define _DMAKIT_HELPERS_THREAD_H
 
 #include <linux/atomic.h>
+#include <linux/resource.h>
 #include <linux/sched.h>
 #include <linux/wait.h>
 
 /* What a thread does: @run is called once, and owns it from then on. */
 struct dk_thread {
 	void (*run)(struct dk_thread *thread);
+	/* Of its maker. */
 	void *memcg;
+	const void *cred;
+	unsigned long memlock;
 };
 
 struct task_struct *dk_thread_start(struct dk_thread *thread, const char *name);

@@ -98,7 +98,7 @@ impl Polling {
         if ring.may_sleep(head, stuck)? {
             me.sleep(&self.waker);
         }
-        ring.is_awake();
+        ring.woke_up();
         Ok(())
     }
 }

@@ -1046,11 +1046,25 @@ TEST_F(lists, where_none_can_be)
 
 #define USER	65534
 
+/* One entry by a thread of the channel's: its res, or what went wrong. */
+static int done_by_thread(struct channel *c, const struct dmaplane_sqe *sqe)
+{
+	struct dmaplane_cqe cqe;
+	int ret = channel_push(c, sqe);
+
+	ret = ret ?: dmaplane_enter(c, 0, 1, DMAPLANE_ENTER_SQ_WAKEUP, PATIENCE);
+	return ret ?: channel_reap(c, &cqe) ? cqe.res : -EPROTO;
+}
+
 /* A number other than 0 says what was not as it should be. */
 static int spend_the_limit(void *arg)
 {
 	struct world *w = arg;
 	struct rlimit limit = { 256 * 1024, 256 * 1024 };
+	struct dmaplane_channel_create create =
+		ARG(channel_create, .flags = DMAPLANE_CHANNEL_SQPOLL, .sq_entries = 4,
+		    .cq_entries = 4, .sq_idle_ms = 1);
+	struct channel polled;
 	struct buffer buffer, held[80];
 	struct dmaplane_sqe sqe;
 	struct dmaplane_cqe cqe;
@@ -1059,6 +1073,8 @@ static int spend_the_limit(void *arg)
 	scattered(w, MOST);
 	if (setrlimit(RLIMIT_MEMLOCK, &limit) || setgid(USER) || setuid(USER))
 		return 1;
+	if (dmaplane_channel_make(w->p.a.fd, &create, 0, &polled))
+		return 13;
 	while (count < 80 && !(ret = buf_create(w->p.a.fd, PAGE, &held[count])))
 		count++;
 	if (ret != -EDQUOT || count < 30)
@@ -1072,6 +1088,9 @@ static int spend_the_limit(void *arg)
 		sqe = pages(w, READ, entries, 0, entries);
 		if (channel_do(&w->p.a.ch, &sqe, &cqe) || cqe.res != -EDQUOT)
 			return 4;
+		/* Nor if who submits it is a thread. */
+		if (done_by_thread(&polled, &sqe) != -EDQUOT)
+			return 14;
 	}
 	/* One without a list needs none. */
 	sqe = remote_sqe(&w->p.a, READ, w->near.region, w->lease, 0, 0, 9, 1);
@@ -1088,6 +1107,9 @@ static int spend_the_limit(void *arg)
 		if (ret || cqe.res != (i % 2 ? -ERANGE : 64))
 			return 7;
 	}
+	sqe = segments(w, READ, 64, 0);
+	if (done_by_thread(&polled, &sqe) != 64 || channel_close(&polled))
+		return 15;
 	/* As long as it is under way it counts. */
 	for (int i = 0; i < 24; i++)
 		if (buf_destroy(w->p.a.fd, held[--count].handle))

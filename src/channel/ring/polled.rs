@@ -58,7 +58,7 @@ impl CompletionRing {
     }
 
     /// The thread is awake again. `NEED_ENTER` stays: it may be meant for endpoints.
-    pub(in crate::channel) fn is_awake(&self) {
+    pub(in crate::channel) fn woke_up(&self) {
         let mut state = self.state.lock();
         state.stuck = false;
         self.change_flag(&mut state, uapi::DMAPLANE_RING_NEED_WAKEUP, false);
