@@ -844,7 +844,9 @@ struct dmaplane_pages {
  * Adjacent ranges are joined; each of what remains takes a work request, but those that go on where
  * the one before ended in the lease. An entry of more work requests than send_depth is sent in parts.
  * SEND and SEND_IMM use @endpoint, @region, @local_offset, @length, and @imm with SEND_IMM; with @length 0,
- * @region and @local_offset may be 0. At most as much as the peer takes (dmaplane_endpoint_query.message_bytes).
+ * @region and @local_offset may be 0. At most as much as the peer takes (dmaplane_endpoint_query.message_bytes),
+ * else EMSGSIZE; so are bytes at both sides of a multiple of max_segment where the adapter cannot gather
+ * them (Soft-iWARP).
  * RECV uses @endpoint, which delivers to this channel, @lease, a buffer, @remote_offset and @length, the room
  * there. A message waits for the next RECV, and keeps one of recv_depth until then; one that has too
  * little room for it completes with EMSGSIZE and leaves it. What came before the connection ended can

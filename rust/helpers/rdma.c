@@ -27,6 +27,11 @@ void dk_rdma_device_info(struct ib_device *dev, struct dk_rdma_info *info)
 	info->index = dev->index;
 	info->max_fast_reg = attrs->max_fast_reg_page_list_len;
 	info->max_sge = attrs->max_send_sge;
+	/*
+	 * Soft-iWARP begins to look for the page of a piece where it found that of the one before
+	 * (siw_tx_hdt() keeps pbl_idx), and sends other memory if the piece is elsewhere.
+	 */
+	info->one_piece = dev->ops.driver_id == RDMA_DRIVER_SIW;
 	info->max_sge_rd = attrs->max_sge_rd;
 	info->max_qp_wr = attrs->max_qp_wr;
 	info->max_cqe = attrs->max_cqe;

@@ -17,6 +17,7 @@ struct dk_rdma_info {
 	u32 max_fast_reg;
 	u32 max_sge;
 	u32 max_sge_rd;
+	bool one_piece;
 	u32 max_qp_wr;
 	u32 max_cqe;
 	u32 rd_atom;

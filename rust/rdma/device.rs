@@ -145,9 +145,18 @@ impl Device {
         self.info.max_sge
     }
 
+    /// Pieces of registered memory that one work request can gather: not as many as
+    /// [`Self::max_sge`] where it gets lost in them (Soft-iWARP).
+    pub fn max_pieces(&self) -> u32 {
+        match self.info.one_piece {
+            true => 1,
+            false => self.max_sge(),
+        }
+    }
+
     /// Pieces that one read can scatter to. Some devices leave it out.
     pub fn max_sge_read(&self) -> u32 {
-        self.info.max_sge_rd.clamp(1, self.info.max_sge.max(1))
+        self.info.max_sge_rd.clamp(1, self.max_pieces().max(1))
     }
 
     /// Whether a request that is not signalled may be told of as done, by one behind it, while its bytes

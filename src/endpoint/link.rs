@@ -239,8 +239,10 @@ impl Link {
             in_flight.push(None, GFP_KERNEL_ACCOUNT)?;
         }
         let queue = Fifo::new(usize::try_from(ring.cq_entries())?)?;
-        let max_sge = domain.device().max_sge().min(MAX_SGE);
-        let pieces = depth.saturating_mul(max_sge as usize);
+        let max_sge = domain.device().max_pieces().min(MAX_SGE);
+        // A message has a header before them.
+        let all_sge = max_sge.saturating_add(1).min(domain.device().max_sge());
+        let pieces = depth.saturating_mul(all_sge as usize);
         let chain = Chain::new(depth, pieces)?;
         let messages = SendSlots::new(CTRL_SLOTS)?;
         let registrations = SendSlots::new(REGISTRATIONS)?;
@@ -309,7 +311,7 @@ impl Link {
                 ctrl_slots: CTRL_SLOTS,
                 write_slots: send_depth.saturating_add(HEARTBEATS),
                 reg_slots: REGISTRATIONS,
-                max_sge,
+                max_sge: all_sge,
                 message,
             },
         )?;

@@ -294,6 +294,7 @@ impl Remote {
         if self.action == Action::Send && self.length > inner.peer_message {
             return Err(EMSGSIZE.into());
         }
+        let most = inner.link.as_ref().map_or(0, |link| link.max_sge);
         let Some(region) = &self.region else {
             let zero = |part: &Part| part.local == 0 && part.remote == 0;
             return match self.lease == 0 && parts.iter().all(zero) {
@@ -319,8 +320,14 @@ impl Remote {
         for part in parts {
             let length = u64::from(part.length);
             check_range(part.local, length, region.length())?;
-            if let Some(lease) = lease {
-                check_range(part.remote, length, lease.length())?;
+            match lease {
+                Some(lease) => check_range(part.remote, length, lease.length())?,
+                None => {
+                    let segment = region.keys()?.segment_bytes();
+                    if carve::count(part.local, part.length, segment) > most {
+                        return Err(EMSGSIZE.into());
+                    }
+                }
             }
         }
         supported()

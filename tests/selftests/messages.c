@@ -161,10 +161,15 @@ TEST_F(messages, across_segments)
 		large.at[fabric.max_segment - 2000 + i] = i % 249;
 	dmaplane_prep_send(&sqe, self->p.a.endpoint, large.region, fabric.max_segment - 2000, 4000);
 	ASSERT_EQ(0, channel_do(&self->p.a.ch, &sqe, &cqe));
-	EXPECT_EQ(4000, cqe.res);
-	ASSERT_EQ(1, recv_message(self, 0, 4096, 1, 0));
-	expect_message(_metadata, self, 1, 4000, 0, 0);
-	EXPECT_EQ(0, memcmp(self->at, large.at + fabric.max_segment - 2000, 4000));
+	if (can_write(&self->p.a)) {
+		EXPECT_EQ(4000, cqe.res);
+		ASSERT_EQ(1, recv_message(self, 0, 4096, 1, 0));
+		expect_message(_metadata, self, 1, 4000, 0, 0);
+		EXPECT_EQ(0, memcmp(self->at, large.at + fabric.max_segment - 2000, 4000));
+	} else {
+		/* Soft-iWARP, which cannot gather. */
+		EXPECT_EQ(-EMSGSIZE, cqe.res);
+	}
 	munmap(large.at, fabric.max_segment + 8192);
 }
 
