@@ -367,7 +367,8 @@ struct dmaplane_region_register {
  * @lease:	out: the lease's number as the peer sees it
  * @pad:	in: must be 0
  *
- * The keys travel between the kernels and are not shown to either program.
+ * The keys travel between the kernels and are not shown to either program. They are of the context,
+ * for all of its endpoints on a fabric: what is leased to one peer is not to be kept from another.
  *
  * Errors: EACCES (the region has neither remote write nor remote read), EXDEV (region and endpoint
  * are on different fabrics), ENOTCONN, EMFILE (the peer holds 64 leases, or
@@ -525,14 +526,16 @@ struct dmaplane_endpoint_address {
  * @endpoint:	in: an endpoint in state RESOLVED (CONNECT) or REQUESTED (ACCEPT)
  * @channel:	in: the channel that receives its completions
  * @send_depth:	in: work requests in flight, 1 to max_depth
- * @recv_depth:	in: messages with immediate that the peer may have under way,
+ * @recv_depth:	in: messages, with immediate or of SEND, that the peer may have under way,
  *		1 to max_depth; each holds one place in the completion ring,
  *		so that a received message can always be reported
  * @recv_user_data: in: user_data of the receive completions
  * @timeout_ns:	in: how long to wait for the peer's answer
  * @private_data: in: for the peer's program; out (CONNECT): its answer
  * @message_bytes: in: longest SEND that the peer may send, up to DMAPLANE_MESSAGE_MAX; less
- *		than DMAPLANE_MESSAGE_MIN is that. recv_depth times that much is allocated.
+ *		than DMAPLANE_MESSAGE_MIN is that. That much and 16 bytes, rounded up to a power
+ *		of two, is allocated for each of recv_depth and 8 more; what is above 256 bytes
+ *		counts against RLIMIT_MEMLOCK.
  *
  * After a failure the endpoint stays in its state if the peer was not asked
  * yet (bad arguments, EBUSY), and is in state ERROR otherwise.
@@ -827,70 +830,91 @@ struct dmaplane_pages {
  * @list_count:	segments or pages, 1 to DMAPLANE_LIST_MAX
  * @list_offset: first byte of the list in @list, a multiple of 8
  *
- * An accepted entry gets exactly one completion, or none if it succeeds and has
- * CQE_SKIP_SUCCESS. Members that an opcode does not use must be 0; all use
- * @opcode, @flags and @user_data.
+ * An accepted entry gets exactly one completion, none if it succeeds and has CQE_SKIP_SUCCESS, or
+ * several with MULTISHOT, of which the last is without DMAPLANE_CQE_F_MORE. Members that an opcode
+ * does not use must be 0; all use @opcode, @flags and @user_data.
  *
- * WRITE_IMM uses all. With @length 0, @region, @lease and both offsets may be 0: the
- * immediate travels alone. IMM_ONLY uses @endpoint and @imm and is the same. WRITE is like WRITE_IMM,
- * without @imm: the peer's program is not told, and no message counted. READ moves bytes the other
- * way, to a @region with DMAPLANE_ACCESS_LOCAL_WRITE. The lease must allow it (its access). These
- * may have FENCE, and one of:
- * SEGMENTS: @length is 0, @list names a buffer that has an array of @list_count
- * struct dmaplane_segment at @list_offset. PAGES: a struct dmaplane_pages and its indices are
- * there. Both offsets are added to those of each. The list is read once, when the entry is taken, and
- * counts against RLIMIT_MEMLOCK until it is complete. Ranges may overlap; where what is written
- * does, it is that of any of them. An entry is complete, and its immediate told, when all of them are.
- * Adjacent ranges are joined; each of what remains takes a work request, but those that go on where
- * the one before ended in the lease. An entry of more work requests than send_depth is sent in parts.
- * SEND and SEND_IMM use @endpoint, @region, @local_offset, @length, and @imm with SEND_IMM; with @length 0,
- * @region and @local_offset may be 0. At most as much as the peer takes (dmaplane_endpoint_query.message_bytes),
- * else EMSGSIZE; so are bytes at both sides of a multiple of max_segment where the adapter cannot gather
- * them (Soft-iWARP).
- * RECV uses @endpoint, which delivers to this channel, @lease, a buffer, @remote_offset and @length, the room
- * there. A message waits for the next RECV, and keeps one of recv_depth until then; one that has too
- * little room for it completes with EMSGSIZE and leaves it. What came before the connection ended can
- * be had after. With MULTISHOT, @imm is how many messages it takes, each with @length bytes of its own, one after
- * the other; all but the last completion have DMAPLANE_CQE_F_MORE. Not with CQE_SKIP_SUCCESS.
- * INVALIDATE uses @region. What has a lease on it cannot be reached by the peer any more when it is
- * complete, as by REGION_DEREGISTER, but the handle stays (until that), and uses of it are EKEYREVOKED.
- * EBUSY while entries use it, in which LINK and DRAIN help.
- * COPY uses @region and @lease, which name the buffers that bytes come from and go
- * to, both offsets and @length. FILL uses @lease, a buffer, @remote_offset, @length and
- * @imm, the value of each byte. Short ones are done at once, others by a worker near
- * the memory that is written to, one after the other for each channel.
- * CANCEL uses @endpoint, @local_offset and @imm (DMAPLANE_CANCEL_*): entries of this
- * channel that have this @endpoint (0: those without one) and @local_offset as their
- * @user_data, and are not done. One of them, or all with CANCEL_ALL, with which
- * @local_offset must be 0. They complete with ECANCELED, but for a copy that is done
- * before it learns of it. CANCEL itself waits for none, not behind a DRAIN either,
- * unless it is part of a chain or has DRAIN; its completion says how many it found. If there were none, ENOENT, or EALREADY for what was sent already.
- * COUNTER_WAIT uses @endpoint, @region, which names a counter of that endpoint, and
- * @local_offset. It completes with 0 when that many messages were counted, at once if they
- * are already; with the reason if the connection ended before, ECANCELED if the counter or
- * the endpoint did here.
+ * -- To and from the peer's memory: WRITE_IMM, WRITE, READ, IMM_ONLY
  *
- * Entries begin in the order of the ring, and may complete in any. Those for one
- * endpoint complete in order, but COUNTER_WAIT, which does when its number is reached, and
- * one that is wrong in itself, or cancelled, which does at once. LINK and DRAIN say more: entries with LINK and the one after the last of them are
- * a chain, which may go on in a later ENTER. Handles are looked up, and offsets into
- * buffers checked, when an entry is taken, even if it begins later.
+ * WRITE_IMM uses all members. With @length 0, @region, @lease and both offsets may be 0: the
+ * immediate travels alone. IMM_ONLY uses @endpoint and @imm and is the same. WRITE is like
+ * WRITE_IMM without @imm: the peer's program is not told, and no message counted. READ moves bytes
+ * the other way, to a @region with DMAPLANE_ACCESS_LOCAL_WRITE. The lease must allow it (its access).
+ * All but IMM_ONLY may have FENCE, and one of:
+ *
+ * SEGMENTS: @length is 0, @list names a buffer that has an array of @list_count struct
+ * dmaplane_segment at @list_offset.
+ * PAGES: a struct dmaplane_pages and its indices are there.
+ *
+ * Both offsets are added to those of each range. The list is read once, when the entry is taken, and
+ * counts against RLIMIT_MEMLOCK until all of it is sent. Ranges may overlap; where what is written
+ * does, it is that of any of them. The entry is complete, and its immediate told, when all of them
+ * are. Adjacent ranges are joined; each of what remains takes a work request, but those that go on
+ * where the one before ended in the lease. What takes more work requests than half of send_depth is
+ * sent in parts.
+ *
+ * -- Messages: SEND, SEND_IMM, RECV
+ *
+ * SEND and SEND_IMM use @endpoint, @region, @local_offset, @length, and @imm with SEND_IMM; with
+ * @length 0, @region and @local_offset may be 0. They may have FENCE. At most as much as the peer
+ * takes (dmaplane_endpoint_query.message_bytes), else EMSGSIZE; so are bytes at both sides of a
+ * multiple of max_segment where the adapter cannot gather them (Soft-iWARP).
+ * RECV uses @endpoint, which delivers to this channel, @lease, a buffer, @remote_offset and @length,
+ * the room there. A message waits for the next RECV, and keeps one of recv_depth, and its place in
+ * the completion ring, until then: a ring with places for receives only has none for that RECV. One
+ * that has too little room completes with EMSGSIZE and leaves the message. What came before the
+ * connection ended can be had after it. With MULTISHOT, @imm is how many messages it takes, each with
+ * @length bytes of its own, one after the other; not with CQE_SKIP_SUCCESS. Counters do not count
+ * these messages.
+ *
+ * -- Here: COPY, FILL, INVALIDATE
+ *
+ * COPY uses @region and @lease, which name the buffers that bytes come from and go to, both offsets
+ * and @length. FILL uses @lease, a buffer, @remote_offset, @length and @imm, the value of each byte.
+ * Short ones are done at once, others by a worker near the memory that is written to, one after the
+ * other for each channel.
+ * INVALIDATE uses @region. Nothing that a peer sends reaches it any more when this is complete, as by
+ * REGION_DEREGISTER, but the handle stays (until that), and uses of it are EKEYREVOKED. EBUSY while
+ * entries use it, in which LINK and DRAIN help, or a lease on it is being sent. Over Soft-iWARP a READ
+ * of the peer that is under way may go on with what it had found.
+ *
+ * -- Others: CANCEL, COUNTER_WAIT, NOP
+ *
+ * CANCEL uses @endpoint, @local_offset and @imm (DMAPLANE_CANCEL_*): entries of this channel that
+ * have this @endpoint (0: those without one) and @local_offset as their @user_data, and are not done.
+ * One of them, or all with CANCEL_ALL, with which @local_offset must be 0. They complete with
+ * ECANCELED, but for a copy that is done before it learns of it. CANCEL itself waits for none, not
+ * behind a DRAIN either, unless it is part of a chain or has DRAIN; its completion says how many it
+ * found. If there were none, ENOENT, or EALREADY for what was sent already, be it in part.
+ * COUNTER_WAIT uses @endpoint, @region, which names a counter of that endpoint, and @local_offset.
+ * It completes with 0 when that many messages were counted, at once if they are already; with the
+ * reason if the connection ended before, ECANCELED if the counter or the endpoint did here.
+ *
+ * -- Order
+ *
+ * Entries begin in the order of the ring, and may complete in any. Those that are sent to one
+ * endpoint complete in order, RECVs of one endpoint, too; COUNTER_WAIT does when its number is
+ * reached, and one that is wrong in itself, or cancelled, at once. LINK and DRAIN say more: entries
+ * with LINK and the one after the last of them are a chain, which may go on in a later ENTER. Handles
+ * are looked up, and offsets into buffers checked, when an entry is taken, even if it begins later.
+ *
+ * -- Errors
  *
  * An entry that is wrong completes with: EINVAL (flag, padding, member not used, COPY
  * whose two ranges overlap, FILL with an @imm above 255), EOPNOTSUPP, ENOENT or EBADF
- * (@endpoint, @region, @lease of COPY and FILL, @list), ENOKEY (@lease), EKEYREVOKED (@region was
- * invalidated), EACCES (the lease does not allow it, or @region to be written), EOVERFLOW (offset +
- * length wraps), ERANGE (beyond the end of the region, lease or buffer, also of @list), EFBIG (above
- * max_transfer, in all), E2BIG (@list_count), EDQUOT (the list, see above), EOPNOTSUPP (nothing
- * else is wrong, but the fabric lacks DMAPLANE_FABRIC_WRITE_IMM), EXDEV (@region is on
- * another fabric, or a counter of another endpoint), ENOTCONN (the endpoint is not established), EAGAIN (entries
- * of other channels, or of io_uring, fill the endpoint's queue), ENOMEM (there is none to keep it until
- * it can begin). Once sent: ECANCELED (the connection was closed here), ECONNRESET (it
- * ended there, or the oldest of what was sent was not done for 30 seconds and another 4
- * for each MiB of it; without any sign of the adapter 30 more), EREMOTEIO (the peer's
- * adapter refused; see wc_status. The connection ends with that, and if word of its end
- * is faster, ECONNRESET is the answer), EPROTO (the peer broke the protocol), ENODEV (the
- * fabric went away), EIO (any other).
+ * (@endpoint, @region, @lease of COPY, FILL and RECV, @list), ENOKEY (@lease), EKEYREVOKED (@region
+ * was invalidated), EACCES (the lease does not allow it, or @region to be written), EOVERFLOW (offset
+ * + length wraps), ERANGE (beyond the end of the region, lease or buffer, also of @list), EFBIG (above
+ * max_transfer, in all), E2BIG (@list_count), EDQUOT (the list), EMSGSIZE (SEND, RECV), EOPNOTSUPP
+ * (nothing else is wrong, but the fabric lacks DMAPLANE_FABRIC_WRITE_IMM), EXDEV (@region is on
+ * another fabric, a counter of another endpoint, an endpoint delivers to another channel than that
+ * of RECV), ENOTCONN (the endpoint is not established), EAGAIN (entries of other channels, or of
+ * io_uring, fill the endpoint's queue), ENOMEM (there is none to keep it until it can begin). Once
+ * sent: ECANCELED (the connection was closed here), ECONNRESET (it ended there, or the oldest of what
+ * was sent was not done for 30 seconds and another 4 for each MiB of it; without any sign of the
+ * adapter 30 more), EREMOTEIO (the peer's adapter refused; see wc_status. The connection ends with
+ * that, and if word of its end is faster, ECONNRESET is the answer), EPROTO (the peer broke the
+ * protocol), ENODEV (the fabric went away), EIO (any other).
  */
 struct dmaplane_sqe {
 	__u8 opcode;
@@ -920,9 +944,9 @@ struct dmaplane_sqe {
 /**
  * struct dmaplane_cqe - completion entry
  * @user_data:	from the submission, or the endpoint's recv_user_data
- * @res:	bytes transferred, of CANCEL entries found, or -errno; of a receive: bytes in the work
- *		request that carried the immediate, which is the whole transfer
- *		unless it crosses a multiple of max_segment in the lease
+ * @res:	bytes transferred, of CANCEL entries found, or -errno; of an immediate that came by
+ *		itself: bytes in the work request that carried it, which is the whole transfer
+ *		unless it crosses a multiple of max_segment in the lease, or is a list
  * @endpoint:	endpoint concerned, 0 if none
  * @imm:	immediate received, in host order; 0 if none (DMAPLANE_CQE_F_IMM tells)
  * @opcode:	DMAPLANE_OP_* of the submission, or DMAPLANE_OP_RECV

@@ -8,7 +8,10 @@
 
 use super::{
     address,
-    link::Link,
+    link::{
+        Link,
+        Sizes, //
+    },
     Endpoint,
     Inner,
     Private, //
@@ -172,11 +175,13 @@ fn start(
         &conn,
         &domain,
         channel.ring().clone(),
-        arg.send_depth,
-        arg.recv_depth,
-        arg.recv_user_data,
-        inner.peer_credits,
-        usize::try_from(message)?.saturating_add(DATA_HEADER),
+        &Sizes {
+            send_depth: arg.send_depth,
+            recv_depth: arg.recv_depth,
+            recv_user_data: arg.recv_user_data,
+            peer_credits: inner.peer_credits,
+            message: usize::try_from(message)?.saturating_add(DATA_HEADER),
+        },
     )?;
     link.take_turns(&domain, asked);
     let opened = link.open(&conn);

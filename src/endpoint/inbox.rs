@@ -192,7 +192,7 @@ impl Link {
             }
             let to = receive.to.pages();
             conn.read_message(slot, DATA_HEADER, to, receive.offset, length as usize)?;
-            drop(kept.pop());
+            let _ = kept.pop();
             receive.left = receive.left.saturating_sub(1);
             receive.offset = receive.offset.saturating_add(receive.each.into());
             if receive.left > 0 {

@@ -219,6 +219,16 @@ pub(super) struct Link {
     _charge: Option<Charge>,
 }
 
+/// What both sides said.
+pub(super) struct Sizes {
+    pub(super) send_depth: u32,
+    pub(super) recv_depth: u32,
+    pub(super) recv_user_data: u64,
+    pub(super) peer_credits: u32,
+    /// Bytes of the longest message, its header included.
+    pub(super) message: usize,
+}
+
 impl Link {
     /// Makes the state and the queue pair of a connection. `EBUSY` if `ring` has no room for the
     /// receives.
@@ -226,12 +236,15 @@ impl Link {
         conn: &Connection<Endpoint>,
         domain: &Arc<Domain>,
         ring: Arc<CompletionRing>,
-        send_depth: u32,
-        recv_depth: u32,
-        recv_user_data: u64,
-        peer_credits: u32,
-        message: usize,
+        sizes: &Sizes,
     ) -> Result<Self> {
+        let Sizes {
+            send_depth,
+            recv_depth,
+            recv_user_data,
+            peer_credits,
+            message,
+        } = *sizes;
         let depth = usize::try_from(send_depth)?;
         let recv_slots = recv_depth.saturating_add(CTRL_SLOTS);
         let mut in_flight = KVec::with_capacity(depth, GFP_KERNEL_ACCOUNT)?;

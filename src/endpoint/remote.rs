@@ -202,9 +202,8 @@ impl Remote {
                 }
             }
         }
-        match self.imm {
-            Some(imm) => chain.deliver(imm)?,
-            None => {}
+        if let Some(imm) = self.imm {
+            chain.deliver(imm)?;
         }
         Ok(true)
     }

@@ -61,8 +61,8 @@ impl Data {
             _ => return Err(WireError::Malformed),
         };
         let length = reader.u16().ok_or(WireError::Malformed)?;
-        let expected = u32::from(length).checked_add(DATA_HEADER as u32);
-        match expected == Some(total) {
+        let expected = usize::from(length).checked_add(DATA_HEADER);
+        match expected.is_some() && expected == usize::try_from(total).ok() {
             true => Ok(Some(Data { imm, length })),
             false => Err(WireError::Malformed),
         }
