@@ -33,6 +33,8 @@ use crate::sample::Block;
 pub enum Arm {
     /// NOP entries, BATCH for each system call
     Nop { batch: u32, ops: u64 },
+    /// The same, taken by a thread of the kernel's.
+    NopSqpoll { batch: u32, ops: u64 },
     /// WRITE_IMM entries, DEPTH in flight
     Write {
         address: Ipv4Addr,
@@ -103,6 +105,7 @@ impl Arm {
     pub fn serve(self) -> Result<()> {
         match self {
             Arm::Nop { batch, ops } => serve(ring::Nop::new(batch, ops)?),
+            Arm::NopSqpoll { batch, ops } => serve(ring::Polled::new(batch, ops)?),
             Arm::Write {
                 address,
                 size,

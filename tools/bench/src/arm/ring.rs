@@ -4,11 +4,11 @@
 use std::{
     sync::{Arc, Barrier},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{ensure, Result};
-use dmaplane::{Channel, Context, Nop as Entry};
+use dmaplane::{Channel, ChannelOptions, Context, Nop as Entry};
 
 use super::Work;
 use crate::sample::Block;
@@ -43,6 +43,50 @@ impl Work for Nop {
             }
             self.channel.wait(self.batch, None)?;
             for completion in self.channel.completions() {
+                completion.result()?;
+                ensure!(!verify || completion.user_data == seen, "out of order");
+                seen += 1;
+            }
+        }
+        Ok(Block::since(begin, seen, 0))
+    }
+}
+
+/// NOP entries in batches, that a thread of the kernel's takes; this one looks again and again.
+pub struct Polled(Nop);
+
+impl Polled {
+    pub fn new(batch: u32, ops: u64) -> Result<Self> {
+        // Its thread gives places back some time after it took what was there.
+        let entries = 2 * batch.next_power_of_two();
+        let options = ChannelOptions::new(entries, entries).sqpoll(Duration::from_secs(2));
+        let channel = Context::open()?.channel_with(options)?;
+        Ok(Polled(Nop {
+            channel,
+            batch,
+            ops,
+        }))
+    }
+}
+
+impl Work for Polled {
+    fn block(&mut self, verify: bool) -> Result<Block> {
+        let Nop {
+            channel,
+            batch,
+            ops,
+        } = &mut self.0;
+        let begin = Instant::now();
+        let (mut next, mut seen) = (0, 0);
+        while seen < *ops {
+            for _ in 0..*batch {
+                channel.push(Entry { user_data: next })?;
+                next += 1;
+            }
+            channel.submit()?;
+            // As theirs: QEMU would do other things at a pause.
+            while channel.available() < *batch {}
+            for completion in channel.completions() {
                 completion.result()?;
                 ensure!(!verify || completion.user_data == seen, "out of order");
                 seen += 1;

@@ -236,6 +236,19 @@ fn ring(cases: &mut Vec<Case>, mode: Mode) {
             heavy: 1,
         });
     }
+    // Both sides of each look again and again, which is no comparison on one processor.
+    if mode == Mode::Wall {
+        cases.push(Case {
+            name: "ring.nop.sqpoll".into(),
+            group: "ring",
+            mode,
+            machine: Machine::Plain,
+            ours: ours("nop-sqpoll 32 8192"),
+            theirs: serve("uring_nop 32 8192 sqpoll-spin"),
+            rows: row(Metric::OpsPerS, 0.8),
+            heavy: 1,
+        });
+    }
 }
 
 fn write(cases: &mut Vec<Case>, mode: Mode) {
