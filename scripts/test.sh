@@ -203,6 +203,10 @@ scenarios_of() {
 }
 mapfile -t programs < <(programs_of tests/selftests | grep -v '^numa')
 mapfile -t numa < <(programs_of tests/selftests | grep '^numa')
+# Others have no connection, so that it is the same on each fabric.
+connects() { grep -qE '"(pair|remote|lists)\.h"' "tests/selftests/${1%32}.c"; }
+connected=()
+for name in "${programs[@]}"; do ! connects "$name" || connected+=("$name"); done
 mapfile -t scenarios < <(scenarios_of tests/scenarios | grep -v '^matrix\|^loss')
 mapfile -t loss < <(scenarios_of tests/scenarios | grep '^loss')
 mapfile -t matrix < <(scenarios_of tests/scenarios | grep '^matrix')
@@ -236,11 +240,11 @@ machine_part instrumented "$limit" --share "$out/share" -- "$item" "${instrument
 machine_part faults "$limit" -- "$item" "${faults[@]}"
 machine_part scenarios 1800 -- "$fabric" DMAPLANE_LIMIT=500 "${scenarios[@]}"
 machine_part loss 600 -- "$fabric" DMAPLANE_LIMIT=500 "${loss[@]}"
-machine_part programs 1200 -- "$fabric" DMAPLANE_LIMIT=300 "${programs[@]}"
+machine_part programs 2400 -- "$fabric" DMAPLANE_LIMIT=300 "${programs[@]}"
 if ((!stock && !${#wanted[@]})); then
 	machine_part scenarios-siw 1800 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=500 "${scenarios[@]}"
 	machine_part loss-siw 600 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=500 "${loss[@]}"
-	machine_part programs-siw 1200 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=300 "${programs[@]}"
+	machine_part programs-siw 2400 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=300 "${connected[@]}"
 fi
 machine_part numa 300 --numa 4 -- "${numa[@]}"
 
