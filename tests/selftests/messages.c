@@ -270,10 +270,9 @@ TEST_F(messages, multishot_and_a_full_ring)
 		ASSERT_EQ(0, channel_push(&self->p.a.ch, &sqe));
 		EXPECT_TRUE(WAIT_FOR(channel_enter(&self->p.a.ch, 1, 0, 0) == 1));
 	}
-	/* All others were sent. */
-	EXPECT_TRUE(WAIT_FOR(look(&self->p.a).queued < 50));
+	/* Others were sent. */
+	EXPECT_TRUE(WAIT_FOR(load_acquire(&self->p.b.ch.ring->flags) & DMAPLANE_RING_NEED_ENTER));
 	EXPECT_LT(0, look(&self->p.a).queued);
-	EXPECT_TRUE(load_acquire(&self->p.b.ch.ring->flags) & DMAPLANE_RING_NEED_ENTER);
 	for (int i = 0; i < count; i++)
 		expect_message(_metadata, self, 0, 4, i + 1 < count ? DMAPLANE_CQE_F_MORE : 0, 0);
 	for (int i = 0; i < count; i++) {
