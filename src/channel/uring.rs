@@ -47,8 +47,12 @@ const REFUSED: u32 = submit::FLAGS | uapi::DMAPLANE_SQE_MULTISHOT;
 
 /// What a completion says that io_uring has no member for.
 pub(super) fn rest(cqe: &uapi::dmaplane_cqe) -> [u8; 8] {
+    let flags = match u32::from(cqe.opcode) {
+        uapi::DMAPLANE_OP_RECV => cqe.flags | uapi::DMAPLANE_CQE_F_ENTRY as u16,
+        _ => cqe.flags,
+    };
     let [a, b, c, d] = cqe.imm.to_ne_bytes();
-    let [e, f] = cqe.flags.to_ne_bytes();
+    let [e, f] = flags.to_ne_bytes();
     [a, b, c, d, cqe.opcode, cqe.wc_status, e, f]
 }
 

@@ -218,7 +218,7 @@ TEST_F(uring_peer, messages)
 			EXPECT_EQ(64, cqe.res);
 			EXPECT_EQ(DMAPLANE_OP_RECV, more.opcode);
 			EXPECT_EQ(0x5678, more.imm);
-			EXPECT_EQ(DMAPLANE_CQE_F_IMM, more.flags);
+			EXPECT_EQ(DMAPLANE_CQE_F_IMM | DMAPLANE_CQE_F_ENTRY, more.flags);
 		} else {
 			EXPECT_EQ(4, cqe.user_data);
 			EXPECT_EQ(64, cqe.res);
@@ -231,7 +231,9 @@ TEST_F(uring_peer, messages)
 	sqe.imm = 2;
 	PUSH(self->file_b, sqe, 5);
 	SUBMIT();
-	EXPECT_DONE(5, -EINVAL);
+	ASSERT_EQ(0, uring_next_within(&self->u, &cqe, &more, PATIENCE));
+	EXPECT_EQ(-EINVAL, cqe.res);
+	EXPECT_EQ(DMAPLANE_CQE_F_ENTRY, more.flags);
 	PUSH(self->file_a, ((struct dmaplane_sqe){ .opcode = DMAPLANE_OP_INVALIDATE,
 						   .region = from.region }), 6);
 	SUBMIT();
