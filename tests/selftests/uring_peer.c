@@ -526,7 +526,7 @@ static void ends_with(struct __test_metadata *_metadata, FIXTURE_DATA(uring_peer
 		}
 		EXPECT_EQ(pid, waitpid(pid, &status, 0));
 		EXPECT_EQ(signal, status);
-		EXPECT_TRUE(all_complete(&self->p.b));
+		ASSERT_TRUE(all_complete(&self->p.b));
 	}
 	EXPECT_EQ(DMAPLANE_STATE_ESTABLISHED, state_of(self->p.b.fd, self->p.b.endpoint));
 }
