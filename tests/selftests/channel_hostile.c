@@ -139,7 +139,7 @@ TEST_F(hostile, kernel_owned_words)
 TEST_F(hostile, bad_entries)
 {
 	const struct { const char *what; struct dmaplane_sqe sqe; int res; } cases[] = {
-		{ "RECV", { .opcode = DMAPLANE_OP_RECV }, -EOPNOTSUPP },
+		{ "RECV for nobody", { .opcode = DMAPLANE_OP_RECV }, -ENOENT },
 		{ "opcode 64", { .opcode = 64 }, -EOPNOTSUPP },
 		{ "opcode 255", { .opcode = 255 }, -EOPNOTSUPP },
 		{ "NOP with flag", { .flags = 8 }, -EINVAL },

@@ -80,13 +80,14 @@ static uint32_t draw_segments(struct world *w, int opcode, struct dmaplane_segme
 	return bytes;
 }
 
-/* Of long lists one opcode each is enough, and shorter ones if little is in flight. */
-static bool too_slow(uint32_t *count, uint32_t depth, size_t number)
+/* Of long lists one opcode each is enough, and shorter ones if little is in flight, or over siw. */
+static bool too_slow(const struct world *w, uint32_t *count, uint32_t depth, size_t number)
 {
 	bool is_long = *count >= 300;
+	uint32_t most = (w->in_pages ? 100 : 400) * depth;
 
-	if (*count > 400 * depth)
-		*count = 400 * depth;
+	if (*count > most)
+		*count = most;
 	return is_long && (number + depth) % 3;
 }
 
@@ -105,7 +106,7 @@ TEST_F(random, segments)
 			uint32_t count = sizes[i].count, bytes;
 			struct dmaplane_sqe sqe;
 
-			if (too_slow(&count, variant->depth, i + k))
+			if (too_slow(w, &count, variant->depth, i + k))
 				continue;
 			sqe = segments(w, opcodes[k], count, i * 10 + k);
 			bytes = draw_segments(w, opcodes[k], list, count, sizes[i].most);
@@ -176,7 +177,7 @@ TEST_F(random, pages)
 		for (size_t k = 0; k < ARRAY_LEN(opcodes); k++) {
 			uint32_t count = sizes[i].count;
 
-			if (!too_slow(&count, variant->depth, i + k))
+			if (!too_slow(w, &count, variant->depth, i + k))
 				try_pages(_metadata, w, opcodes[k], count, sizes[i].length,
 					  sizes[i].stride, i * 10 + k);
 		}
