@@ -17,7 +17,7 @@ struct hello {
 	uint8_t magic[4];
 	uint16_t version, header;
 	uint32_t credits;
-	uint16_t length, reserved;
+	uint16_t length, message;
 	uint8_t user[32];
 } __attribute__((packed));
 
@@ -116,9 +116,9 @@ static void user_end(struct user *u)
 
 TEST_F(foreign, requests)
 {
-	struct hello good = hello(1), version = hello(2), old = hello(0), reserved = hello(1),
-		     header = hello(1), length = hello(1),
-		     none = hello(1), many = hello(1);
+	struct hello good = hello(2), version = hello(3), old = hello(1),
+		     header = hello(2), length = hello(2),
+		     none = hello(2), many = hello(2);
 	const struct { const char *what; const void *data; size_t length; } cases[] = {
 		{ "nothing", NULL, 0 },
 		{ "one byte", "D", 1 },
@@ -127,7 +127,6 @@ TEST_F(foreign, requests)
 		{ "a later version", &version, HELLO_BYTES },
 		{ "an earlier version", &old, HELLO_BYTES },
 		{ "only half of it", &good, 7 },
-		{ "reserved bytes", &reserved, HELLO_BYTES },
 		{ "a long header", &header, HELLO_BYTES },
 		{ "more bytes than there can be", &length, HELLO_BYTES + 32 },
 		{ "no credits", &none, HELLO_BYTES },
@@ -136,7 +135,6 @@ TEST_F(foreign, requests)
 	struct dmaplane_endpoint_request request;
 	struct dmaplane_endpoint_listen listen;
 
-	reserved.reserved = 1;
 	header.header = htons(17);
 	length.length = htons(33);
 	none.credits = 0;
@@ -202,9 +200,9 @@ static void *serve_in_thread(void *arg)
 
 TEST_F(foreign, answers)
 {
-	struct hello good = hello(1), version = hello(2), malformed = hello(1),
-		     many = hello(1);
-	uint8_t reject[8] = "DMAP\0\2\0\3", unknown_reject[8] = "DMAP\0\1\0\77";
+	struct hello good = hello(2), version = hello(3), malformed = hello(2),
+		     many = hello(2);
+	uint8_t reject[8] = "DMAP\0\3\0\3", unknown_reject[8] = "DMAP\0\2\0\77";
 	const struct {
 		const char *what; bool accept; const void *data; size_t length; int error;
 	} cases[] = {
@@ -224,7 +222,7 @@ TEST_F(foreign, answers)
 	struct server s = { .u = { .events = self->events } };
 	struct dmaplane_addr dst;
 
-	malformed.reserved = 7;
+	malformed.header = htons(17);
 	many.credits = htonl(1U << 31);
 	inet_pton(AF_INET, ADDRESS4, &any.sin_addr);
 	ASSERT_EQ(0, rdma_create_id(self->events, &s.u.id, NULL, RDMA_PS_TCP));
@@ -268,7 +266,7 @@ struct garbage {
 static int connect_liar(struct __test_metadata *_metadata, FIXTURE_DATA(foreign) *self,
 			uint32_t listener, const struct dmaplane_addr *addr, struct user *u)
 {
-	struct hello good = hello(1);
+	struct hello good = hello(2);
 	struct pair p = { .b = self->side, .listener = listener };
 	pthread_t thread;
 	int ret;
@@ -288,13 +286,17 @@ TEST_F(foreign, garbage_after_the_hello)
 	static const struct garbage cases[] = {
 		{ "empty message", IBV_WR_SEND, 0, 0, { 0 }, 1 },
 		{ "one byte", IBV_WR_SEND, 1, 0, { 'D' }, 1 },
-		{ "short message", IBV_WR_SEND, 16, 0, { 'D', 'M', 'A', 'P', 0, 1 }, 1 },
+		{ "short message", IBV_WR_SEND, 16, 0, { 'D', 'M', 'A', 'P', 0, 2 }, 1 },
 		{ "zeros", IBV_WR_SEND, 64, 0, { 0 }, 1 },
-		{ "later version", IBV_WR_SEND, 64, 0, { 'D', 'M', 'A', 'P', 0, 2 }, 1 },
-		{ "unknown kind", IBV_WR_SEND, 64, 0, { 'D', 'M', 'A', 'P', 0, 1, 99, 99 }, 1 },
-		{ "message too long", IBV_WR_SEND, 65536, 0, { 'D', 'M', 'A', 'P', 0, 1 }, 1 },
+		{ "later version", IBV_WR_SEND, 64, 0, { 'D', 'M', 'A', 'P', 0, 3 }, 1 },
+		{ "unknown kind", IBV_WR_SEND, 64, 0, { 'D', 'M', 'A', 'P', 0, 2, 99, 99 }, 1 },
+		{ "message too long", IBV_WR_SEND, 65536, 0, { 'D', 'M', 'A', 'P', 0, 2 }, 1 },
+		{ "message of a program that is cut", IBV_WR_SEND, 15, 0,
+		  { 'D', 'M', 'A', 'P', 0, 2, 0, 3 }, 1 },
+		{ "message of a program that is longer than it says", IBV_WR_SEND, 64, 0,
+		  { 'D', 'M', 'A', 'P', 0, 2, 0, 3 }, 1 },
 		{ "message with immediate", IBV_WR_SEND_WITH_IMM, 64, 5, { 0 }, 1 },
-		{ "more messages than places", IBV_WR_SEND, 24, 0, { 'D', 'M', 'A', 'P', 0, 1 }, 16 },
+		{ "more messages than places", IBV_WR_SEND, 24, 0, { 'D', 'M', 'A', 'P', 0, 2 }, 16 },
 		{ "more data than credits", IBV_WR_RDMA_WRITE_WITH_IMM, 0, 7, { 0 }, 16 },
 		{ "write to nowhere", IBV_WR_RDMA_WRITE, 64, 0, { 0 }, 1 },
 		{ "read from nowhere", IBV_WR_RDMA_READ, 64, 0, { 0 }, 1 },
