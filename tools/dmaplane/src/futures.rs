@@ -30,7 +30,7 @@ use shared::{Awaited, Shared};
 /// lines. With async-io, of a duplicate of the channel's descriptor
 /// (`channel.as_fd().try_clone_to_owned()?`):
 ///
-/// ```ignore
+/// ```text
 /// impl Reactor for Async<OwnedFd> {
 ///     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
 ///         Async::poll_readable(self, cx)

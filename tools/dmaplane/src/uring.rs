@@ -6,7 +6,7 @@
 //! as they can; what the channel's endpoints receive arrives in those as before. With the crate
 //! `io-uring`, and with those that are built on it:
 //!
-//! ```ignore
+//! ```text
 //! let mut ring: IoUring<squeue::Entry128, cqueue::Entry32> = IoUring::builder().build(64)?;
 //! let file = types::Fd(channel.as_fd().as_raw_fd());
 //! let entry = opcode::UringCmd80::new(file, uring::SUBMIT)
