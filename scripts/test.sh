@@ -240,11 +240,11 @@ machine_part instrumented "$limit" --share "$out/share" -- "$item" "${instrument
 machine_part faults "$limit" -- "$item" "${faults[@]}"
 machine_part scenarios 1800 -- "$fabric" DMAPLANE_LIMIT=500 "${scenarios[@]}"
 machine_part loss 600 -- "$fabric" DMAPLANE_LIMIT=500 "${loss[@]}"
-machine_part programs 2400 -- "$fabric" DMAPLANE_LIMIT=300 "${programs[@]}"
+machine_part programs 2400 -- "$fabric" DMAPLANE_LIMIT=600 "${programs[@]}"
 if ((!stock && !${#wanted[@]})); then
 	machine_part scenarios-siw 1800 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=500 "${scenarios[@]}"
 	machine_part loss-siw 600 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=500 "${loss[@]}"
-	machine_part programs-siw 2400 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=300 "${connected[@]}"
+	machine_part programs-siw 2400 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=600 "${connected[@]}"
 fi
 machine_part numa 300 --numa 4 -- "${numa[@]}"
 

@@ -84,7 +84,7 @@ static uint32_t draw_segments(struct world *w, int opcode, struct dmaplane_segme
 static bool too_slow(const struct world *w, uint32_t *count, uint32_t depth, size_t number)
 {
 	bool is_long = *count >= 300;
-	uint32_t most = (w->in_pages ? 100 : 400) * depth;
+	uint32_t most = (w->in_pages ? 32 : 400) * depth;
 
 	if (*count > most)
 		*count = most;
