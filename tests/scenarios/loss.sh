@@ -56,35 +56,37 @@ bad() { # KIND WHAT…
 	echo "# $*: lost $lost packets, $kind noticed $seen times"
 }
 seen=0 lost=0
-# Once more where a slow machine's packets came too far apart to overtake each other.
-unordered() { # WHAT…
-	local try
-	for try in 1 2 3 4; do
-		bad disorder "$@" || return
-		((seen == 0)) || return 0
+# Once more where chance spared all packets of a few, or a slow machine's came too far apart to
+# overtake each other.
+until_noticed() { # LOSES KIND WHAT…
+	local loses=$1 try
+	shift
+	for try in 1 2 3 4 5; do
+		bad "$@" || return
+		((seen == 0 || (loses && lost == 0))) || return 0
 	done
 	echo "# not one of $try times"
 }
 
-check "3 % lost" bad repeat loss 3%
+check "3 % lost" until_noticed 1 repeat loss 3%
 check "and packets were lost" really "$lost"
 check "which was noticed" really "$seen"
 # Soft-RoCE begins a message anew when a packet of it overtakes another, and gives
 # up when that has happened five times: where nearly all do, several are too many.
 large=
-check "delay, and not the same for all" unordered delay 1ms 1ms
+check "delay, and not the same for all" until_noticed 0 disorder delay 1ms 1ms
 large=yes
 check "so that some overtook others" really "$seen"
-check "some at once, the others later" unordered delay 2ms reorder 5%
+check "some at once, the others later" until_noticed 0 disorder delay 2ms reorder 5%
 check "so that some overtook others" really "$seen"
-check "5 % doubled" bad double duplicate 5%
+check "5 % doubled" until_noticed 0 double duplicate 5%
 check "which was noticed" really "$seen"
 # On siw there are few packets.
 spoiled=1%
 [[ $rdma_type == rxe ]] || spoiled=5%
-check "some spoiled" bad repeat corrupt "$spoiled"
+check "some spoiled" until_noticed 0 repeat corrupt "$spoiled"
 check "and sent once more" really "$seen"
-check "all of that" bad repeat delay 1ms loss 1% duplicate 2% reorder 2% corrupt 0.5%
+check "all of that" until_noticed 1 repeat delay 1ms loss 1% duplicate 2% reorder 2% corrupt 0.5%
 check "and packets were lost" really "$lost"
 check "which was noticed" really "$seen"
 
@@ -95,12 +97,13 @@ connections() {
 	local good=0
 	lost=0
 	cable loss 5% || return
-	for _ in 1 2 3 4 5 6; do
+	# Some more where chance spared all packets of these.
+	until ((good >= 6 && lost > 0 || good >= 30)); do
 		transfer 10.9.0.2 --send 5 --receive 5 --size 100 || return
 		good=$((good + 1))
+		lost=$(dropped)
 	done
-	lost=$(dropped)
-	echo "# $good of 6 came about, $lost packets were lost"
+	echo "# $good came about, $lost packets were lost"
 }
 check "each connection is made while 5 % are lost" connections
 check "and packets were lost" really "$lost"
@@ -175,17 +178,7 @@ long() {
 }
 check "out for ever" long
 check "nothing is left" nothing_left
-# Seen twice, on busy hosts: the connection manager did not come through in all its time,
-# and nobody knows why. So what is known is told, and it is tried again.
-works_again() {
-	works && return
-	echo "# UNEXPLAINED: it did not at first"
-	what_is_known
-	works && return
-	what_is_known
-	return 1
-}
-check "works when it is good again" works_again
+check "works when it is good again" works
 
 no_hosts
 done_testing
