@@ -134,18 +134,10 @@ impl Channel {
         if min > ring.cq_entries() {
             return Err(EINVAL);
         }
-        ring.check()?;
-        if ring.is_starved() {
-            context.replenish(ring);
-        }
+        let polled = !ring.is_usual() && self.see_to(context, wakes)?;
         let (taken, available) = match count {
-            _ if ring.is_polled() => {
-                if wakes {
-                    ring.wake_thread();
-                }
-                (0, 0)
-            }
             0 => (0, 0),
+            _ if polled => (0, 0),
             count => Queue::submit(&self.queue, context, count)?,
         };
         if taken > 0 && available >= min {
@@ -156,6 +148,20 @@ impl Channel {
             Err(error) if taken == 0 => Err(error),
             _ => Ok(taken),
         }
+    }
+
+    /// Does what is to be done first; whether there is a thread that takes entries.
+    #[cold]
+    fn see_to(&self, context: &Context, wakes: bool) -> Result<bool> {
+        let ring = self.ring();
+        ring.check()?;
+        if ring.is_starved() {
+            context.replenish(ring);
+        }
+        if ring.is_polled() && wakes {
+            ring.wake_thread();
+        }
+        Ok(ring.is_polled())
     }
 }
 

@@ -4,21 +4,26 @@
 //!
 //! C header: [`include/linux/vmalloc.h`](srctree/include/linux/vmalloc.h)
 //!
-//! Ownership: [`Shared`] owns its pages and a kernel mapping of them.
+//! Ownership: [`Shared`] and what is found in it, [`Slots`], own a kernel mapping, and that its pages.
 //! Locking: none. Single words are accessed once, blocks are copied word by word; there
 //! is never a reference into the memory, so whatever user space does to it at any moment is
 //! only ever a wrong value.
-//! Teardown: dropping removes the kernel mapping, then puts the pages.
+//! Teardown: dropping the last of them removes the kernel mapping, then puts the pages.
 
 use crate::{
     bindings,
     mm::pages::Pages, //
 };
 use core::{
-    mem::size_of,
+    marker::PhantomData,
+    mem::{
+        size_of,
+        MaybeUninit, //
+    },
     ptr::NonNull, //
 };
 use kernel::{
+    page::PAGE_SIZE,
     prelude::*,
     sync::{
         atomic::{
@@ -36,19 +41,40 @@ use kernel::{
     }, //
 };
 
-/// Pages with a kernel mapping.
+/// A kernel mapping.
 ///
 /// # Invariants
 ///
-/// `base` is a kernel mapping of all of `pages`, page-aligned, that lives as long as `self`;
-/// `length` is their length in bytes.
-pub struct Shared {
+/// `base` is a kernel mapping of all of `pages`, page-aligned, that lives as long as `self`.
+struct Mapping {
     base: NonNull<u8>,
-    length: usize,
     pages: Arc<Pages>,
 }
 
 // SAFETY: the mapping is global to the kernel, and only accessed atomically or by volatile words.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: by the invariant `base` is a mapping made by `vmap`, unmapped only here.
+        unsafe { bindings::dk_vunmap(self.base.as_ptr().cast()) };
+    }
+}
+
+/// Pages with a kernel mapping.
+///
+/// # Invariants
+///
+/// `base` is that of the mapping, and `length` how long it is in bytes: a page or more.
+pub struct Shared {
+    base: NonNull<u8>,
+    length: usize,
+    mapping: Arc<Mapping>,
+}
+
+// SAFETY: as of `Mapping`.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
@@ -59,19 +85,25 @@ impl Shared {
         let list = pages.as_ptrs();
         let count = u32::try_from(list.len())?;
         let length = usize::try_from(pages.len())?;
+        if length < PAGE_SIZE {
+            return Err(EINVAL);
+        }
         // SAFETY: `list` holds `count` live pages; the helper does not modify the array.
         let base = unsafe { bindings::dk_vmap(list.as_ptr().cast_mut(), count) };
+        let base = NonNull::new(base.cast()).ok_or(ENOMEM)?;
         // INVARIANT: the mapping exists until `drop`, and `pages` keeps the memory alive.
+        let mapping = Mapping { base, pages };
+        // INVARIANT: as checked above.
         Ok(Self {
-            base: NonNull::new(base.cast()).ok_or(ENOMEM)?,
+            base,
             length,
-            pages,
+            mapping: Arc::new(mapping, GFP_KERNEL_ACCOUNT)?,
         })
     }
 
     /// The memory, for mapping it elsewhere.
     pub fn pages(&self) -> &Arc<Pages> {
-        &self.pages
+        &self.mapping.pages
     }
 
     /// Pointer to `len` bytes at `offset`: whole, aligned words inside the mapping.
@@ -86,24 +118,23 @@ impl Shared {
     }
 
     #[inline]
-    fn word(&self, offset: usize) -> Result<&Atomic<u32>> {
-        let ptr = self.at(offset, size_of::<u32>())?;
-        // SAFETY: the word is mapped while `self` lives, aligned, and accessed once by all of the
-        // kernel; what user space does cannot be a data race in the kernel's model.
-        Ok(unsafe { Atomic::from_ptr(ptr) })
+    fn word<const OFFSET: usize>(&self) -> &Atomic<u32> {
+        const { assert!(OFFSET % size_of::<u32>() == 0 && OFFSET < PAGE_SIZE) };
+        // SAFETY: in the first page, which is mapped while `self` lives, and aligned. It is accessed
+        // once by all of the kernel; what user space does cannot be a data race in its model.
+        unsafe { Atomic::from_ptr(self.base.as_ptr().add(OFFSET).cast()) }
     }
 
-    /// Loads a word that pairs with a release store of the other side.
+    /// Loads a word of the first page that pairs with a release store of the other side.
     #[inline]
-    pub fn load_acquire(&self, offset: usize) -> Result<u32> {
-        Ok(self.word(offset)?.load(Acquire))
+    pub fn load_acquire<const OFFSET: usize>(&self) -> u32 {
+        self.word::<OFFSET>().load(Acquire)
     }
 
-    /// Publishes everything written before by storing a word.
+    /// Publishes everything written before by storing a word of the first page.
     #[inline]
-    pub fn store_release(&self, offset: usize, value: u32) -> Result {
-        self.word(offset)?.store(value, Release);
-        Ok(())
+    pub fn store_release<const OFFSET: usize>(&self, value: u32) {
+        self.word::<OFFSET>().store(value, Release);
     }
 
     /// Orders all accesses before, stores included, with all loads after.
@@ -122,26 +153,8 @@ impl Shared {
         let to = core::ptr::from_mut(&mut value);
         // SAFETY: `from` covers the size of `T` by `at`, and is aligned; any bytes make a `T` as
         // it is `FromBytes`.
-        unsafe {
-            match pairs::<T>(from) {
-                true => load(from.cast::<u64>(), to.cast(), size_of::<T>() / 8),
-                false => load(from, to.cast(), size_of::<T>() / 4),
-            }
-        }
+        unsafe { load(from, to.cast(), size_of::<T>() / size_of::<u32>()) };
         Ok(value)
-    }
-
-    /// Copies words of eight bytes out, once, from a place that is aligned for them.
-    #[inline]
-    pub fn read_words<const N: usize>(&self, offset: usize) -> Result<[u64; N]> {
-        let from: *const u64 = self.at(offset, size_of::<[u64; N]>())?.cast();
-        if !from.is_aligned() {
-            return Err(ERANGE);
-        }
-        let mut words = [0; N];
-        // SAFETY: `from` covers as many words by `at`, and is aligned.
-        unsafe { load(from, words.as_mut_ptr(), N) };
-        Ok(words)
     }
 
     /// Copies a structure in.
@@ -152,20 +165,9 @@ impl Shared {
         let from = core::ptr::from_ref(value);
         // SAFETY: `to` covers the size of `T` by `at`, and is aligned; the bytes of `value` are
         // initialised as it is `AsBytes`.
-        unsafe {
-            match pairs::<T>(to) {
-                true => store(from.cast(), to.cast::<u64>(), size_of::<T>() / 8),
-                false => store(from.cast(), to, size_of::<T>() / 4),
-            }
-        }
+        unsafe { store(from.cast(), to, size_of::<T>() / size_of::<u32>()) };
         Ok(())
     }
-}
-
-/// Whether words can be taken two at a time.
-#[inline]
-fn pairs<T>(at: *const u32) -> bool {
-    size_of::<T>() % size_of::<u64>() == 0 && at.cast::<u64>().is_aligned()
 }
 
 /// Copies words that others may change. A volatile access of a word is `READ_ONCE()` or
@@ -196,10 +198,75 @@ unsafe fn store<W: Copy>(from: *const W, to: *mut W, count: usize) {
     }
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        // SAFETY: by the invariant `base` is a mapping made by `vmap`, unmapped only here.
-        unsafe { bindings::dk_vunmap(self.base.as_ptr().cast()) };
+/// Structures in a row, of which one is found by its index modulo their number.
+///
+/// # Invariants
+///
+/// `first` is in the mapping, aligned for a `u64`, and `mask + 1` structures follow there.
+pub struct Slots<T> {
+    first: NonNull<u8>,
+    mask: u32,
+    _mapping: Arc<Mapping>,
+    _type: PhantomData<T>,
+}
+
+// SAFETY: as of `Mapping`; there is no `T` in it, but bytes that make one.
+unsafe impl<T> Send for Slots<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Slots<T> {}
+
+impl<T> Slots<T> {
+    const WORDS: usize = size_of::<T>() / size_of::<u64>();
+
+    /// `count` of them at `offset`, a power of two.
+    pub fn new(memory: &Shared, offset: usize, count: u32) -> Result<Self> {
+        const { assert!(size_of::<T>() % size_of::<u64>() == 0) };
+        let length = usize::try_from(count)?.checked_mul(size_of::<T>());
+        let first = memory.at(offset, length.ok_or(ERANGE)?)?;
+        if !count.is_power_of_two() || !first.cast::<u64>().is_aligned() {
+            return Err(EINVAL);
+        }
+        // INVARIANT: as checked here and by `at`.
+        Ok(Self {
+            first: NonNull::new(first.cast()).ok_or(EINVAL)?,
+            mask: count.wrapping_sub(1),
+            _mapping: memory.mapping.clone(),
+            _type: PhantomData,
+        })
+    }
+
+    #[inline(always)]
+    fn at(&self, index: u32) -> *mut u64 {
+        let slot = (index & self.mask) as usize;
+        // SAFETY: there are more than `mask` of them by the type invariant.
+        unsafe { self.first.as_ptr().cast::<T>().add(slot).cast() }
+    }
+
+    /// Copies one out, once: later changes by others do not affect the copy.
+    #[inline(always)]
+    pub fn read(&self, index: u32) -> T
+    where
+        T: FromBytes + Copy,
+    {
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: as many words are there by the type invariant, and in `value`, which is whole
+        // then: any bytes make a `T` as it is `FromBytes`.
+        unsafe {
+            load(self.at(index), value.as_mut_ptr().cast(), Self::WORDS);
+            value.assume_init()
+        }
+    }
+
+    /// Copies one in.
+    #[inline(always)]
+    pub fn write(&self, index: u32, value: &T)
+    where
+        T: AsBytes,
+    {
+        let from = core::ptr::from_ref(value).cast();
+        // SAFETY: as many words are there by the type invariant; the bytes of `value` are
+        // initialised as it is `AsBytes`.
+        unsafe { store(from, self.at(index), Self::WORDS) };
     }
 }
 
@@ -208,7 +275,6 @@ impl Drop for Shared {
 mod tests {
     use super::*;
     use crate::mm::pages::Placement;
-    use kernel::page::PAGE_SIZE;
 
     const END: usize = 2 * PAGE_SIZE;
 
@@ -218,7 +284,7 @@ mod tests {
     }
 
     fn words(shared: &Shared) -> impl Iterator<Item = Result<u32>> + '_ {
-        (0..END).step_by(4).map(|at| shared.load_acquire(at))
+        (0..END).step_by(4).map(|at| shared.read::<u32>(at))
     }
 
     #[test]
@@ -227,7 +293,7 @@ mod tests {
             let shared = two_pages()?;
             assert!(words(&shared).all(|word| word == Ok(0)));
             for at in (0..END).step_by(4) {
-                shared.store_release(at, u32::MAX)?;
+                shared.write(at, &u32::MAX)?;
             }
             assert!(words(&shared).all(|word| word == Ok(u32::MAX)));
         }
@@ -240,27 +306,58 @@ mod tests {
         let sent = [1u32, 2, 3, 4];
         shared.write(PAGE_SIZE - 8, &sent)?;
         assert_eq!(shared.read::<[u32; 4]>(PAGE_SIZE - 8)?, sent);
-        assert_eq!(shared.load_acquire(PAGE_SIZE - 4)?, 2);
-        assert_eq!(shared.load_acquire(PAGE_SIZE)?, 3);
+        assert_eq!(shared.read::<u32>(PAGE_SIZE - 4)?, 2);
+        assert_eq!(shared.read::<u32>(PAGE_SIZE)?, 3);
         // Nothing beside it.
-        assert_eq!(shared.load_acquire(PAGE_SIZE - 12)?, 0);
-        assert_eq!(shared.load_acquire(PAGE_SIZE + 8)?, 0);
+        assert_eq!(shared.read::<u32>(PAGE_SIZE - 12)?, 0);
+        assert_eq!(shared.read::<u32>(PAGE_SIZE + 8)?, 0);
         Ok(())
     }
 
     #[test]
-    fn words_where_they_are_aligned() -> Result {
+    fn words_of_the_first_page() -> Result {
         let shared = two_pages()?;
-        shared.write(PAGE_SIZE - 8, &[1u32, 2, 3, 4])?;
-        assert_eq!(
-            shared.read_words::<2>(PAGE_SIZE - 8)?,
-            [(2 << 32) | 1, (4 << 32) | 3]
-        );
-        assert_eq!(shared.read_words::<1>(END - 8), Ok([0]));
-        for at in [4, END - 4, PAGE_SIZE - 4, END, usize::MAX - 7] {
-            assert_eq!(shared.read_words::<1>(at), Err(ERANGE));
+        shared.store_release::<8>(1);
+        shared.store_release::<{ PAGE_SIZE - 4 }>(2);
+        assert_eq!(shared.read::<u32>(8), Ok(1));
+        assert_eq!(shared.load_acquire::<8>(), 1);
+        assert_eq!(shared.load_acquire::<{ PAGE_SIZE - 4 }>(), 2);
+        assert_eq!(shared.load_acquire::<12>(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn slots_by_index() -> Result {
+        let shared = two_pages()?;
+        let slots = Slots::<[u32; 2]>::new(&shared, END - 32, 4)?;
+        for n in 0..6 {
+            slots.write(u32::MAX - 1 + n, &[n, n + 1]);
         }
-        assert_eq!(shared.read_words::<2>(END - 8), Err(ERANGE));
+        // The last two went to where the first two were.
+        for (at, n) in [(END - 32, 2), (END - 24, 3), (END - 16, 4), (END - 8, 5)] {
+            assert_eq!(shared.read::<[u32; 2]>(at), Ok([n, n + 1]));
+        }
+        assert_eq!(slots.read(u32::MAX), [5, 6]);
+        assert_eq!(shared.read::<u64>(END - 40), Ok(0));
+        drop(shared);
+        assert_eq!(slots.read(0), [2, 3]);
+        Ok(())
+    }
+
+    #[test]
+    fn slots_that_fit() -> Result {
+        let shared = two_pages()?;
+        let slots = |offset, count| Slots::<u64>::new(&shared, offset, count).err();
+        let all = (END / 8) as u32;
+        assert_eq!(slots(0, all), None);
+        assert_eq!(slots(END - 8, 1), None);
+        for (offset, count) in [(8, all), (0, 2 * all), (END, 1), (END - 8, 2), (2, 1)] {
+            assert_eq!(slots(offset, count), Some(ERANGE));
+        }
+        for (offset, count) in [(0, 0), (0, 3), (4, 1)] {
+            assert_eq!(slots(offset, count), Some(EINVAL));
+        }
+        assert_eq!(slots(usize::MAX - 7, u32::MAX), Some(ERANGE));
         Ok(())
     }
 
@@ -268,10 +365,10 @@ mod tests {
     fn two_mappings_see_the_same_memory() -> Result {
         let one = two_pages()?;
         let other = Shared::new(one.pages().clone())?;
-        one.store_release(PAGE_SIZE, 0x1234_5678)?;
-        assert_eq!(other.load_acquire(PAGE_SIZE)?, 0x1234_5678);
+        one.write(PAGE_SIZE, &0x1234_5678)?;
+        assert_eq!(other.read::<u32>(PAGE_SIZE)?, 0x1234_5678);
         drop(one);
-        other.store_release(0, 7)?;
+        other.write(0, &7)?;
         assert_eq!(other.read::<u64>(0)?, 7);
         Ok(())
     }
@@ -279,19 +376,15 @@ mod tests {
     #[test]
     fn up_to_the_end_and_not_beyond() -> Result {
         let shared = two_pages()?;
-        shared.store_release(END - 4, 1)?;
+        shared.write(END - 4, &1)?;
         assert_eq!(shared.read::<u32>(END - 4), Ok(1));
         assert_eq!(shared.read::<u64>(END - 8), Ok(1 << 32));
         for at in [END - 4, END, END + 4, usize::MAX - 3] {
             assert_eq!(shared.read::<u64>(at), Err(ERANGE));
             assert_eq!(shared.write(at, &u64::MAX), Err(ERANGE));
         }
-        for at in [END, usize::MAX - 3] {
-            assert_eq!(shared.load_acquire(at), Err(ERANGE));
-            assert_eq!(shared.store_release(at, u32::MAX), Err(ERANGE));
-        }
         // What was refused was not begun.
-        assert_eq!(shared.load_acquire(END - 4), Ok(1));
+        assert_eq!(shared.read::<u32>(END - 4), Ok(1));
         Ok(())
     }
 
@@ -299,8 +392,6 @@ mod tests {
     fn whole_words_only() -> Result {
         let shared = two_pages()?;
         for at in [1, 2, 3, END - 3] {
-            assert_eq!(shared.load_acquire(at), Err(ERANGE));
-            assert_eq!(shared.store_release(at, 1), Err(ERANGE));
             assert_eq!(shared.read::<u32>(at), Err(ERANGE));
             assert_eq!(shared.write(at, &1u32), Err(ERANGE));
         }

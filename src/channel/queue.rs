@@ -22,7 +22,10 @@ use super::{
         Ticket,
         Work, //
     },
-    ring::CompletionRing,
+    ring::{
+        Batch,
+        CompletionRing, //
+    },
     submit,
     times::Began,
     transfer::Transfer, //
@@ -158,10 +161,40 @@ impl Queue {
         let ring = &this.ring;
         let mut taken = this.taken.lock();
         let (accepted, mut done) = ring.accept(taken.head, count)?;
+        let mut left = accepted;
+        let idle = taken.order.is_idle();
+        while idle && left > 0 {
+            let words = ring.submission(taken.head);
+            let Some((user_data, right)) = words.bare() else {
+                // It is copied again when it is taken.
+                break;
+            };
+            done.push(user_data, if right { Ok(()) } else { Err(EINVAL) });
+            taken.head = taken.head.wrapping_add(1);
+            left = left.wrapping_sub(1);
+        }
+        if left > 0 || !idle {
+            Self::take(this, context, &mut taken, left, &mut done);
+        }
+        let available = done.finish();
+        ring.publish_sq_head(taken.head);
+        Ok((accepted, available))
+    }
+
+    /// Takes `count` entries that were accepted, whatever they are, and goes on with what can.
+    #[inline(never)]
+    fn take(
+        this: &Arc<Worker<Self>>,
+        context: &Context,
+        taken: &mut Taken,
+        count: u32,
+        done: &mut Batch<'_>,
+    ) {
+        // Dropped when all was told.
         let mut plug = Plug::default();
         let mut began = Began::default();
-        for left in (1..=accepted).rev() {
-            let words = ring.submission(taken.head);
+        for left in (1..=count).rev() {
+            let words = this.ring.submission(taken.head);
             taken.head = taken.head.wrapping_add(1);
             let idle = taken.order.is_idle();
             if let Some((user_data, right)) = words.bare().filter(|_| idle) {
@@ -183,18 +216,14 @@ impl Queue {
             let hurries = matches!(request.work, Work::Cancel(_)) && !taken.order.expects_more();
             let free = u32::from(sqe.flags) & submit::ORDERED == 0;
             match free && (idle || hurries) {
-                true => this.begin(this, &mut taken, request, &mut plug),
-                false => this.admit(this, &mut taken, request, sqe.flags, left, &mut plug),
+                true => this.begin(this, taken, request, &mut plug),
+                false => this.admit(this, taken, request, sqe.flags, left, &mut plug),
             }
         }
+        let _ = done.tell();
         if !taken.order.is_idle() {
-            let _ = done.tell();
-            this.go_on(this, &mut taken, &mut plug);
+            this.go_on(this, taken, &mut plug);
         }
-        let available = done.finish();
-        drop(plug);
-        ring.publish_sq_head(taken.head);
-        Ok((accepted, available))
     }
 
     /// What was taken, for those who have something to add, or to end.

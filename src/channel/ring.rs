@@ -55,7 +55,10 @@ use dmakit::{
             Pages,
             Placement, //
         },
-        shared::Shared, //
+        shared::{
+            Shared,
+            Slots, //
+        }, //
     },
     rdma::poller::{
         Deadline,
@@ -85,6 +88,9 @@ const SQ_TAIL: usize = offset_of!(uapi::dmaplane_ring, sq_tail);
 const CQ_HEAD: usize = offset_of!(uapi::dmaplane_ring, cq_head);
 const CQ_TAIL: usize = offset_of!(uapi::dmaplane_ring, cq_tail);
 const FLAGS: usize = offset_of!(uapi::dmaplane_ring, flags);
+
+/// A thread takes entries, and nobody else. Not for user space.
+const POLLED: u32 = 1 << 31;
 
 /// Where things are in the mapping.
 #[derive(Clone, Copy)]
@@ -130,10 +136,14 @@ impl Layout {
 pub(crate) struct CompletionRing {
     layout: Layout,
     memory: Shared,
+    sqes: Slots<[u64; 8]>,
+    cqes: Slots<uapi::dmaplane_cqe>,
+    /// When these were begun and complete, for who asked for it.
+    times: Option<Slots<uapi::dmaplane_times>>,
     counters: Arc<Counters>,
     #[pin]
     state: SpinLock<State>,
-    /// `DMAPLANE_RING_*`
+    /// `DMAPLANE_RING_*`, or [`POLLED`]: whatever is not as usual.
     flags: Atomic<u32>,
     poller: Arc<Poller>,
     /// Who polls the context's file.
@@ -212,6 +222,13 @@ impl CompletionRing {
                 ..Default::default()
             },
         )?;
+        let sqes = Slots::new(&memory, layout.sqes as usize, layout.sq_entries)?;
+        let cqes = Slots::new(&memory, layout.cqes as usize, layout.cq_entries)?;
+        let times = match layout.times {
+            0 => None,
+            times => Some(Slots::new(&memory, times as usize, layout.cq_entries)?),
+        };
+        let flags = if waker.is_some() { POLLED } else { 0 };
         let poller = Poller::new()?;
         let counters = counters.clone();
         let pollers = pollers.clone();
@@ -220,6 +237,9 @@ impl CompletionRing {
             pin_init!(Self {
                 layout,
                 memory,
+                sqes,
+                cqes,
+                times,
                 counters,
                 state <- new_spinlock!(State {
                     completions: Completions::new(layout.cq_entries),
@@ -233,7 +253,7 @@ impl CompletionRing {
                     event: None,
                     stuck: false,
                 }),
-                flags: Atomic::new(0),
+                flags: Atomic::new(flags),
                 poller,
                 pollers,
                 own_pollers,
@@ -282,7 +302,7 @@ impl CompletionRing {
 
     /// Whether completions say when.
     pub(super) fn is_timed(&self) -> bool {
-        self.layout.times != 0
+        self.times.is_some()
     }
 
     /// Accepts up to `most` of the entries that user space has submitted past `head`: their
@@ -293,7 +313,7 @@ impl CompletionRing {
         if state.retired {
             return Err(ENOENT);
         }
-        let tail = self.memory.load_acquire(SQ_TAIL)?;
+        let tail = self.memory.load_acquire::<SQ_TAIL>();
         let submitted = ring::distance(head, tail, self.layout.sq_entries)
             .map_err(|Corrupt| self.poison(&mut state))?;
         let wanted = most.min(submitted);
@@ -309,16 +329,12 @@ impl CompletionRing {
     /// A copy of the submission entry at `index`.
     #[inline]
     pub(super) fn submission(&self, index: u32) -> uapi::SqeWords {
-        let slot = index & self.layout.sq_entries.wrapping_sub(1);
-        // The offset is inside the mapping, so this cannot fail.
-        let offset = at::<uapi::dmaplane_sqe>(self.layout.sqes, slot);
-        uapi::SqeWords::new(self.memory.read_words(offset).unwrap_or_default())
+        uapi::SqeWords::new(self.sqes.read(index))
     }
 
     /// Tells user space which entries were taken.
     pub(super) fn publish_sq_head(&self, head: u32) {
-        // As above.
-        let _ = self.memory.store_release(SQ_HEAD, head);
+        self.memory.store_release::<SQ_HEAD>(head);
     }
 
     /// Reserves up to `n` places, returns how many.
@@ -327,7 +343,7 @@ impl CompletionRing {
     }
 
     fn reserve(&self, state: &mut State, n: u32) -> Result<u32> {
-        let head = self.memory.load_acquire(CQ_HEAD)?;
+        let head = self.memory.load_acquire::<CQ_HEAD>();
         let reserved = state.completions.reserve_up_to(head, n);
         reserved.map_err(|Corrupt| self.poison(state))
     }
@@ -477,27 +493,25 @@ impl CompletionRing {
 
     /// The same, and says when if that is wanted.
     fn fill_timed(&self, state: &mut State, cqe: &uapi::dmaplane_cqe, began: Began) {
-        let slot = self.fill(state, cqe);
-        if self.is_timed() {
-            let offset = at::<uapi::dmaplane_times>(self.layout.times, slot);
-            // As below.
-            let _ = self.memory.write(offset, &began.complete());
+        let index = self.fill(state, cqe);
+        if let Some(times) = &self.times {
+            times.write(index, &began.complete());
         }
     }
 
     /// Fills the next place, and returns which one that is.
+    #[inline(always)]
     fn fill(&self, state: &mut State, cqe: &uapi::dmaplane_cqe) -> u32 {
-        let slot = state.completions.push();
-        let offset = at::<uapi::dmaplane_cqe>(self.layout.cqes, slot);
-        // The offset is inside the mapping, so this cannot fail.
-        let _ = self.memory.write(offset, cqe);
-        slot
+        let index = state.completions.tail();
+        state.completions.push();
+        self.cqes.write(index, cqe);
+        index
     }
 
     /// Lets user space see what was filled in; returns how many completions it can reap.
     fn tell(&self, mut state: SpinLockGuard<'_, State>) -> u32 {
-        // As above.
-        let _ = self.memory.store_release(CQ_TAIL, state.completions.tail());
+        self.memory
+            .store_release::<CQ_TAIL>(state.completions.tail());
         let available = self.count_available(&mut state);
         // Whoever waits for more is left asleep.
         if state.waiters > 0 && available.map_or(true, |available| available >= state.wanted) {
@@ -553,7 +567,7 @@ impl CompletionRing {
     }
 
     fn count_available(&self, state: &mut State) -> Result<u32> {
-        let head = self.memory.load_acquire(CQ_HEAD)?;
+        let head = self.memory.load_acquire::<CQ_HEAD>();
         let available = state.completions.available(head);
         available.map_err(|Corrupt| self.poison(state))
     }
@@ -568,6 +582,15 @@ impl CompletionRing {
             starved: self.flags.load(Relaxed) & uapi::DMAPLANE_RING_NEED_ENTER != 0,
             retired: state.retired,
         }
+    }
+
+    /// Whether nothing is to be seen to before entries are taken: no [check](Self::check) fails, nobody
+    /// [is starved](Self::is_starved), and there is no thread that takes them.
+    #[inline]
+    pub(super) fn is_usual(&self) -> bool {
+        // As below.
+        Shared::order();
+        self.flags.load(Relaxed) == 0
     }
 
     /// Whether an endpoint has receives to post and found no room.
@@ -605,7 +628,7 @@ impl CompletionRing {
             false => self.flags.load(Relaxed) & !flag,
         };
         self.flags.store(flags, Relaxed);
-        let _ = self.memory.store_release(FLAGS, flags);
+        self.memory.store_release::<FLAGS>(flags & !POLLED);
     }
 }
 
@@ -613,9 +636,4 @@ impl Mappable for CompletionRing {
     fn pages(&self) -> &Pages {
         self.memory.pages()
     }
-}
-
-/// Offset of entry `slot` of an array of `T` at `base`.
-fn at<T>(base: u32, slot: u32) -> usize {
-    (base as usize).saturating_add((slot as usize).saturating_mul(size_of::<T>()))
 }

@@ -35,7 +35,7 @@ impl CompletionRing {
     /// Whether user space submitted something past `head`, or has broken `sq_tail`.
     #[inline]
     pub(in crate::channel) fn has_submitted(&self, head: u32) -> bool {
-        !matches!(self.memory.load_acquire(SQ_TAIL), Ok(tail) if tail == head)
+        self.memory.load_acquire::<SQ_TAIL>() != head
     }
 
     /// The thread has nothing to take past `head`, or found no place for a completion: tells so, and
@@ -52,7 +52,7 @@ impl CompletionRing {
         if !stuck {
             return Ok(!self.has_submitted(head));
         }
-        let head = self.memory.load_acquire(CQ_HEAD)?;
+        let head = self.memory.load_acquire::<CQ_HEAD>();
         let room = state.completions.room(head);
         Ok(room.map_err(|Corrupt| self.poison(&mut state))? == 0)
     }
