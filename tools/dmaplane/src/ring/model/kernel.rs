@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The kernel's side: the real account of completions, around it what
-//! `src/channel/ring.rs`, `ring/batch.rs` and `queue.rs` do, in their order. Functions have the
+//! `src/channel/ring.rs`, the files under it and `queue.rs` do, in their order. Functions have the
 //! names that they have there.
 
 use loom::sync::{
