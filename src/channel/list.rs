@@ -9,6 +9,7 @@
 //! Locking: none of its own. Memory of buffers is the kernel's, so no user copy happens.
 //! Teardown: none.
 
+use super::submit;
 use crate::{
     buffer::Buffer,
     context::Context,
@@ -53,10 +54,7 @@ fn one(sqe: &uapi::dmaplane_sqe) -> Result<(Parts, u32)> {
         remote: sqe.remote_offset,
         length: sqe.length,
     };
-    match sqe.length {
-        length if length > MAX_TRANSFER => Err(EFBIG),
-        length => Ok((Parts::One(part), length)),
-    }
+    Ok((Parts::One(part), submit::length(sqe)?))
 }
 
 /// A list being made of an entry's.

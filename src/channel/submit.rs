@@ -81,7 +81,8 @@ fn nop(sqe: &uapi::dmaplane_sqe) -> Result {
     check(sqe, u64::from(small) | sqe.local_offset | sqe.remote_offset)
 }
 
-fn length(sqe: &uapi::dmaplane_sqe) -> Result<u32> {
+/// How many bytes it moves, unless that is in a list. `EFBIG` if those are too many.
+pub(super) fn length(sqe: &uapi::dmaplane_sqe) -> Result<u32> {
     match sqe.length {
         length if length > MAX_TRANSFER => Err(EFBIG),
         length => Ok(length),
