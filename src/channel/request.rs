@@ -26,6 +26,7 @@ use crate::{
     },
     region::Region, //
 };
+use core::mem;
 use dmakit::{
     errno::ECANCELED,
     uapi,
@@ -76,6 +77,16 @@ impl Request {
     }
 }
 
+/// Where the completion of an entry goes.
+enum Sink {
+    /// To its place in the completion ring.
+    Ring,
+    /// To io_uring, where it came from.
+    Command(Command),
+    /// There as well, but that was told that the entry has ended.
+    Nobody,
+}
+
 /// An accepted entry: it has a place in the completion ring, or io_uring waits for it, and is
 /// completed exactly once.
 pub(crate) struct Ticket {
@@ -86,9 +97,7 @@ pub(crate) struct Ticket {
     flags: u8,
     done: bool,
     began: Began,
-    /// It came by io_uring, and has this command, unless that was ended before.
-    foreign: bool,
-    command: Option<Command>,
+    sink: Sink,
     /// The chain that goes on when this is complete.
     pub(super) token: Option<KBox<Token>>,
 }
@@ -103,8 +112,7 @@ impl Ticket {
             flags: sqe.flags,
             done: false,
             began: Began::default(),
-            foreign: false,
-            command: None,
+            sink: Sink::Ring,
             token: None,
         }
     }
@@ -116,8 +124,7 @@ impl Ticket {
         command: Command,
     ) -> Self {
         let mut ticket = Self::new(queue, sqe);
-        ticket.foreign = true;
-        ticket.command = Some(command);
+        ticket.sink = Sink::Command(command);
         ticket
     }
 
@@ -156,7 +163,7 @@ impl Ticket {
 
     /// Whether it has the command that io_uring asks for.
     pub(super) fn has(&self, key: &Key) -> bool {
-        self.command.as_ref().is_some_and(|command| command.is(key))
+        matches!(&self.sink, Sink::Command(command) if command.is(key))
     }
 
     /// Ends io_uring's command, and with it the program's wait for an entry that goes on.
@@ -195,7 +202,7 @@ impl Ticket {
 
     fn tell(&mut self, mut cqe: uapi::dmaplane_cqe) {
         self.done = true;
-        if self.foreign {
+        if !matches!(self.sink, Sink::Ring) {
             self.queue.ring().complete_command(true);
             return self.end_command(&cqe);
         }
@@ -216,8 +223,9 @@ impl Ticket {
 
     /// Tells io_uring, if it has not been told.
     fn end_command(&mut self, cqe: &uapi::dmaplane_cqe) {
-        if let Some(command) = self.command.take() {
-            command.complete(cqe.res, uring::rest(cqe));
+        match mem::replace(&mut self.sink, Sink::Nobody) {
+            Sink::Command(command) => command.complete(cqe.res, uring::rest(cqe)),
+            other => self.sink = other,
         }
     }
 }
