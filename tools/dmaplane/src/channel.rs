@@ -22,7 +22,7 @@ use crate::{Context, Entry, Error, Op, Pages, Result, Segment, Timeout};
 #[derive(Debug)]
 pub struct Shared {
     // Unmapped first, then closed.
-    map: Map,
+    _map: Map,
     file: OwnedFd,
     object: Object,
 }
@@ -50,7 +50,6 @@ impl Delivers for Channel {}
 
 impl sealed::Shares for Channel {
     fn shared(&self) -> Arc<Shared> {
-        debug_assert_eq!(self.shared.map.base().as_ptr() as usize % 4096, 0);
         Arc::clone(&self.shared)
     }
 }
@@ -163,7 +162,11 @@ impl Channel {
             ring,
             polled: options.sqpoll.is_some(),
             seen: 0,
-            shared: Arc::new(Shared { map, file, object }),
+            shared: Arc::new(Shared {
+                _map: map,
+                file,
+                object,
+            }),
             lists: None,
         })
     }
