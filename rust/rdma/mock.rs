@@ -9,8 +9,9 @@
 //! what the fabric keeps to and what not is told there. Queue pairs made while it is switched off
 //! are what they are without it.
 //!
-//! The heartbeat of idle connections, which has the last slot, is refused with `EAGAIN`, as a full send
-//! queue would, since a timer asks for it and not the test. How long users wait for progress can be set ([`patience`]).
+//! The heartbeat of idle connections, which has the last slot, is refused with `EAGAIN`, as a full
+//! send queue would, since a timer asks for it and not the test. How long users wait for progress
+//! can be set ([`patience`]).
 //!
 //! Ownership: a mocked connection owns a real one, and a port in the fabric, which hold a
 //! [`Relay`], which holds the handler.

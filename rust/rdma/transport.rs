@@ -69,8 +69,8 @@ pub trait Transport<H: Handler>: Send + Sync + Sized {
     /// limits, `EBUSY` if there are queues, `ENOTCONN` after [`Self::shutdown`].
     fn create_qp(&self, domain: &Arc<Domain>, poller: &Arc<Poller>, caps: &Caps) -> Result;
 
-    /// Begins to connect, once there are a route and queues; once per connection. At most 56 bytes go
-    /// along.
+    /// Begins to connect, once there are a route and queues; once per connection. At most 56 bytes
+    /// go along.
     fn connect(&self, private_data: &[u8]) -> Result;
 
     /// Accepts a request that was adopted and has queues, once. At most 196 bytes go along.
@@ -92,8 +92,9 @@ pub trait Transport<H: Handler>: Send + Sync + Sized {
     /// Posts a receive, as soon as there are queues.
     fn post_recv(&self, slot: u32) -> Result;
 
-    /// Copies `len` bytes from `offset` on of a message that was received in a slot, which was not posted
-    /// again since, to `to_offset` of `to`. `EBUSY` if it was, `ERANGE` for bytes that are not there.
+    /// Copies `len` bytes from `offset` on of a message that was received in a slot, which was not
+    /// posted again since, to `to_offset` of `to`. `EBUSY` if it was, `ERANGE` for bytes that are
+    /// not there.
     fn read_message(
         &self,
         slot: u32,
@@ -111,8 +112,8 @@ pub trait Transport<H: Handler>: Send + Sync + Sized {
     /// full. After `EIO` the connection is of no use and must be dropped.
     fn post_ctrl(&self, slot: u32, message: &[u8]) -> Result;
 
-    /// Posts a chain of reads, writes and messages, which complete as one, all of them or, but for `EIO`, none.
-    /// `EOPNOTSUPP` if it tells values and the device cannot, `EINVAL` if it is empty.
+    /// Posts a chain of reads, writes and messages, which complete as one, all of them or, but for
+    /// `EIO`, none. `EOPNOTSUPP` if it tells values and the device cannot, `EINVAL` if it is empty.
     fn post_write(&self, slot: u32, chain: &mut Chain) -> Result;
 
     /// Registers a segment of a region of the same device. `EBUSY` if it is registered.

@@ -2,11 +2,11 @@
 
 //! A file of a channel's own: what can be done with one channel, by whoever has the descriptor.
 //!
-//! Ownership: the file holds the channel and, as mappings do, the context's file: the context is not
-//! closed while a channel's file is open. Neither holds a channel's file.
+//! Ownership: the file holds the channel and, as mappings do, the context's file: the context is
+//! not closed while a channel's file is open. Neither holds a channel's file.
 //! Locking: none of its own.
-//! Teardown: with the last descriptor, mapping or command of io_uring. The channel may have been closed before: then the
-//! file says so.
+//! Teardown: with the last descriptor, mapping or command of io_uring. The channel may have been
+//! closed before: then the file says so.
 
 use super::{
     ring::Timeout,

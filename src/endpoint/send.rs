@@ -2,8 +2,8 @@
 
 //! Entries on their way out: checked, queued, posted when credits and depth allow, completed.
 //!
-//! An entry is posted as one or more work requests ([`remote`](super::remote)), all at once or, if they are
-//! more than fit, in parts; then the next one waits until the last part is posted.
+//! An entry is posted as one or more work requests ([`remote`](super::remote)), all at once or, if
+//! they are more than fit, in parts; then the next one waits until the last part is posted.
 
 use super::{
     lease::PeerLeases,
@@ -198,8 +198,8 @@ impl Endpoint {
         (found, sent)
     }
 
-    /// Ends the command of io_uring of an entry that was sent, or part of it, and is `meant`; whether
-    /// there was one. The entry goes on.
+    /// Ends the command of io_uring of an entry that was sent, or part of it, and is `meant`;
+    /// whether there was one. The entry goes on.
     pub(crate) fn disown(&self, meant: &dyn Fn(&Ticket) -> bool) -> bool {
         let mut inner = self.inner.lock();
         let Some(link) = &mut inner.link else {
