@@ -265,7 +265,7 @@ impl Inner {
     /// From now on messages can come, or none did.
     fn expect_messages(&mut self, expect: bool) {
         if let Some(link) = &mut self.link {
-            link.drained = !expect;
+            link.expects_messages = expect;
         }
     }
 

@@ -260,7 +260,7 @@ impl Inner {
     /// Ends what waits for messages, of an endpoint that failed, once what had arrived before was seen:
     /// the receives that nothing came for are flushed after that.
     pub(super) fn end_receiving(&mut self) {
-        if self.link.as_ref().is_none_or(|link| link.drained) {
+        if self.link.as_ref().is_none_or(|link| !link.expects_messages) {
             self.no_more_messages();
         }
     }

@@ -82,7 +82,7 @@ impl Handler for Endpoint {
             Kind::Reg { slot } => self.slot_done(&completion, |link| link.registrations.push(slot)),
             // A receive ends unused when the connection does; its slot is of no use any more.
             Kind::Recv { .. } if !completion.is_ok() => {
-                self.slot_done(&completion, |link| link.drained = true)
+                self.slot_done(&completion, |link| link.expects_messages = false)
             }
             Kind::Recv {
                 slot,

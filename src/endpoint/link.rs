@@ -213,8 +213,8 @@ pub(super) struct Link {
     pub(super) longest: u32,
     /// Receives not posted, for want of room in `ring`.
     pub(super) idle: FreeSlots,
-    /// All that arrived has been seen, as a receive was flushed, or nothing can have.
-    pub(super) drained: bool,
+    /// Messages can come, or have come unseen: until the first receive is flushed.
+    pub(super) expects_messages: bool,
     /// For receives that are longer than they have to be.
     _charge: Option<Charge>,
 }
@@ -309,7 +309,7 @@ impl Link {
             inbox,
             longest,
             idle,
-            drained: true,
+            expects_messages: false,
             _charge: charge,
         };
         conn.create_qp(
