@@ -23,6 +23,7 @@ pub mod mock;
 pub mod mr;
 pub mod poller;
 pub mod queue;
+mod quirks;
 mod slot;
 pub mod transport;
 

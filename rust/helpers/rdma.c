@@ -31,7 +31,7 @@ void dk_rdma_device_info(struct ib_device *dev, struct dk_rdma_info *info)
 	 * Soft-iWARP begins to look for the page of a piece where it found that of the one before
 	 * (siw_tx_hdt() keeps pbl_idx), and sends other memory if the piece is elsewhere.
 	 */
-	info->one_piece = dev->ops.driver_id == RDMA_DRIVER_SIW;
+	info->siw = dev->ops.driver_id == RDMA_DRIVER_SIW;
 	info->max_sge_rd = attrs->max_sge_rd;
 	info->max_qp_wr = attrs->max_qp_wr;
 	info->max_cqe = attrs->max_cqe;
@@ -40,7 +40,7 @@ void dk_rdma_device_info(struct ib_device *dev, struct dk_rdma_info *info)
 	info->node = ibdev_to_node(dev);
 	info->fast_reg = attrs->device_cap_flags & IB_DEVICE_MEM_MGT_EXTENSIONS;
 	info->iwarp = rdma_protocol_iwarp(dev, rdma_start_port(dev));
-	info->repeats_local = dev->ops.driver_id == RDMA_DRIVER_RXE;
+	info->rxe = dev->ops.driver_id == RDMA_DRIVER_RXE;
 	strscpy((char *)info->name, dev_name(&dev->dev), sizeof(info->name));
 }
 

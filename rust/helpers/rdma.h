@@ -17,7 +17,7 @@ struct dk_rdma_info {
 	u32 max_fast_reg;
 	u32 max_sge;
 	u32 max_sge_rd;
-	bool one_piece;
+	bool siw;
 	u32 max_qp_wr;
 	u32 max_cqe;
 	u32 rd_atom;
@@ -25,7 +25,7 @@ struct dk_rdma_info {
 	s32 node;
 	bool fast_reg;
 	bool iwarp;
-	bool repeats_local;
+	bool rxe;
 	u8 name[IB_DEVICE_NAME_MAX];
 };
 

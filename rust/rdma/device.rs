@@ -10,6 +10,7 @@
 //! Teardown: [`client`](super::client) closes the gate and waits until the count is zero. The
 //! `Arc` may live on; what it says was copied at the beginning.
 
+use super::quirks::Quirks;
 use crate::bindings;
 use kernel::{
     error::{
@@ -41,6 +42,7 @@ struct Gate {
 pub struct Device {
     raw: *mut bindings::ib_device,
     info: bindings::dk_rdma_info,
+    quirks: Quirks,
     #[pin]
     gate: SpinLock<Gate>,
     #[pin]
@@ -69,6 +71,7 @@ impl Device {
         Arc::pin_init(
             pin_init!(Self {
                 raw,
+                quirks: Quirks::of(&info),
                 info,
                 gate <- new_spinlock!(Gate { open: true, users: 0 }, "Device::gate"),
                 idle <- Opaque::ffi_init(|slot: *mut bindings::completion| {
@@ -146,9 +149,9 @@ impl Device {
     }
 
     /// Pieces of registered memory that one work request can gather: not as many as
-    /// [`Self::max_sge`] where it gets lost in them (Soft-iWARP).
+    /// [`Self::max_sge`] where it gets lost in them.
     pub fn max_pieces(&self) -> u32 {
-        match self.info.one_piece {
+        match self.quirks.one_piece {
             true => 1,
             false => self.max_sge(),
         }
@@ -159,32 +162,17 @@ impl Device {
         self.info.max_sge_rd.clamp(1, self.max_pieces().max(1))
     }
 
-    /// Whether a request that is not signalled may be told of as done, by one behind it, while its bytes
-    /// are still being sent from where they are (siw_qp_prepare_tx(): `use_sendpage`).
-    pub(super) fn borrows_unsignalled(&self) -> bool {
-        self.info.iwarp
+    /// What it does otherwise than verbs have it.
+    pub fn quirks(&self) -> &Quirks {
+        &self.quirks
     }
 
-    /// Whether what a peer reads may still be sent when the key that it used is dead (over iWARP:
-    /// siw_tx_hdt() goes on with pages that it looked up once).
-    pub fn sends_after_key(&self) -> bool {
-        self.info.iwarp
-    }
-
-    /// Reads that may be posted at a time, if more would hold up what the peer reads here (over iWARP:
-    /// for siw_init_rresp() a read that waits for others is in the way).
+    /// Reads that may be posted at a time, if more would hold up what the peer reads here.
     pub fn max_reads(&self) -> u32 {
-        match self.info.iwarp {
+        match self.quirks.reads_block_reads {
             true => u32::from(self.read_depth().1).max(1),
             false => u32::MAX,
         }
-    }
-
-    /// Whether a read may be told of later than a write posted behind it (over iWARP: for siw a write
-    /// is done when TCP has taken it, and waits for reads only with a fence, which a read cannot have:
-    /// siw_activate_tx_from_sq()).
-    pub fn reads_are_overtaken(&self) -> bool {
-        self.info.iwarp
     }
 
     /// Entries of a send or receive queue.
@@ -204,25 +192,6 @@ impl Device {
 
     /// Whether the side that connects must be the first to send (over iWARP).
     pub fn connector_sends_first(&self) -> bool {
-        self.info.iwarp
-    }
-
-    /// Whether a registration may be carried out again with what was sent before it and is sent
-    /// again, so that nothing may be in flight when it is posted. Soft-RoCE does that, and as what
-    /// is registered cannot be once more, it takes the queue pair for broken (rxe_req.c:
-    /// req_retry() goes back to the oldest request, rxe_requester() does not look which are done).
-    pub fn repeats_registrations(&self) -> bool {
-        self.info.repeats_local
-    }
-
-    /// Whether what is about to be sent when the connection ends fails as if that were its own fault,
-    /// with `IB_WC_LOC_QP_OP_ERR` (over iWARP: for siw_qp_sq_process() whatever TCP says is that).
-    pub fn blames_itself(&self) -> bool {
-        self.info.iwarp
-    }
-
-    /// Whether to disconnect waits for the answer to a connect or accept under way (over iWARP).
-    pub(super) fn disconnect_waits(&self) -> bool {
         self.info.iwarp
     }
 

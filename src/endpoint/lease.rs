@@ -208,7 +208,7 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
     if link.grants >= MAX_LEASES || granted_keys > MAX_KEYS {
         return Err(EMFILE);
     }
-    if rights.read && fabric.rdma().sends_after_key() {
+    if rights.read && fabric.rdma().quirks().sends_after_key {
         // There is room for one each.
         link.lent
             .push_within_capacity(region.pages().clone())

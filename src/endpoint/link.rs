@@ -297,7 +297,7 @@ impl Link {
             max_sge,
             max_sge_read: domain.device().max_sge_read().min(max_sge),
             max_reads: domain.device().max_reads(),
-            overtaken: domain.device().reads_are_overtaken(),
+            overtaken: domain.device().quirks().reads_are_overtaken,
             stalled: None,
             messages,
             offers,

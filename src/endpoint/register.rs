@@ -52,7 +52,7 @@ impl Endpoint {
         access: mr::Access,
     ) -> Result {
         let mut inner = self.inner.lock();
-        if !keys.domain().device().repeats_registrations() {
+        if !keys.domain().device().quirks().repeats_registrations {
             return self.post_segments(&mut inner, patience, keys, access, false);
         }
         let (_, link) = inner.established()?;

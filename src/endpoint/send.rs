@@ -350,7 +350,7 @@ impl Inner {
                 EREMOTEIO.into()
             }
             status::RETRY_EXCEEDED | status::RNR_RETRY_EXCEEDED => ECONNRESET.into(),
-            status::LOCAL_OPERATION if fabric.is_some_and(|f| f.rdma().blames_itself()) => {
+            status::LOCAL_OPERATION if fabric.is_some_and(|f| f.rdma().quirks().blames_itself) => {
                 ECONNRESET.into()
             }
             _ => EIO,

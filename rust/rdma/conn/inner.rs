@@ -258,7 +258,7 @@ impl<H: Handler> Inner<H> {
     /// Whether to disconnect would wait for the peer's answer. Its handler must not: who waits is
     /// woken after it has returned (iwcm.c: `connect_wait`).
     pub(super) fn must_wait(&self) -> bool {
-        let waits = |device: &Arc<Device>| device.disconnect_waits();
+        let waits = |device: &Arc<Device>| device.quirks().disconnect_waits;
         !self.established.load(Relaxed) && self.device.as_ref().is_some_and(waits)
     }
 

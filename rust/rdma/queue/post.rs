@@ -173,7 +173,7 @@ impl<H: Handler> Queues<H> {
                     unsafe { self.headers.write(number, bytes)? };
                     self.headers.sge(number, bytes.len())
                 })?;
-                let all = self.domain.device().borrows_unsignalled();
+                let all = self.domain.device().quirks().borrows_unsignalled;
                 Ok(chain.link(slot, all).cast_const())
             };
             // SAFETY: `count` requests of a slot of ours; what memory they name is for their
