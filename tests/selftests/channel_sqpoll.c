@@ -73,9 +73,27 @@ static uint32_t flags(struct channel *c)
 	return dmaplane_channel_flags(c);
 }
 
+static bool is_idle(int task)
+{
+	char path[64], stat[256] = "", *state;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", task);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	if (!fgets(stat, sizeof(stat), file))
+		stat[0] = 0;
+	fclose(file);
+	state = strrchr(stat, ')');
+	return state && !strncmp(state, ") I", 3);
+}
+
+/* It says so first, and looks once more. */
 static bool sleeps(struct channel *c)
 {
-	return WAIT_FOR(flags(c) & DMAPLANE_RING_NEED_WAKEUP);
+	return WAIT_FOR(flags(c) & DMAPLANE_RING_NEED_WAKEUP) &&
+	       WAIT_FOR(is_idle(thread_of(getpid())));
 }
 
 /* An instrumented kernel does everything for longer, and finds more. */
