@@ -339,7 +339,8 @@ impl Channel {
         }
         let error = |e| Error::new(Op::ChannelEnter, e);
         let taken = seek(&self.shared.file, SeekFrom::Start(min_complete.into()));
-        u32::try_from(taken.map_err(error)?).map_err(|_| error(Errno::PROTO))
+        // The kernel counts them in as many bits.
+        taken.map(|taken| taken as u32).map_err(error)
     }
 
     fn enter_for(&mut self, min_complete: u32, timeout: Timeout) -> Result<u32> {
