@@ -13,11 +13,9 @@ use super::submit;
 use crate::{
     buffer::Buffer,
     context::Context,
-    endpoint::remote::{
-        Part,
-        Parts, //
-    },
+    endpoint::remote::Parts,
     info::MAX_TRANSFER,
+    pure::carve::Part,
     region::check_range, //
 };
 use dmakit::{

@@ -22,7 +22,10 @@ use super::{
 use crate::{
     fabric::Fabric,
     pure::{
-        carve,
+        carve::{
+            self,
+            Part, //
+        },
         wire::Data, //
     },
     region::{
@@ -50,26 +53,7 @@ use kernel::{
     sync::Arc, //
 };
 
-/// A range of the region, and where it is in the lease.
-#[derive(Clone, Copy)]
-pub(crate) struct Part {
-    pub(crate) local: u64,
-    pub(crate) remote: u64,
-    pub(crate) length: u32,
-}
-
-impl Part {
-    /// Both in one, if `next` goes on where this ends.
-    fn join(&self, next: &Self) -> Option<Self> {
-        let length = u64::from(self.length);
-        let goes_on = self.local.checked_add(length) == Some(next.local)
-            && self.remote.checked_add(length) == Some(next.remote);
-        let length = self.length.checked_add(next.length).filter(|_| goes_on)?;
-        Some(Self { length, ..*self })
-    }
-}
-
-/// Ranges in the order in which they are moved.
+/// Ranges of the region, and where they are in the lease, in the order in which they are moved.
 pub(crate) enum Parts {
     One(Part),
     Many { list: KVVec<Part>, _charge: Charge },

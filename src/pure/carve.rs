@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ranges of bytes: checking them against an end, and cutting them at segment boundaries.
+//! Ranges of bytes: checking them against an end, joining them, and cutting them at segment
+//! boundaries.
 //!
 //! A region may be larger than one memory key can cover. It is then cut into segments of equal
 //! size, the last of which may be shorter, and a transfer is cut where it crosses from one to the
@@ -27,6 +28,28 @@ pub fn check(offset: u64, length: u64, limit: u64) -> Result<(), RangeError> {
         None => Err(RangeError::Overflow),
         Some(end) if end > limit => Err(RangeError::Beyond),
         Some(_) => Ok(()),
+    }
+}
+
+/// A range of bytes here, and where it is at the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// First byte here.
+    pub local: u64,
+    /// First byte at the peer.
+    pub remote: u64,
+    /// Bytes.
+    pub length: u32,
+}
+
+impl Part {
+    /// Both in one, if `next` goes on where this ends, at both sides.
+    pub fn join(&self, next: &Self) -> Option<Self> {
+        let length = u64::from(self.length);
+        let goes_on = self.local.checked_add(length) == Some(next.local)
+            && self.remote.checked_add(length) == Some(next.remote);
+        let length = self.length.checked_add(next.length).filter(|_| goes_on)?;
+        Some(Self { length, ..*self })
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use dmaplane_unit::pure::carve::{check, count, cuts, pieces, Cut, Piece, RangeError};
+use dmaplane_unit::pure::carve::{check, count, cuts, pieces, Cut, Part, Piece, RangeError};
 use proptest::prelude::*;
 
 use common::config;
@@ -86,8 +86,182 @@ fn an_empty_transfer_is_one_cut() {
     assert_eq!(only, [Cut { local, remote }]);
 }
 
+fn part(local: u64, remote: u64, length: u32) -> Part {
+    Part {
+        local,
+        remote,
+        length,
+    }
+}
+
+#[test]
+fn neighbours_are_joined() {
+    let first = part(100, 5000, 20);
+    assert_eq!(first.join(&part(120, 5020, 7)), Some(part(100, 5000, 27)));
+    // At one side only, the wrong way round, with a gap, one over the other.
+    assert_eq!(first.join(&part(120, 5021, 7)), None);
+    assert_eq!(first.join(&part(121, 5020, 7)), None);
+    assert_eq!(part(120, 5020, 7).join(&first), None);
+    assert_eq!(first.join(&part(119, 5019, 7)), None);
+    // Nothing goes on where it is.
+    assert_eq!(part(1, 2, 0).join(&part(1, 2, 3)), Some(part(1, 2, 3)));
+    assert_eq!(first.join(&part(120, 5020, 0)), Some(first));
+}
+
+#[test]
+fn what_is_too_long_is_not_joined() {
+    const HALF: u32 = 1 << 31;
+    let (first, far) = (part(0, 0, HALF), u64::from(HALF));
+    assert_eq!(
+        first.join(&part(far, far, HALF - 1)),
+        Some(part(0, 0, u32::MAX))
+    );
+    assert_eq!(first.join(&part(far, far, HALF)), None);
+    // What ends beyond all numbers has no neighbour, at 0 least of all.
+    let last = part(u64::MAX, 0, 1);
+    assert_eq!(last.join(&part(0, 1, 1)), None);
+    let last = part(0, u64::MAX, 1);
+    assert_eq!(last.join(&part(1, 0, 1)), None);
+    let last = part(u64::MAX - 1, u64::MAX - 1, 1);
+    assert_eq!(
+        last.join(&part(u64::MAX, u64::MAX, 1)),
+        Some(part(u64::MAX - 1, u64::MAX - 1, 2))
+    );
+}
+
+/// As an entry's list is made of them.
+fn joined(parts: &[Part]) -> Vec<Part> {
+    let mut list: Vec<Part> = Vec::new();
+    for next in parts {
+        match list.last().and_then(|last| last.join(next)) {
+            Some(both) => *list.last_mut().unwrap() = both,
+            None => list.push(*next),
+        }
+    }
+    list
+}
+
+/// Numbers near where something ends.
+fn edge() -> BoxedStrategy<u64> {
+    let near = |edge: u64| (0..40u64).prop_map(move |n| edge.wrapping_add(n).wrapping_sub(20));
+    prop_oneof![
+        4 => 0..200u64,
+        1 => near(1 << 31),
+        1 => near(1 << 32),
+        1 => near(0),
+        1 => near(1 << 63),
+        1 => any::<u64>(),
+    ]
+    .boxed()
+}
+
+fn length() -> impl Strategy<Value = u32> {
+    prop_oneof![
+        4 => 0..40u32,
+        1 => (0..40u32).prop_map(|n| (1 << 31) - 20 + n),
+        1 => (0..40u32).prop_map(|n| u32::MAX - n),
+        1 => any::<u32>(),
+    ]
+}
+
+/// Lists, most of whose parts go on where the one before ended, at both sides or at one of them.
+fn lists(
+    places: impl Strategy<Value = u64> + Clone,
+    lengths: impl Strategy<Value = u32>,
+) -> impl Strategy<Value = Vec<Part>> {
+    let one = (0..8u32, places.clone(), places, lengths);
+    prop::collection::vec(one, 1..40).prop_map(|all| {
+        let (mut here, mut there) = (0u64, 0u64);
+        all.into_iter()
+            .map(|(how, local, remote, length)| {
+                let local = if how < 6 { here } else { local };
+                let remote = if how != 5 && how < 7 { there } else { remote };
+                (here, there) = (
+                    local.wrapping_add(length.into()),
+                    remote.wrapping_add(length.into()),
+                );
+                part(local, remote, length)
+            })
+            .collect()
+    })
+}
+
+/// What is moved from where to where, in order, with numbers that do not end: neighbours as one,
+/// without what is nothing.
+fn moves(parts: &[Part]) -> Vec<(u128, u128, u128)> {
+    let mut all: Vec<(u128, u128, u128)> = Vec::new();
+    for part in parts.iter().filter(|part| part.length > 0) {
+        let (local, remote) = (u128::from(part.local), u128::from(part.remote));
+        let length = u128::from(part.length);
+        match all.last_mut() {
+            Some(last) if (last.0 + last.2, last.1 + last.2) == (local, remote) => last.2 += length,
+            _ => all.push((local, remote, length)),
+        }
+    }
+    all
+}
+
 proptest! {
     #![proptest_config(config(2000))]
+
+    /// A list that is joined moves the same bytes to the same places, in the same order; no two of
+    /// what is left could be one, unless that were too long.
+    #[test]
+    fn joined_lists_move_the_same(parts in lists(edge(), length())) {
+        let list = joined(&parts);
+        prop_assert!(list.len() <= parts.len());
+        prop_assert_eq!(moves(&list), moves(&parts));
+        let bytes = |parts: &[Part]| parts.iter().map(|p| u64::from(p.length)).sum::<u64>();
+        prop_assert_eq!(bytes(&list), bytes(&parts));
+        for two in list.windows(2) {
+            let neighbours = moves(two).len() < 2 && two.iter().all(|part| part.length > 0);
+            let sum = u64::from(two[0].length) + u64::from(two[1].length);
+            prop_assert!(!neighbours || sum > u64::from(u32::MAX));
+        }
+    }
+
+    /// A joined list lies in a memory if all that was joined does.
+    #[test]
+    fn joined_lists_are_judged_alike(
+        parts in lists(edge(), length()),
+        limit in prop_oneof![edge(), Just(u64::MAX)],
+    ) {
+        let fits = |parts: &[Part]| {
+            parts.iter().all(|part| {
+                check(part.local, part.length.into(), limit).is_ok()
+                    && check(part.remote, part.length.into(), limit).is_ok()
+            })
+        };
+        prop_assert_eq!(fits(&joined(&parts)), fits(&parts));
+    }
+
+    /// Cut where segments end, byte by byte.
+    #[test]
+    fn joined_lists_are_cut_alike(
+        parts in lists(0..200u64, 0..40u32),
+        (here, there) in (1..70u64, 1..70u64),
+    ) {
+        let bytes = |parts: &[Part]| -> Vec<(u64, u64)> {
+            let all = parts
+                .iter()
+                .flat_map(|part| cuts(part.local, here, part.remote, there, part.length));
+            all.flat_map(|cut| {
+                let local = u64::from(cut.local.segment) * here + cut.local.offset;
+                let remote = u64::from(cut.remote.segment) * there + cut.remote.offset;
+                (0..u64::from(cut.local.length)).map(move |byte| (local + byte, remote + byte))
+            })
+            .collect()
+        };
+        let expected: Vec<_> = parts
+            .iter()
+            .flat_map(|part| {
+                let place = |byte| (part.local + byte, part.remote + byte);
+                (0..u64::from(part.length)).map(place)
+            })
+            .collect();
+        prop_assert_eq!(bytes(&parts), &expected[..]);
+        prop_assert_eq!(bytes(&joined(&parts)), expected);
+    }
 
     #[test]
     fn checked_against_wide_numbers(
