@@ -46,11 +46,11 @@ impl CompletionRing {
         let reserved = self.reserve_up_to(receives)?;
         let mut state = self.state.lock();
         if reserved < receives {
-            self.release(&mut state, reserved);
+            self.withdraw(&mut state, reserved);
             return Err(EBUSY);
         }
         if state.retired {
-            self.release(&mut state, reserved);
+            self.withdraw(&mut state, reserved);
             return Err(ENOENT);
         }
         state.endpoints = state.endpoints.saturating_add(1);
@@ -60,7 +60,7 @@ impl CompletionRing {
     /// An endpoint delivers here no more, and gives back places of receives that never came.
     pub(crate) fn detach(&self, receives: u32) {
         let mut state = self.state.lock();
-        self.release(&mut state, receives);
+        self.withdraw(&mut state, receives);
         state.endpoints = state.endpoints.saturating_sub(1);
     }
 
