@@ -26,6 +26,13 @@ use kernel::{
     }, //
 };
 
+/// Whether there may be so many threads that spin, with the one that the caller wants: those without
+/// `CAP_SYS_NICE` have a few for each processor, all of them together.
+pub fn may_be(threads: u64) -> bool {
+    // SAFETY: called in process context.
+    unsafe { bindings::dk_threads_may_be(threads) }
+}
+
 /// What is done.
 pub trait Job: Send + Sync + 'static {
     /// Does it once. May sleep. Returns soon after it [should](Me::should_stop).

@@ -106,6 +106,7 @@ impl Channel {
     pub(crate) fn stop(&self) {
         if let Some(submitter) = &self.submitter {
             submitter.stop();
+            self.ring().deserted();
         }
         self.queue.stop();
     }

@@ -28,10 +28,11 @@ pub(crate) enum Live {
     Channels,
     Counters,
     Fabrics,
+    Threads,
 }
 
 /// Names of the kinds, in the order of [`Live`].
-pub(crate) const LIVE_NAMES: [&str; 8] = [
+pub(crate) const LIVE_NAMES: [&str; 9] = [
     "contexts",
     "buffers",
     "buffer_bytes",
@@ -40,6 +41,7 @@ pub(crate) const LIVE_NAMES: [&str; 8] = [
     "channels",
     "counters",
     "fabrics",
+    "threads",
 ];
 
 /// Things that happened since the context was opened.
@@ -76,6 +78,14 @@ impl Counters {
     pub(crate) fn live(&self, kind: Live) -> u64 {
         let count = self.all_live().nth(kind as usize);
         count.map_or(0, |count| u64::try_from(count).unwrap_or(0))
+    }
+
+    /// How many of a kind are alive in all contexts.
+    pub(crate) fn live_in_all(&self, kind: Live) -> u64 {
+        match &self.parent {
+            Some(parent) => parent.live_in_all(kind),
+            None => self.live(kind),
+        }
     }
 
     /// How many are alive, in the order of [`LIVE_NAMES`]; below zero would be a fault of ours.

@@ -73,6 +73,12 @@ bool dk_thread_stop(struct task_struct *task, struct dk_thread *thread)
 	return false;
 }
 
+/* Whether there may be @count threads that spin, with the one that the caller wants. */
+bool dk_threads_may_be(u64 count)
+{
+	return count <= 4ULL * num_online_cpus() || capable(CAP_SYS_NICE);
+}
+
 bool dk_thread_should_stop(void)
 {
 	return kthread_should_stop();

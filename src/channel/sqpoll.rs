@@ -14,9 +14,16 @@
 //! midst of [`TURN`] entries at most then. By itself it ends when the ring is poisoned or retired.
 
 use super::queue::Queue;
-use crate::context::Context;
+use crate::{
+    context::Context,
+    counters::{
+        Live,
+        Tally, //
+    }, //
+};
 use dmakit::{
     kthread::{
+        self,
         Job,
         Me,
         Thread,
@@ -48,10 +55,12 @@ const IDLE_MS: u32 = 1000;
 pub(super) struct Submitter {
     #[pin]
     thread: Mutex<Option<Thread<Polling>>>,
+    _tally: Tally,
 }
 
 impl Submitter {
-    /// Has a thread take the entries of `queue`. It sleeps on the waker that the ring has.
+    /// Has a thread take the entries of `queue`. It sleeps on the waker that the ring has. `EAGAIN` if
+    /// there are too many.
     pub(super) fn start(
         queue: &Arc<Worker<Queue>>,
         context: Arc<Context>,
@@ -64,14 +73,19 @@ impl Submitter {
         };
         let polling = Polling {
             queue: queue.clone(),
-            context,
+            context: context.clone(),
             waker,
             idle_ms: idle_ms.into(),
         };
+        let tally = Tally::one(context.counters(), Live::Threads);
+        if !kthread::may_be(context.counters().live_in_all(Live::Threads)) {
+            return Err(EAGAIN);
+        }
         let thread = Thread::new(c"dmaplane-sq", Arc::new(polling, GFP_KERNEL_ACCOUNT)?)?;
         KBox::pin_init(
             pin_init!(Self {
                 thread <- new_mutex!(Some(thread)),
+                _tally: tally,
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -129,7 +143,6 @@ impl Job for Polling {
             if self.sleep(me, head, stuck).is_err() {
                 return;
             }
-            last = Instant::now();
         }
     }
 }

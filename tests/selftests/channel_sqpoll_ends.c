@@ -211,6 +211,8 @@ TEST_F(sqpoll, file_of_a_closed_one)
 	EXPECT_EQ(-ENOENT, file_enter(file, 0));
 	EXPECT_EQ(-ENOENT, file_enter(file, 1));
 	EXPECT_EQ(-ENOENT, channel_enter(&c, 0, 0, 0));
+	/* Whoever only looks at flags calls, too. */
+	EXPECT_TRUE(dmaplane_sq_needs_wakeup(&c));
 	EXPECT_EQ(POLLHUP, poll_now(file));
 	EXPECT_EQ(0, load_acquire(&c.ring->sq_head));
 	EXPECT_EQ(0, close(file));
@@ -284,6 +286,39 @@ TEST_F(sqpoll, wakeup_without_a_thread)
 	EXPECT_EQ(1, channel_enter(&c, 1, 1, PATIENCE));
 	EXPECT_TRUE(no_thread_of(getpid()));
 	EXPECT_EQ(0, channel_close(&c));
+}
+
+/* Threads are few for those who may not take all processors, and the channels of others go on. */
+TEST_F(sqpoll, too_many)
+{
+	const int most = 4 * (int)sysconf(_SC_NPROCESSORS_ONLN);
+	struct channel mine, c;
+	pid_t child;
+	int status;
+
+	ASSERT_EQ(0, open_polled(self->fd, 4, 4, 1, &mine));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		int made = 0, ret = 0;
+
+		if (setresuid(65534, 65534, 65534))
+			_exit(1);
+		while (!ret && made <= most) {
+			ret = open_polled(self->fd, 1, 1, 1, &c);
+			made += !ret;
+		}
+		_exit(ret == -EAGAIN && made < most ? 0 : 2);
+	}
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	/* Who may has more. */
+	EXPECT_EQ(0, open_polled(self->fd, 1, 1, 1, &c));
+	ASSERT_EQ(0, push_nops(&mine, 0, 2));
+	ASSERT_EQ(0, wake_if_needed(&mine));
+	EXPECT_EQ(0, channel_enter(&mine, 0, 2, PATIENCE));
+	munmap(mine.ring, mine.length);
+	munmap(c.ring, c.length);
 }
 
 /* Whoever is nice has a thread that is. */

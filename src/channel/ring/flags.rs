@@ -58,6 +58,7 @@ impl CompletionRing {
         }
         self.poller.tell();
         self.notify_pollers();
+        self.wake();
         EBADFD.into()
     }
 

@@ -80,7 +80,13 @@ impl CompletionRing {
         }
     }
 
-    fn wake(&self) {
+    /// The thread is gone: whoever submits still shall call, and be told so.
+    pub(in crate::channel) fn deserted(&self) {
+        let mut state = self.state.lock();
+        self.change_flag(&mut state, uapi::DMAPLANE_RING_NEED_WAKEUP, true);
+    }
+
+    pub(super) fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.wake();
         }
