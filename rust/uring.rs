@@ -10,7 +10,7 @@
 //! Locking: a command is issued, and its end asked for, with io_uring's `uring_lock` held as a rule.
 //! [`Command::complete`] takes none and may be called with anything held: the submitter's task does the
 //! rest.
-//! Teardown: when the ring or the task ends, io_uring asks again and again for the end of each
+//! Teardown: when the ring ends or the task executes another program, io_uring asks again and again for the end of each
 //! [`Command`] that is left, by its [`Key`], and waits.
 
 use crate::{

@@ -120,6 +120,6 @@ void dk_uring_complete(struct io_uring_cmd *cmd, s32 res, u64 extra)
 
 	kept->res = res;
 	kept->extra = extra;
-	/* One completion each, as whoever waits for several may be told late. */
-	io_uring_cmd_do_in_task_lazy(cmd, dk_uring_task_work);
+	/* Not lazily: what makes up the number that is waited for may be drained until this is told. */
+	io_uring_cmd_complete_in_task(cmd, dk_uring_task_work);
 }

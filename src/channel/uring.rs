@@ -56,7 +56,8 @@ pub(super) fn rest(cqe: &uapi::dmaplane_cqe) -> [u8; 8] {
     [a, b, c, d, cqe.opcode, cqe.wc_status, e, f]
 }
 
-/// Takes an entry. It begins before those that come later, also if it has to wait for them a moment:
+/// Takes an entry. What is done at once may be so when the channel was open a moment before. Else it
+/// begins before those that come later, also if it has to wait for them a moment:
 /// what is not issued at once is issued by another task, in any order.
 pub(super) fn submit<'a>(
     queue: &Arc<Worker<Queue>>,

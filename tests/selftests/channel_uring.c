@@ -395,6 +395,52 @@ TEST_F(uring, drain)
 	}
 }
 
+/* What waits for all before it begins although its task waits for both, and is told of neither. */
+TEST_F(uring, drained_by_io_uring)
+{
+	struct io_uring_sqe *second;
+
+	PUSH(slow(self, 1), 1);
+	second = PUSH(nop(2, 0), 2);
+	second->flags |= IOSQE_IO_DRAIN;
+	ASSERT_LE(0, uring_submit_and_wait(&self->u, 2, PATIENCE));
+	EXPECT_DONE(1, LENGTH);
+	EXPECT_DONE(2, 0);
+}
+
+struct quitter {
+	struct uring *u;
+	int result;
+};
+
+static void *submit_and_quit(void *arg)
+{
+	struct quitter *q = arg;
+
+	q->result = uring_submit(q->u);
+	return NULL;
+}
+
+/* A task that submitted ends before its entries do: they go on, and are told of. */
+TEST_F(uring, task_ends)
+{
+	struct quitter q = { &self->u, 0 };
+	pthread_t thread;
+
+	/* Only who made such a ring may submit. */
+	if (variant->flags & IORING_SETUP_SINGLE_ISSUER)
+		return;
+	for (int i = 0; i < 4; i++)
+		PUSH(slow(self, 1), i);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, submit_and_quit, &q));
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_LE(0, q.result);
+	for (int i = 0, res; i < 4; i++) {
+		EXPECT_LE(0, NEXT(&res));
+		EXPECT_EQ(LENGTH, res);
+	}
+}
+
 /* Entries under way when the channel is closed are complete then, and later ones are refused. */
 TEST_F(uring, channel_closed)
 {

@@ -87,15 +87,20 @@ static inline int uring_enter(struct uring *u, uint32_t to_submit, uint32_t min_
 	return ret < 0 ? -errno : ret;
 }
 
-/* Submits what was got: how many were taken, or -errno. */
-static inline int uring_submit(struct uring *u)
+/* Submits what was got, and waits for @min completions: how many were taken, or -errno. */
+static inline int uring_submit_and_wait(struct uring *u, uint32_t min, uint64_t timeout_ns)
 {
 	uint32_t *tail = uring_word(u, u->sq.tail);
 	uint32_t count = u->pushed;
 
 	store_release(tail, *tail + count);
 	u->pushed = 0;
-	return uring_enter(u, count, 0, 0);
+	return uring_enter(u, count, min, timeout_ns);
+}
+
+static inline int uring_submit(struct uring *u)
+{
+	return uring_submit_and_wait(u, 0, 0);
 }
 
 /* A completion that is there; @more says the rest if the ring does. */
