@@ -110,8 +110,11 @@ impl Count {
     fn cancel(&mut self, all: bool, meant: &dyn Fn(&Ticket) -> bool) -> u32 {
         let mut found = 0u32;
         for position in (0..self.waiting.len()).rev() {
+            if found > 0 && !all {
+                break;
+            }
             let entry = self.waiting.get(position);
-            if !entry.is_some_and(|entry| meant(&entry.ticket)) || (found > 0 && !all) {
+            if !entry.is_some_and(|entry| meant(&entry.ticket)) {
                 continue;
             }
             if let Ok(entry) = self.waiting.remove(position) {
