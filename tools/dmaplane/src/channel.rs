@@ -262,6 +262,11 @@ impl Channel {
         self.push(entry)
     }
 
+    /// Whether a [thread](ChannelOptions::sqpoll) takes the entries.
+    pub fn is_polled(&self) -> bool {
+        self.polled
+    }
+
     /// Hands the entries pushed to the kernel, without waiting. Returns how many
     /// it took: fewer when the completion ring has no room for more completions.
     ///

@@ -94,12 +94,16 @@ pub struct AsyncChannel {
 
 impl AsyncChannel {
     /// The channel, with what says when its file is readable. Nothing else may take its
-    /// completions.
-    pub fn new(channel: Channel, reactor: impl Reactor) -> Self {
-        AsyncChannel {
+    /// completions. `EOPNOTSUPP` for a channel whose entries a thread takes: nobody is told when that has
+    /// made room in the ring.
+    pub fn new(channel: Channel, reactor: impl Reactor) -> Result<Self> {
+        if channel.is_polled() {
+            return Err(Error::new(Op::Poll, Errno::OPNOTSUPP));
+        }
+        Ok(AsyncChannel {
             channel: channel.shared(),
             shared: Shared::new(channel, reactor),
-        }
+        })
     }
 
     /// The channel's handle.

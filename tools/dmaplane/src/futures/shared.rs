@@ -36,6 +36,17 @@ impl<R: Rings + Send + 'static> Wake for Poke<R> {
     }
 }
 
+/// Has the next caller do it, where a waker or a reactor panicked.
+struct Unwound<'a>(&'a AtomicUsize);
+
+impl Drop for Unwound<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(0, Ordering::Release);
+        }
+    }
+}
+
 impl<R: Rings + Send + 'static> Shared<R> {
     pub(super) fn new(rings: R, reactor: impl Reactor) -> Arc<Self> {
         let shared = Arc::new_cyclic(|shared| Shared {
@@ -59,6 +70,7 @@ impl<R: Rings + Send + 'static> Shared<R> {
         if self.calls.fetch_add(1, Ordering::AcqRel) > 0 {
             return;
         }
+        let _unwound = Unwound(&self.calls);
         let mut seen = 1;
         loop {
             self.turn();

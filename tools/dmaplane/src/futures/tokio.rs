@@ -31,6 +31,6 @@ impl AsyncChannel {
         let reactor = fd.and_then(|fd| register(fd).map_err(|e| e.into_parts().1));
         let errno = |e: io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
         let reactor = reactor.map_err(|e| Error::new(Op::Poll, errno(e)))?;
-        Ok(AsyncChannel::new(channel, reactor))
+        AsyncChannel::new(channel, reactor)
     }
 }
