@@ -350,7 +350,7 @@ impl CharDevice for Context {
         while let Some((found, channel)) = self.next::<Channel>(slot) {
             let ring = channel.ring();
             let status = ring.status();
-            events.readable |= status.available;
+            events.readable |= status.available || status.poisoned;
             events.error |= status.poisoned;
             if status.starved {
                 self.replenish(ring);

@@ -665,7 +665,8 @@ struct dmaplane_endpoint_query {
  *
  * Errors: EINVAL (a ring size is 0 or not a power of two, an unknown flag, @sq_idle_ms is above
  * DMAPLANE_SQ_IDLE_MAX, or not 0 without SQPOLL), EFBIG (above the limit), EDQUOT,
- * EMFILE, ENOMEM; for the thread, EAGAIN (there are too many), EINTR (the caller is
+ * EMFILE, ENOMEM; for the thread, EAGAIN (there are too many: more than four for each
+ * processor, of all users, need CAP_SYS_NICE), EINTR (the caller is
  * being killed).
  */
 struct dmaplane_channel_create {
@@ -1015,7 +1016,7 @@ struct dmaplane_times {
  * taken, the call succeeds even when the wait ended early: dmaplane_ring.cq_tail
  * tells what there is.
  * poll() on the context's file reports EPOLLIN while a channel of it has
- * completions to reap, and EPOLLERR while one is poisoned.
+ * completions to reap, and EPOLLIN and EPOLLERR while one is poisoned.
  *
  * Errors: EBUSY, EBADFD (poisoned), ETIME, EINTR.
  */
@@ -1038,9 +1039,10 @@ struct dmaplane_channel_enter {
  *
  * lseek(fd, min_complete, SEEK_SET) is CHANNEL_ENTER for all entries submitted,
  * with DMAPLANE_FOREVER as the timeout: it returns how many were taken, and
- * fails as that does. With SQPOLL it is one with DMAPLANE_ENTER_SQ_WAKEUP. It is the cheapest call into a file that Linux has: an
- * ioctl() costs more than a short entry. Another position or origin is EINVAL.
- * poll() reports EPOLLIN while the channel has completions to reap, EPOLLERR
+ * fails as that does. With SQPOLL it is one with DMAPLANE_ENTER_SQ_WAKEUP. It is the
+ * cheapest call into a file that Linux has: an ioctl() costs more than a short
+ * entry. Another position or origin is EINVAL.
+ * poll() reports EPOLLIN while the channel has completions to reap, EPOLLIN and EPOLLERR
  * when it is poisoned, EPOLLHUP when it is closed; then lseek() fails with
  * ENOENT. mmap() shows the rings at offset 0.
  *
@@ -1073,8 +1075,8 @@ struct dmaplane_channel_file {
  * in which io_uring issues them, which is that of its ring for those without IOSQE_ASYNC and links. Of those that
  * do not complete at once as many as the channel has cq_entries may be under way; one more is EBUSY.
  *
- * When the ring is closed, or the task that submitted ends or executes another program, entries
- * under way complete with ECANCELED. What was sent by then goes on: its region is in use until it
+ * When the ring is closed, or the task that submitted executes another program, entries under way
+ * complete with ECANCELED; when that task ends and the ring does not, they go on. What was sent by then goes on: its region is in use until it
  * is done. Until an entry is complete it keeps the channel's file open, and so the context. A
  * completion that comes while the task that submitted waits in another call ends that with EINTR, as
  * a signal does, unless the ring has IORING_SETUP_DEFER_TASKRUN; the end of any ring does.

@@ -74,7 +74,8 @@ impl AnonFile for ChannelFile {
             self.context.replenish(ring);
         }
         Events {
-            readable: status.available,
+            // Programs that only expect to read hear of it, too.
+            readable: status.available || status.poisoned,
             error: status.poisoned,
             ended: status.retired,
         }

@@ -206,7 +206,7 @@ TEST_F(channel_event, found_poisoned)
 	EXPECT_EQ(1, added(self->event));
 	EXPECT_EQ(0, added(second));
 	/* It is told once. */
-	EXPECT_EQ(POLLERR, poll_now(self->fd));
+	EXPECT_EQ(POLLIN | POLLERR, poll_now(self->fd));
 	EXPECT_EQ(0, added(self->event));
 	EXPECT_EQ(0, close(second));
 }
