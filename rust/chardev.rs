@@ -17,7 +17,10 @@
 
 use crate::{
     bindings,
-    mm::map::NewMapping, //
+    mm::{
+        map::NewMapping,
+        space::Space, //
+    }, //
 };
 use core::marker::PhantomPinned;
 use kernel::{
@@ -68,8 +71,8 @@ pub trait CharDevice: Sized + Send + Sync + 'static {
     /// Data shared by all opens.
     type Shared: Send + Sync + 'static;
 
-    /// The device is opened.
-    fn open(shared: &Arc<Self::Shared>) -> Result<Arc<Self>>;
+    /// The device is opened. Mappings of the file are in `space`.
+    fn open(shared: &Arc<Self::Shared>, space: Arc<Space>) -> Result<Arc<Self>>;
     /// The last reference to the file is gone.
     fn release(this: Arc<Self>);
     /// A command on `file`; `arg` is as user space passed it.
@@ -166,8 +169,14 @@ impl<T: CharDevice> Registration<T> {
             let misc = Opaque::cast_from((*file).private_data.cast::<bindings::miscdevice>());
             &*kernel::container_of!(misc, Self, misc)
         };
-        match T::open(&this.shared) {
-            Ok(state) => {
+        let opened = Space::new().and_then(|space| {
+            let state = T::open(&this.shared, space.clone())?;
+            Ok((state, space))
+        });
+        match opened {
+            Ok((state, space)) => {
+                // SAFETY: the file is being opened, and `release` detaches it.
+                unsafe { Space::attach(&space, file) };
                 // SAFETY: the file is ours to set up.
                 unsafe { (*file).private_data = state.into_foreign().cast() };
                 0
@@ -185,6 +194,8 @@ impl<T: CharDevice> Registration<T> {
     ) -> ffi::c_int {
         // SAFETY: `open` has put an `Arc<T>` there, and nobody uses it after this.
         T::release(unsafe { <Arc<T>>::from_foreign((*file).private_data.cast()) });
+        // SAFETY: `open` has attached it.
+        unsafe { Space::detach(file) };
         0
     }
 

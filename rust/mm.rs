@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory: nodes, charged pages, memory shared with user space, mappings.
+//! Memory: nodes, charged pages and moving them, memory shared with user space, mappings.
 
 pub mod map;
+pub mod migrate;
 pub mod pages;
+mod rwsem;
 pub mod shared;
+pub mod space;
 
 use crate::bindings;
 
@@ -19,6 +22,12 @@ pub fn cond_resched() {
 pub fn node_online(node: i32) -> bool {
     // SAFETY: the helper checks the range of `node` itself.
     unsafe { bindings::dk_node_online(node) }
+}
+
+/// Whether the caller may have memory on `node`, which is [online](node_online).
+pub fn node_allowed(node: i32) -> bool {
+    // SAFETY: reads what is the calling task's own.
+    node_online(node) && unsafe { bindings::dk_node_allowed(node) }
 }
 
 /// Node numbers are below this.

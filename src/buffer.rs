@@ -58,10 +58,10 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    fn new(pages: Pages, node: i32, flags: u32, counters: &Arc<Counters>) -> Result<Arc<Self>> {
+    fn new(pages: Arc<Pages>, node: i32, flags: u32, counters: &Arc<Counters>) -> Result<Arc<Self>> {
         let bytes = pages.len();
         let buffer = Self {
-            pages: Arc::new(pages, GFP_KERNEL_ACCOUNT)?,
+            pages,
             node,
             flags,
             mappings: Atomic::new(0),

@@ -50,7 +50,10 @@ use dmakit::{
         CharDevice,
         Events, //
     },
-    mm::map::NewMapping,
+    mm::{
+        map::NewMapping,
+        space::Space, //
+    },
     rdma::device::Domain, //
 };
 use kernel::{
@@ -308,7 +311,7 @@ impl Context {
 impl CharDevice for Context {
     type Shared = Device;
 
-    fn open(device: &Arc<Device>) -> Result<Arc<Self>> {
+    fn open(device: &Arc<Device>, _: Arc<Space>) -> Result<Arc<Self>> {
         let counters = Counters::new(Some(device.counters().clone()))?;
         let pollers = Pollers::new()?;
         let tally = Tally::one(&counters, Live::Contexts);

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Pages, nodes, charges and mappings: inline functions and macros of mm. */
 #include <linux/capability.h>
+#include <linux/cpuset.h>
 #include <linux/cred.h>
 #include <linux/highmem.h>
+#include <linux/memcontrol.h>
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/vmalloc.h>
 
 #include "../helpers.h"
 
-/* The first of 1 << @order single pages that follow each other. */
-struct page *dk_alloc_pages_node(int node, bool strict, unsigned int order)
+static struct page *alloc_on(int node, bool strict, unsigned int order, gfp_t gfp)
 {
-	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN;
 	struct page *page;
 
 	/* Too little memory is an answer for the caller, not a reason to kill others. */
@@ -38,6 +40,39 @@ struct page *dk_alloc_pages_node(int node, bool strict, unsigned int order)
 	if (page && order)
 		split_page(page, order);
 	return page;
+}
+
+/* The first of 1 << @order single pages that follow each other, zeroed. */
+struct page *dk_alloc_pages_node(int node, bool strict, unsigned int order)
+{
+	return alloc_on(node, strict, order, GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
+}
+
+/* The same on this node or not at all, charged to @memcg if it is not NULL; not zeroed. */
+struct page *dk_alloc_pages_for(void *memcg, int node, unsigned int order)
+{
+	struct mem_cgroup *old = set_active_memcg(memcg);
+	struct page *page = alloc_on(node, true, order, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+
+	set_active_memcg(old);
+	return page;
+}
+
+/* The memory cgroup that a page is charged to, with a reference, or NULL. */
+void *dk_page_memcg(struct page *page)
+{
+#ifdef CONFIG_MEMCG
+	struct obj_cgroup *objcg = folio_objcg(page_folio(page));
+
+	if (objcg)
+		return get_mem_cgroup_from_objcg(objcg);
+#endif
+	return NULL;
+}
+
+void dk_memcg_put(void *memcg)
+{
+	mem_cgroup_put(memcg);
 }
 
 /* Adds to @counts, of @nodes, how many pages are on each; whether all are on one of them. */
@@ -115,6 +150,12 @@ bool dk_node_online(int node)
 {
 	return node >= 0 && node < MAX_NUMNODES && node_online(node) &&
 	       node_state(node, N_MEMORY);
+}
+
+/* Whether the caller's cpuset lets it have memory there. */
+bool dk_node_allowed(int node)
+{
+	return node_isset(node, cpuset_current_mems_allowed);
 }
 
 unsigned int dk_nr_node_ids(void)
@@ -198,4 +239,138 @@ bool dk_vma_is_shared(const struct vm_area_struct *vma)
 {
 	/* VM_SHARED is off in shared mappings of files open for reading. */
 	return vma->vm_flags & VM_MAYSHARE;
+}
+
+const void *dk_vmf_private(const struct vm_fault *vmf)
+{
+	return vmf->vma->vm_private_data;
+}
+
+/* The page of the file that is wanted. */
+unsigned long dk_vmf_index(const struct vm_fault *vmf)
+{
+	return vmf->pgoff;
+}
+
+/* The page table gets a reference of its own, unless somebody else has filled it. */
+vm_fault_t dk_vmf_insert(const struct vm_fault *vmf, struct page *page)
+{
+	return vmf_insert_page(vmf->vma, vmf->address, page);
+}
+
+vm_fault_t dk_vmf_refuse(void)
+{
+	return VM_FAULT_SIGBUS;
+}
+
+void dk_rwsem_init(struct rw_semaphore *sem)
+{
+	init_rwsem(sem);
+}
+
+/* For who has one of these already. */
+void dk_down_read_second(struct rw_semaphore *sem)
+{
+	down_read_nested(sem, SINGLE_DEPTH_NESTING);
+}
+
+/*
+ * What the kernel finds the mappings of a file by. That of a device's inode is shared by all who
+ * have it open, so that each file gets its own, as those of gfs2's locks have.
+ */
+void dk_space_init(struct address_space *space)
+{
+	address_space_init_once(space);
+	init_rwsem(&space->invalidate_lock);
+	space->a_ops = &empty_aops;
+	mapping_set_gfp_mask(space, GFP_USER);
+}
+
+/* For a file being opened. */
+void dk_space_attach(struct address_space *space, struct file *file)
+{
+	space->host = file_inode(file);
+	file->f_mapping = space;
+}
+
+/* For a file being released, which has no mappings any more. */
+struct address_space *dk_space_detach(struct file *file)
+{
+	struct address_space *space = file->f_mapping;
+
+	file->f_mapping = file_inode(file)->i_mapping;
+	space->host = NULL;
+	return space;
+}
+
+/* How many pages are not on @node. */
+unsigned long dk_pages_elsewhere(struct page *const *pages, unsigned long count, int node)
+{
+	unsigned long found = 0;
+
+	for (unsigned long i = 0; i < count; i++)
+		found += page_to_nid(pages[i]) != node;
+	return found;
+}
+
+/* How many pages from the first on have no more than @room among them that are not on @node. */
+unsigned long dk_pages_fitting(struct page *const *pages, unsigned long count, int node,
+			       unsigned long room)
+{
+	unsigned long i;
+
+	for (i = 0; i < count; i++) {
+		if (page_to_nid(pages[i]) == node)
+			continue;
+		if (!room--)
+			break;
+	}
+	return i;
+}
+
+/* Takes those that are not on @node out of all page tables. The first is at @index of the file. */
+void dk_pages_unmap(struct address_space *space, unsigned long index,
+		    struct page *const *pages, unsigned long count, int node)
+{
+	for (unsigned long i = 0, end; i < count; i = end + 1) {
+		for (end = i; end < count && page_to_nid(pages[end]) != node; end++)
+			;
+		if (end > i)
+			unmap_mapping_range(space, (loff_t)(index + i) << PAGE_SHIFT,
+					    (loff_t)(end - i) << PAGE_SHIFT, 1);
+	}
+}
+
+/*
+ * Whether nobody has a reference to those that are not on @node but who has the array. A page
+ * table's goes after the processors have forgotten the page, so then nobody writes to it.
+ */
+bool dk_pages_ours(struct page *const *pages, unsigned long count, int node)
+{
+	for (unsigned long i = 0; i < count; i++)
+		if (page_to_nid(pages[i]) != node && page_ref_count(pages[i]) != 1)
+			return false;
+	/* What was written before the reference went is read after this. */
+	smp_mb();
+	return true;
+}
+
+/*
+ * Each that is not on @node is replaced by the next one of @others, which gets its bytes, and
+ * takes its place there. Returns how many.
+ */
+unsigned long dk_pages_replace(struct page **pages, unsigned long count, int node,
+			       struct page **others)
+{
+	unsigned long done = 0;
+
+	for (unsigned long i = 0; i < count; i++) {
+		if (page_to_nid(pages[i]) == node)
+			continue;
+		copy_highpage(others[done], pages[i]);
+		flush_dcache_page(others[done]);
+		swap(others[done], pages[i]);
+		done++;
+	}
+	return done;
 }

@@ -2,10 +2,15 @@
 #ifndef _DMAKIT_HELPERS_MM_H
 #define _DMAKIT_HELPERS_MM_H
 
+#include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/rwsem.h>
 #include <linux/sched/user.h>
 
 struct page *dk_alloc_pages_node(int node, bool strict, unsigned int order);
+struct page *dk_alloc_pages_for(void *memcg, int node, unsigned int order);
+void *dk_page_memcg(struct page *page);
+void dk_memcg_put(void *memcg);
 bool dk_count_nodes(struct page *const *pages, unsigned long count, u64 *counts,
 		    unsigned int nodes);
 void dk_copy_pages(struct page *const *to, size_t to_offset, struct page *const *from,
@@ -14,6 +19,7 @@ void dk_read_pages(void *to, struct page *const *from, size_t offset, size_t len
 void dk_write_pages(struct page *const *to, size_t offset, const void *from, size_t length);
 void dk_fill_pages(struct page *const *to, size_t offset, u8 value, size_t length);
 bool dk_node_online(int node);
+bool dk_node_allowed(int node);
 unsigned int dk_nr_node_ids(void);
 struct user_struct *dk_charge_pages(unsigned long pages);
 void dk_uncharge_pages(struct user_struct *user, unsigned long pages);
@@ -25,5 +31,25 @@ void *dk_vmap(struct page **pages, unsigned int count);
 void dk_vunmap(const void *base);
 void dk_vma_set_shared_map(struct vm_area_struct *vma);
 bool dk_vma_is_shared(const struct vm_area_struct *vma);
+const void *dk_vmf_private(const struct vm_fault *vmf);
+unsigned long dk_vmf_index(const struct vm_fault *vmf);
+vm_fault_t dk_vmf_insert(const struct vm_fault *vmf, struct page *page);
+vm_fault_t dk_vmf_refuse(void);
+
+void dk_rwsem_init(struct rw_semaphore *sem);
+void dk_down_read_second(struct rw_semaphore *sem);
+
+void dk_space_init(struct address_space *space);
+void dk_space_attach(struct address_space *space, struct file *file);
+struct address_space *dk_space_detach(struct file *file);
+
+unsigned long dk_pages_elsewhere(struct page *const *pages, unsigned long count, int node);
+unsigned long dk_pages_fitting(struct page *const *pages, unsigned long count, int node,
+			       unsigned long room);
+void dk_pages_unmap(struct address_space *space, unsigned long index,
+		    struct page *const *pages, unsigned long count, int node);
+bool dk_pages_ours(struct page *const *pages, unsigned long count, int node);
+unsigned long dk_pages_replace(struct page **pages, unsigned long count, int node,
+			       struct page **others);
 
 #endif

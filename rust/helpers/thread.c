@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Kernel threads: each holds the module, and has its memory charged to who made it. */
+#include <linux/cpuset.h>
 #include <linux/cred.h>
 #include <linux/kthread.h>
 #include <linux/memcontrol.h>
@@ -21,6 +22,7 @@ static int dk_thread_main(void *data)
 	task_lock(current);
 	current->signal->rlim[RLIMIT_MEMLOCK].rlim_cur = thread->memlock;
 	task_unlock(current);
+	set_mems_allowed(thread->nodes);
 	thread->run(thread);
 	put_cred(revert_creds(cred));
 	set_active_memcg(old);
@@ -45,6 +47,7 @@ struct task_struct *dk_thread_start(struct dk_thread *thread, const char *name)
 	thread->memcg = get_mem_cgroup_from_mm(current->mm);
 	thread->cred = get_current_cred();
 	thread->memlock = rlimit(RLIMIT_MEMLOCK);
+	thread->nodes = cpuset_current_mems_allowed;
 	task = kthread_create(dk_thread_main, thread, "%s-%d", name, task_tgid_nr(current));
 	if (IS_ERR(task)) {
 		dk_thread_forget(thread);

@@ -3,6 +3,7 @@
 #define _DMAKIT_HELPERS_THREAD_H
 
 #include <linux/atomic.h>
+#include <linux/nodemask.h>
 #include <linux/resource.h>
 #include <linux/sched.h>
 #include <linux/wait.h>
@@ -14,6 +15,7 @@ struct dk_thread {
 	void *memcg;
 	const void *cred;
 	unsigned long memlock;
+	nodemask_t nodes;
 };
 
 struct task_struct *dk_thread_start(struct dk_thread *thread, const char *name);

@@ -5,10 +5,14 @@
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h)
 //!
+//! All pages are mapped at once. Those that are moved vanish from the page tables, and a fault maps what
+//! is there instead.
+//!
 //! Ownership: each vma made here owns an `Arc` of the object whose pages it shows, so the object
 //! lives until the last `munmap`, whoever drops its other references.
-//! Locking: `mmap_lock` is held for writing in `mmap`, and at least the vma is locked in `open`
-//! and `close`; the object's callbacks must not take a lock that is held around a user copy.
+//! Locking: `mmap_lock` is held for writing in `mmap`, for reading in `fault`, and at least the vma is
+//! locked in `open` and `close`; the object's callbacks must not take a lock that is held around a user
+//! copy. The pages' list is locked for reading in `mmap` and `fault`.
 //! Teardown: `close` of the vma drops the `Arc`.
 
 use crate::{
@@ -82,44 +86,71 @@ impl<'a> NewMapping<'a> {
         unsafe { bindings::dk_vma_is_shared(self.vma) }
     }
 
-    /// Shows the pages of `object` from `first` on. `ENXIO` if they do not reach.
+    /// Shows the pages of `object` from `first` on. `ENXIO` if they do not reach, `EINTR` if the caller
+    /// is being killed.
     pub fn show<M: Mappable>(self, object: Arc<M>, first: usize) -> Result {
-        let count = self.len() / PAGE_SIZE;
-        let end = first.checked_add(count).ok_or(ENXIO)?;
-        let pages = object.pages().as_ptrs().get(first..end).ok_or(ENXIO)?;
+        let pages = object.pages();
+        let end = first.checked_add(self.len() / PAGE_SIZE).ok_or(ENXIO)?;
+        if end > pages.count() {
+            return Err(ENXIO);
+        }
+        // SAFETY: by the type invariant.
+        let index = unsafe { (*self.vma).vm_pgoff } as usize;
         // SAFETY: by the type invariant the vma's flags may be changed.
         unsafe { bindings::dk_vma_set_shared_map(self.vma) };
         // SAFETY: by the type invariant.
-        let start = unsafe { (*self.vma).__bindgen_anon_1.__bindgen_anon_1.vm_start };
-        let mut left = count;
-        // SAFETY: the range is that of the vma, the vma allows mixed maps, the array has `left`
-        // live order-0 pages and is not modified; each page gets a reference of its own.
-        to_result(unsafe {
-            bindings::vm_insert_pages(self.vma, start, pages.as_ptr().cast_mut(), &raw mut left)
-        })?;
-        object.mapped();
+        let mut at = unsafe { (*self.vma).__bindgen_anon_1.__bindgen_anon_1.vm_start };
+        for next in (first..end).step_by(PIECE) {
+            let list = pages.list().read_killable()?;
+            let part = next..end.min(next.saturating_add(PIECE));
+            let part = list.as_slice().get(part).ok_or(ENXIO)?;
+            let mut left = part.len();
+            // SAFETY: the range is inside of the vma, which allows mixed maps, the array has `left`
+            // live order-0 pages and is not modified; each page gets a reference of its own.
+            to_result(unsafe {
+                bindings::vm_insert_pages(self.vma, at, part.as_ptr().cast_mut(), &raw mut left)
+            })?;
+            at += part.len() * PAGE_SIZE;
+        }
+        let view = View {
+            index: index.wrapping_sub(first),
+            object,
+        };
+        let view = Arc::new(view, GFP_KERNEL_ACCOUNT)?;
+        view.object.mapped();
         let operations: &'static bindings::vm_operations_struct = &Operations::<M>::TABLE;
         // SAFETY: by the type invariant the vma is ours to set up; the private data is what
         // `VM_OPS::<M>` expects.
         unsafe {
-            (*self.vma).vm_private_data = Arc::into_raw(object).cast_mut().cast();
+            (*self.vma).vm_private_data = Arc::into_raw(view).cast_mut().cast();
             (*self.vma).vm_ops = operations;
         }
         Ok(())
     }
 }
 
+/// Pages mapped while the list is locked.
+const PIECE: usize = 512;
+
+/// What a vma shows, however it is cut and moved.
+struct View<M> {
+    /// The page of the file that is page 0 of the object.
+    index: usize,
+    object: Arc<M>,
+}
+
 /// The vma operations of mappings that show an `M`.
 ///
 /// # Invariants
 ///
-/// In a vma that has these operations, `vm_private_data` owns an `Arc<M>`.
+/// In a vma that has these operations, `vm_private_data` owns an `Arc<View<M>>`.
 struct Operations<M>(PhantomData<M>);
 
 impl<M: Mappable> Operations<M> {
     const TABLE: bindings::vm_operations_struct = bindings::vm_operations_struct {
         open: Some(Self::open),
         close: Some(Self::close),
+        fault: Some(Self::fault),
         ..pin_init::zeroed()
     };
 
@@ -127,21 +158,43 @@ impl<M: Mappable> Operations<M> {
     ///
     /// Called by the kernel on a vma that has these operations and was just copied.
     unsafe extern "C" fn open(vma: *mut bindings::vm_area_struct) {
-        // SAFETY: by the type invariant the original's private data owns an `Arc<M>`; this
+        // SAFETY: by the type invariant the original's private data owns an `Arc`; this
         // copy of the vma needs a reference of its own.
-        let object = unsafe { Arc::<M>::from_raw((*vma).vm_private_data.cast()) };
-        object.mapped();
-        core::mem::forget(object.clone());
-        core::mem::forget(object);
+        let view = unsafe { Arc::<View<M>>::from_raw((*vma).vm_private_data.cast()) };
+        view.object.mapped();
+        core::mem::forget(view.clone());
+        core::mem::forget(view);
     }
 
     /// # Safety
     ///
     /// Called by the kernel, once, on a vma that has these operations.
     unsafe extern "C" fn close(vma: *mut bindings::vm_area_struct) {
-        // SAFETY: by the type invariant the private data owns an `Arc<M>`, and the vma is gone
+        // SAFETY: by the type invariant the private data owns an `Arc`, and the vma is gone
         // after this.
-        let object = unsafe { Arc::<M>::from_raw((*vma).vm_private_data.cast()) };
-        object.unmapped();
+        let view = unsafe { Arc::<View<M>>::from_raw((*vma).vm_private_data.cast()) };
+        view.object.unmapped();
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel for an address in a vma that has these operations.
+    unsafe extern "C" fn fault(fault: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: by the type invariant the private data owns an `Arc`, which stays while the vma is
+        // locked.
+        let view = unsafe { &*bindings::dk_vmf_private(fault).cast::<View<M>>() };
+        // SAFETY: the argument is valid for the call.
+        let index = unsafe { bindings::dk_vmf_index(fault) }.wrapping_sub(view.index);
+        let list = view.object.pages().list().read_killable();
+        let page = list
+            .as_ref()
+            .ok()
+            .and_then(|list| list.as_slice().get(index));
+        match page {
+            // SAFETY: as above; the vma allows mixed maps, and the page is a live one of order 0.
+            Some(page) => unsafe { bindings::dk_vmf_insert(fault, *page) },
+            // SAFETY: has no conditions.
+            None => unsafe { bindings::dk_vmf_refuse() },
+        }
     }
 }

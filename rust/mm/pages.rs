@@ -6,9 +6,12 @@
 //!
 //! Ownership: [`Pages`] holds one reference to each page and the charge. Mappings take page
 //! references of their own.
-//! Locking: none; the list never changes after creation.
+//! Locking: who looks at the list has it locked for reading, or has a [`Pinned`]. It is locked for
+//! writing only while pages are replaced (`migrate`) and nobody has one. Faults take it, so that it is
+//! never held around a user copy.
 //! Teardown: dropping puts the pages, then drops the charge.
 
+use super::rwsem::RwSem;
 use crate::{
     bindings,
     errno::EDQUOT, //
@@ -21,6 +24,17 @@ use kernel::{
     },
     page::PAGE_SIZE,
     prelude::*,
+    sync::{
+        atomic::{
+            ordering::{
+                Acquire,
+                Relaxed,
+                Release, //
+            },
+            Atomic, //
+        },
+        Arc, //
+    },
     transmute::FromBytes, //
 };
 
@@ -79,53 +93,48 @@ const ORDERS: [u32; 3] = [9, 3, 0];
 ///
 /// # Invariants
 ///
-/// Each pointer in `list` is a page that we hold a reference to.
-pub struct Pages {
-    list: KVVec<*mut bindings::page>,
-    _charge: Charge,
-}
+/// Each pointer is a page that we hold a reference to.
+pub(super) struct List(KVVec<*mut bindings::page>);
 
-// SAFETY: pages are not bound to a task; the list is immutable after creation.
-unsafe impl Send for Pages {}
-// SAFETY: as above.
-unsafe impl Sync for Pages {}
+// SAFETY: pages are not bound to a task.
+unsafe impl Send for List {}
+// SAFETY: a shared reference changes nothing.
+unsafe impl Sync for List {}
 
-impl Pages {
-    /// Allocates `count` zeroed pages.
-    ///
-    /// Fails with `EDQUOT` (memory limit), `ENOSPC` (a strict node is full), `ENOMEM`, or
-    /// `EINTR` when the caller is being killed. The caller has checked that the node is online.
-    pub fn new(count: usize, placement: Placement) -> Result<Self> {
-        let charge = Charge::new(count)?;
-        // SAFETY: reads statistics.
-        if !unsafe { bindings::dk_pages_available(count) } {
-            return Err(match placement {
-                Placement::Strict(_) => ENOSPC,
-                _ => ENOMEM,
-            });
-        }
+impl List {
+    pub(super) fn with_capacity(count: usize) -> Result<Self> {
         let mut list = KVVec::new();
         list.reserve(count, GFP_KERNEL_ACCOUNT)?;
         // INVARIANT: the list is empty.
-        let mut pages = Self {
-            list,
-            _charge: charge,
-        };
-        let (node, strict, full) = match placement {
-            Placement::Any => (bindings::NUMA_NO_NODE, false, ENOMEM),
-            Placement::Prefer(node) => (node, false, ENOMEM),
-            Placement::Strict(node) => (node, true, ENOSPC),
-        };
+        Ok(Self(list))
+    }
+
+    pub(super) fn as_slice(&self) -> &[*mut bindings::page] {
+        &self.0
+    }
+
+    /// Who changes it sees to it that the references move with the pointers.
+    pub(super) fn as_mut_slice(&mut self) -> &mut [*mut bindings::page] {
+        &mut self.0
+    }
+
+    /// Fills it up to `count`, for which there is room, or as far as there are pages. `allocate` takes a
+    /// block of an order as single pages, or returns null. `EINTR` when the caller is being killed.
+    pub(super) fn take(
+        &mut self,
+        count: usize,
+        allocate: impl Fn(u32) -> *mut bindings::page,
+    ) -> Result {
         let mut orders = ORDERS.as_slice();
         while let (Some(left @ 1..), [order, smaller @ ..]) =
-            (count.checked_sub(pages.list.len()), orders)
+            (count.checked_sub(self.0.len()), orders)
         {
             let block = 1usize << order;
             if left < block {
                 orders = smaller;
                 continue;
             }
-            if pages.list.len() % 1024 == 0 {
+            if self.0.len() % 1024 == 0 {
                 // SAFETY: called in process context.
                 unsafe { bindings::dk_cond_resched() };
                 // SAFETY: as above.
@@ -133,8 +142,7 @@ impl Pages {
                     return Err(EINTR);
                 }
             }
-            // SAFETY: `node` is online or NUMA_NO_NODE, and the context may sleep.
-            let first = unsafe { bindings::dk_alloc_pages_node(node, strict, *order) };
+            let first = allocate(*order);
             if first.is_null() {
                 orders = smaller;
                 continue;
@@ -142,117 +150,19 @@ impl Pages {
             for i in 0..block {
                 let page = first.wrapping_add(i);
                 // INVARIANT: each page's initial reference is ours. There is room for `count`.
-                if pages.list.push_within_capacity(page).is_err() {
+                if self.0.push_within_capacity(page).is_err() {
                     // SAFETY: we own the reference to the page, which nobody else has seen.
                     unsafe { bindings::__free_pages(page, 0) };
                 }
             }
         }
-        match pages.list.len() == count {
-            true => Ok(pages),
-            false => Err(full),
-        }
-    }
-
-    /// Number of pages.
-    #[inline]
-    pub fn count(&self) -> usize {
-        self.list.len()
-    }
-
-    /// Length in bytes.
-    #[inline]
-    pub fn len(&self) -> u64 {
-        (self.list.len() as u64) * (PAGE_SIZE as u64)
-    }
-
-    /// Whether there are no pages.
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    /// Adds how many pages lie on each node, read from the pages. `EIO` if one lies on none of
-    /// them.
-    pub fn count_nodes(&self, counts: &mut [u64]) -> Result {
-        let nodes = u32::try_from(counts.len())?;
-        let pages = self.list.as_ptr();
-        // SAFETY: by the invariant the pages are alive; both arrays are as long as is said.
-        match unsafe {
-            bindings::dk_count_nodes(pages, self.list.len(), counts.as_mut_ptr(), nodes)
-        } {
-            true => Ok(()),
-            false => Err(EIO),
-        }
-    }
-
-    /// Copies `length` bytes from `offset` on to `to_offset` of `to`, where user space and devices
-    /// may change both meanwhile. `ERANGE` beyond the end of either.
-    pub fn copy_to(&self, offset: u64, to: &Pages, to_offset: u64, length: usize) -> Result {
-        self.check(offset, length)?;
-        to.check(to_offset, length)?;
-        // SAFETY: both ranges are inside, and by the invariant the pages are alive.
-        unsafe {
-            bindings::dk_copy_pages(
-                to.list.as_ptr(),
-                usize::try_from(to_offset)?,
-                self.list.as_ptr(),
-                usize::try_from(offset)?,
-                length,
-            )
-        };
         Ok(())
-    }
-
-    /// Copies what is at `offset`, where user space and devices may change it meanwhile. `ERANGE`
-    /// beyond the end.
-    pub fn read<T: FromBytes>(&self, offset: u64, to: &mut [T]) -> Result {
-        let length = core::mem::size_of_val(to);
-        self.check(offset, length)?;
-        let offset = usize::try_from(offset)?;
-        // SAFETY: the range is inside, and by the invariant the pages are alive. `to` is as long as is
-        // said, and any bytes are values of its type.
-        unsafe {
-            bindings::dk_read_pages(to.as_mut_ptr().cast(), self.list.as_ptr(), offset, length)
-        };
-        Ok(())
-    }
-
-    /// Copies bytes to `offset`, where user space and devices may change them meanwhile. `ERANGE`
-    /// beyond the end.
-    pub fn write(&self, offset: u64, from: &[u8]) -> Result {
-        self.check(offset, from.len())?;
-        let offset = usize::try_from(offset)?;
-        let (to, bytes) = (self.list.as_ptr(), from.as_ptr().cast());
-        // SAFETY: the range is inside, and by the invariant the pages are alive.
-        unsafe { bindings::dk_write_pages(to, offset, bytes, from.len()) };
-        Ok(())
-    }
-
-    /// Sets `length` bytes from `offset` on to `value`. `ERANGE` beyond the end.
-    pub fn fill(&self, offset: u64, value: u8, length: usize) -> Result {
-        self.check(offset, length)?;
-        let offset = usize::try_from(offset)?;
-        // SAFETY: the range is inside, and by the invariant the pages are alive.
-        unsafe { bindings::dk_fill_pages(self.list.as_ptr(), offset, value, length) };
-        Ok(())
-    }
-
-    fn check(&self, offset: u64, length: usize) -> Result {
-        match offset.checked_add(u64::try_from(length)?) {
-            Some(end) if end <= self.len() => Ok(()),
-            _ => Err(ERANGE),
-        }
-    }
-
-    /// The pages, for the abstractions of this crate.
-    pub(crate) fn as_ptrs(&self) -> &[*mut bindings::page] {
-        &self.list
     }
 }
 
-impl Drop for Pages {
+impl Drop for List {
     fn drop(&mut self) {
-        for (i, page) in self.list.iter().enumerate() {
+        for (i, page) in self.0.iter().enumerate() {
             if i % 1024 == 1023 {
                 // SAFETY: pages are dropped in process context.
                 unsafe { bindings::dk_cond_resched() };
@@ -264,23 +174,249 @@ impl Drop for Pages {
     }
 }
 
+/// Zeroed pages.
+#[pin_data]
+pub struct Pages {
+    // Note: the drop order is relevant: the pages before the charge.
+    #[pin]
+    list: RwSem<List>,
+    count: usize,
+    /// How many [`Pinned`] there are. It grows only with the list locked.
+    pins: Atomic<i32>,
+    moves: Atomic<u32>,
+    _charge: Charge,
+}
+
+impl Pages {
+    /// Allocates `count` zeroed pages.
+    ///
+    /// Fails with `EDQUOT` (memory limit), `ENOSPC` (a strict node is full), `ENOMEM`, or
+    /// `EINTR` when the caller is being killed. The caller has checked that the node is online.
+    pub fn new(count: usize, placement: Placement) -> Result<Arc<Self>> {
+        let charge = Charge::new(count)?;
+        // SAFETY: reads statistics.
+        if !unsafe { bindings::dk_pages_available(count) } {
+            return Err(match placement {
+                Placement::Strict(_) => ENOSPC,
+                _ => ENOMEM,
+            });
+        }
+        let (node, strict, full) = match placement {
+            Placement::Any => (bindings::NUMA_NO_NODE, false, ENOMEM),
+            Placement::Prefer(node) => (node, false, ENOMEM),
+            Placement::Strict(node) => (node, true, ENOSPC),
+        };
+        let mut list = List::with_capacity(count)?;
+        list.take(count, |order| {
+            // SAFETY: `node` is online or NUMA_NO_NODE, and the context may sleep.
+            unsafe { bindings::dk_alloc_pages_node(node, strict, order) }
+        })?;
+        if list.as_slice().len() != count {
+            return Err(full);
+        }
+        Arc::pin_init(
+            pin_init!(Self {
+                list <- RwSem::new(list),
+                count,
+                pins: Atomic::new(0),
+                moves: Atomic::new(0),
+                _charge: charge,
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Number of pages.
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Length in bytes.
+    #[inline]
+    pub fn len(&self) -> u64 {
+        (self.count as u64) * (PAGE_SIZE as u64)
+    }
+
+    /// Whether there are no pages.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The list, which changes when pages are moved.
+    pub(super) fn list(&self) -> &RwSem<List> {
+        &self.list
+    }
+
+    /// Has the pages stay where they are.
+    pub fn pin(this: &Arc<Self>) -> Pinned {
+        let list = this.list.read();
+        this.pins.add(1, Relaxed);
+        drop(list);
+        // INVARIANT: it was counted while nobody replaced pages.
+        Pinned(this.clone())
+    }
+
+    /// Whether somebody needs them where they are. Nobody comes to do so while the list is locked
+    /// for writing.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.pins.load(Acquire) != 0
+    }
+
+    /// Some were moved. The list is locked for writing.
+    pub(super) fn has_moved(&self) {
+        self.moves.add(1, Relaxed);
+    }
+
+    /// How often some were moved, modulo 2^32.
+    pub fn moves(&self) -> u32 {
+        self.moves.load(Relaxed)
+    }
+
+    /// Adds how many pages lie on each node, read from the pages. `EIO` if one lies on none of
+    /// them.
+    pub fn count_nodes(&self, counts: &mut [u64]) -> Result {
+        let nodes = u32::try_from(counts.len())?;
+        let list = self.list.read();
+        let pages = list.as_slice();
+        // SAFETY: by the invariant the pages are alive; both arrays are as long as is said.
+        match unsafe {
+            bindings::dk_count_nodes(pages.as_ptr(), pages.len(), counts.as_mut_ptr(), nodes)
+        } {
+            true => Ok(()),
+            false => Err(EIO),
+        }
+    }
+
+    /// Copies `length` bytes from `offset` on to `to_offset` of `to`, where user space and devices
+    /// may change both meanwhile. `ERANGE` beyond the end of either.
+    pub fn copy_to(&self, offset: u64, to: &Pages, to_offset: u64, length: usize) -> Result {
+        self.check(offset, length)?;
+        to.check(to_offset, length)?;
+        let (list, other) = RwSem::read_two(&self.list, &to.list);
+        let from_list = list.as_slice();
+        let to_list = other.as_deref().map_or(from_list, List::as_slice);
+        // SAFETY: both ranges are inside, and by the invariant the pages are alive.
+        unsafe {
+            bindings::dk_copy_pages(
+                to_list.as_ptr(),
+                usize::try_from(to_offset)?,
+                from_list.as_ptr(),
+                usize::try_from(offset)?,
+                length,
+            )
+        };
+        Ok(())
+    }
+
+    /// Copies what is at `offset`, where user space and devices may change it meanwhile. `ERANGE`
+    /// beyond the end.
+    pub fn read<T: FromBytes>(&self, offset: u64, to: &mut [T]) -> Result {
+        self.read_from(&self.list.read(), offset, to)
+    }
+
+    fn read_from<T: FromBytes>(&self, list: &List, offset: u64, to: &mut [T]) -> Result {
+        let list = list.as_slice();
+        let length = core::mem::size_of_val(to);
+        self.check(offset, length)?;
+        let offset = usize::try_from(offset)?;
+        // SAFETY: the range is inside, and by the invariant the pages are alive. `to` is as long as is
+        // said, and any bytes are values of its type.
+        unsafe { bindings::dk_read_pages(to.as_mut_ptr().cast(), list.as_ptr(), offset, length) };
+        Ok(())
+    }
+
+    /// Copies bytes to `offset`, where user space and devices may change them meanwhile. `ERANGE`
+    /// beyond the end.
+    pub fn write(&self, offset: u64, from: &[u8]) -> Result {
+        self.check(offset, from.len())?;
+        let offset = usize::try_from(offset)?;
+        let list = self.list.read();
+        let (to, bytes) = (list.as_slice().as_ptr(), from.as_ptr().cast());
+        // SAFETY: the range is inside, and by the invariant the pages are alive.
+        unsafe { bindings::dk_write_pages(to, offset, bytes, from.len()) };
+        Ok(())
+    }
+
+    /// Sets `length` bytes from `offset` on to `value`. `ERANGE` beyond the end.
+    pub fn fill(&self, offset: u64, value: u8, length: usize) -> Result {
+        self.check(offset, length)?;
+        let offset = usize::try_from(offset)?;
+        let list = self.list.read();
+        let to = list.as_slice().as_ptr();
+        // SAFETY: the range is inside, and by the invariant the pages are alive.
+        unsafe { bindings::dk_fill_pages(to, offset, value, length) };
+        Ok(())
+    }
+
+    fn check(&self, offset: u64, length: usize) -> Result {
+        match offset.checked_add(u64::try_from(length)?) {
+            Some(end) if end <= self.len() => Ok(()),
+            _ => Err(ERANGE),
+        }
+    }
+}
+
+/// Pages that stay where they are.
+///
+/// # Invariants
+///
+/// It is one of `pins`, and so no page is replaced.
+pub struct Pinned(Arc<Pages>);
+
+impl Pinned {
+    /// The pages, for those who need not know that they stay.
+    pub fn pages(&self) -> &Arc<Pages> {
+        &self.0
+    }
+
+    fn list(&self) -> &List {
+        // SAFETY: by the invariant nobody changes it. Who did had done so before the pin was counted, with
+        // the list locked.
+        unsafe { &*self.0.list.as_ptr() }
+    }
+
+    /// The pages, for the abstractions of this crate.
+    pub(crate) fn as_ptrs(&self) -> &[*mut bindings::page] {
+        self.list().as_slice()
+    }
+
+    /// As [`Pages::read`], but does not sleep.
+    #[cfg(dmaplane_test)]
+    pub(crate) fn read<T: FromBytes>(&self, offset: u64, to: &mut [T]) -> Result {
+        self.0.read_from(self.list(), offset, to)
+    }
+}
+
+impl Clone for Pinned {
+    fn clone(&self) -> Self {
+        // INVARIANT: nobody replaces pages, as there is one.
+        self.0.pins.add(1, Relaxed);
+        Self(self.0.clone())
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // What was read of the list was read before.
+        let _ = self.0.pins.fetch_sub(1, Release);
+    }
+}
+
 #[cfg(dmaplane_test)]
 #[kunit_tests(dmakit_pages)]
 mod tests {
     use super::*;
     use crate::mm::{
+        migrate::{
+            Migration,
+            Shown, //
+        },
         node_online,
         nr_nodes,
-        shared::Shared, //
+        shared::Shared,
+        space::Space, //
     };
-    use kernel::sync::{
-        atomic::{
-            ordering::Relaxed,
-            Atomic, //
-        },
-        Arc, //
-    };
-
     /// Pages that the user of `charge` is charged for.
     fn locked(charge: &Charge) -> i64 {
         // SAFETY: by its invariant the charge holds a reference to the user.
@@ -321,7 +457,8 @@ mod tests {
     #[test]
     fn each_is_another_page() -> Result {
         let pages = Pages::new(529, Placement::Any)?;
-        let list = pages.as_ptrs();
+        let pinned = Pages::pin(&pages);
+        let list = pinned.as_ptrs();
         for (i, page) in list.iter().enumerate() {
             assert!(!page.is_null());
             assert!(!list.iter().skip(i + 1).any(|other| other == page));
@@ -361,7 +498,7 @@ mod tests {
 
     /// The bytes of `pages` that are not `value`, as ranges.
     fn other_than(pages: &Pages, value: u8) -> Result<KVec<(usize, u8)>> {
-        let shared = Arc::new(Pages::new(1, Placement::Any)?, GFP_KERNEL)?;
+        let shared = Pages::new(1, Placement::Any)?;
         let window = Shared::new(shared.clone())?;
         let mut others = KVec::new();
         for page in 0..pages.count() {
@@ -451,6 +588,52 @@ mod tests {
             assert_eq!(pages.copy_to(0, &pages, offset, length), Err(ERANGE));
         }
         assert!(other_than(&pages, 1)?.is_empty());
+        Ok(())
+    }
+
+    fn move_all(pages: &Pages, node: i32) -> Result<usize> {
+        let (space, mut migration) = (Space::new()?, Migration::new(node, true));
+        let shown = Shown {
+            space: &space,
+            first: 0,
+        };
+        while migration.step(pages, &shown)? {}
+        Ok(migration.moved())
+    }
+
+    #[test]
+    fn moved_with_their_bytes() -> Result {
+        let pages = Pages::new(1030, Placement::Any)?;
+        pages.fill(0, 0x5a, 1030 * PAGE_SIZE)?;
+        for node in (0..nr_nodes())
+            .map(|node| node as i32)
+            .filter(|node| node_online(*node))
+        {
+            let mut counts = [0; 64];
+            pages.count_nodes(&mut counts)?;
+            let elsewhere = 1030 - counts.get(node as usize).copied().unwrap_or(0) as usize;
+            let (moves, some) = (pages.moves(), elsewhere > 0);
+            assert_eq!(move_all(&pages, node), Ok(elsewhere));
+            assert!((pages.moves() != moves) == some);
+            assert_eq!(move_all(&pages, node), Ok(0));
+            assert!(other_than(&pages, 0x5a)?.is_empty());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn pinned_while_somebody_needs_it() -> Result {
+        let node = some_node().ok_or(ENODEV)?;
+        let pages = Pages::new(3, Placement::Strict(node))?;
+        assert_eq!(move_all(&pages, node), Ok(0));
+        let pin = Pages::pin(&pages);
+        let (other, window) = (pin.clone(), Shared::new(pages.clone())?);
+        drop(pin);
+        assert_eq!(move_all(&pages, node), Err(EBUSY));
+        drop(other);
+        assert_eq!(move_all(&pages, node), Err(EBUSY));
+        drop(window);
+        assert_eq!(move_all(&pages, node), Ok(0));
         Ok(())
     }
 

@@ -12,7 +12,10 @@
 
 use crate::{
     bindings,
-    mm::pages::Pages, //
+    mm::pages::{
+        Pages,
+        Pinned, //
+    }, //
 };
 use core::{
     marker::PhantomData,
@@ -48,7 +51,7 @@ use kernel::{
 /// `base` is a kernel mapping of all of `pages`, page-aligned, that lives as long as `self`.
 struct Mapping {
     base: NonNull<u8>,
-    pages: Arc<Pages>,
+    pages: Pinned,
 }
 
 // SAFETY: the mapping is global to the kernel, and only accessed atomically or by volatile words.
@@ -82,16 +85,17 @@ unsafe impl Sync for Shared {}
 impl Shared {
     /// Maps `pages` into the kernel.
     pub fn new(pages: Arc<Pages>) -> Result<Self> {
+        let length = usize::try_from(pages.len())?;
+        let pages = Pages::pin(&pages);
         let list = pages.as_ptrs();
         let count = u32::try_from(list.len())?;
-        let length = usize::try_from(pages.len())?;
         if length < PAGE_SIZE {
             return Err(EINVAL);
         }
         // SAFETY: `list` holds `count` live pages; the helper does not modify the array.
         let base = unsafe { bindings::dk_vmap(list.as_ptr().cast_mut(), count) };
         let base = NonNull::new(base.cast()).ok_or(ENOMEM)?;
-        // INVARIANT: the mapping exists until `drop`, and `pages` keeps the memory alive.
+        // INVARIANT: the mapping exists until `drop`, and `pages` keeps the memory alive and there.
         let mapping = Mapping { base, pages };
         // INVARIANT: as checked above.
         Ok(Self {
@@ -103,7 +107,7 @@ impl Shared {
 
     /// The memory, for mapping it elsewhere.
     pub fn pages(&self) -> &Arc<Pages> {
-        &self.mapping.pages
+        self.mapping.pages.pages()
     }
 
     /// Pointer to `len` bytes at `offset`: whole, aligned words inside the mapping.
@@ -279,8 +283,7 @@ mod tests {
     const END: usize = 2 * PAGE_SIZE;
 
     fn two_pages() -> Result<Shared> {
-        let pages = Pages::new(2, Placement::Any)?;
-        Shared::new(Arc::new(pages, GFP_KERNEL)?)
+        Shared::new(Pages::new(2, Placement::Any)?)
     }
 
     fn words(shared: &Shared) -> impl Iterator<Item = Result<u32>> + '_ {

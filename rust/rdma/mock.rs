@@ -71,7 +71,10 @@ use super::{
     },
     transport::Transport, //
 };
-use crate::mm::pages::Pages;
+use crate::mm::pages::{
+    Pages,
+    Pinned, //
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -89,7 +92,7 @@ fn number(domain: &Domain) -> usize {
 }
 
 /// A segment's key was made, and means nothing until it is registered.
-pub(super) fn learn(domain: &Domain, key: SegmentKey, pages: &Arc<Pages>, first: usize) -> Result {
+pub(super) fn learn(domain: &Domain, key: SegmentKey, pages: &Pinned, first: usize) -> Result {
     if !fabric::is_on() {
         return Ok(());
     }

@@ -4,7 +4,8 @@
 //!
 //! C header: [`include/rdma/ib_verbs.h`](srctree/include/rdma/ib_verbs.h)
 //!
-//! Ownership: [`Region`] owns memory regions and mapping, and holds the pages and the device.
+//! Ownership: [`Region`] owns memory regions and mapping, and holds the pages, which stay where they are,
+//! and the device.
 //! A registration in flight holds the region.
 //! Locking: none, a segment's state is atomic.
 //! Teardown: the keys die first, then the mapping, then the pages may go.
@@ -15,7 +16,10 @@ use super::{
 };
 use crate::{
     bindings,
-    mm::pages::Pages, //
+    mm::pages::{
+        Pages,
+        Pinned, //
+    }, //
 };
 use core::{
     mem::ManuallyDrop,
@@ -130,7 +134,7 @@ struct Mapping {
     table: bindings::sg_table,
     domain: Arc<Domain>,
     // Note: the pages are let go of after `drop` unmapped them.
-    _pages: Arc<Pages>,
+    _pages: Pinned,
 }
 
 impl Drop for Mapping {
@@ -158,7 +162,7 @@ impl Segment {
     /// `iova`.
     fn new(
         domain: &Arc<Domain>,
-        pages: &Arc<Pages>,
+        pages: &Pinned,
         first: usize,
         length: u64,
         iova: u64,
@@ -262,6 +266,7 @@ impl Region {
         if length == 0 || offset & !(PAGE_MASK as u64) != 0 || end > pages.len() {
             return Err(EINVAL);
         }
+        let pages = Pages::pin(&pages);
         let device = domain.device();
         let segment_bytes = u64::from(device.max_segment_pages()) * PAGE_SIZE as u64;
 

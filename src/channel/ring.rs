@@ -151,7 +151,7 @@ impl CompletionRing {
         waker: Option<Arc<Waker>>,
     ) -> Result<Arc<Self>> {
         let count = usize::try_from(layout.length)? / PAGE_SIZE;
-        let pages = Arc::new(Pages::new(count, Placement::Any)?, GFP_KERNEL_ACCOUNT)?;
+        let pages = Pages::new(count, Placement::Any)?;
         let memory = Shared::new(pages)?;
         memory.write(
             0,

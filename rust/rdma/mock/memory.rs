@@ -8,7 +8,7 @@
 
 use crate::{
     bindings,
-    mm::pages::Pages,
+    mm::pages::Pinned,
     rdma::mr::{
         Access,
         SegmentKey, //
@@ -16,8 +16,7 @@ use crate::{
 };
 use kernel::{
     page::PAGE_SIZE,
-    prelude::*,
-    sync::Arc, //
+    prelude::*, //
 };
 
 /// A registered segment.
@@ -26,7 +25,7 @@ pub(super) struct Segment {
     pub(super) domain: usize,
     pub(super) key: SegmentKey,
     pub(super) access: Access,
-    pub(super) pages: Arc<Pages>,
+    pub(super) pages: Pinned,
     /// The page where it begins.
     pub(super) first: usize,
 }
@@ -153,7 +152,7 @@ impl Memory {
             let length = left.min(room);
             let source = source.page(read).ok_or(Refused::Local)?;
             let target = target.page(write).ok_or(Refused::Remote)?;
-            // SAFETY: `Pages` keeps the pages of both segments, and none of the two ranges
+            // SAFETY: `Pinned` keeps the pages of both segments, and none of the two ranges
             // crosses the end of its page.
             unsafe {
                 bindings::dk_copy_page(target, write % PAGE_SIZE, source, read % PAGE_SIZE, length)

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Moving pages to another node while they are in use.
+//!
+//! It goes batch by batch: new pages are taken, the old ones vanish from all page tables, their bytes are
+//! copied and the list names the new ones. Who touches a mapping meanwhile faults, and waits for the list.
+//! Page tables, direct I/O and other drivers have references of their own to pages: a batch is moved when
+//! there are none, which is known for sure as long as the list is locked, since they come from page tables.
+//!
+//! Ownership: a [`Migration`] owns nothing but the new pages of a batch, and then the old ones.
+//! Locking: the list's for writing, while a batch is moved. Taken inside of it: `i_mmap_rwsem`, page
+//! tables. Nothing is allocated and nobody waited for under it.
+//! Teardown: none; what was moved stays.
+
+use super::{
+    node_online,
+    pages::{
+        List,
+        Pages, //
+    },
+    space::Space, //
+};
+use crate::bindings;
+use core::ptr::NonNull;
+use kernel::{
+    ffi,
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
+};
+
+/// Pages moved while the list is locked.
+const BATCH: usize = 512;
+
+/// Batches without anything to move before others get their turn.
+const LOOKS: usize = 64;
+
+/// How long to wait for others who have references, in milliseconds: system calls, `mmap(2)` and `fork(2)`
+/// have some for a moment.
+const PAUSES: [i64; 6] = [0, 1, 3, 10, 30, 50];
+
+/// A memory cgroup that is charged for pages.
+///
+/// # Invariants
+///
+/// A counted reference to one, or none.
+struct Memcg(Option<NonNull<ffi::c_void>>);
+
+impl Memcg {
+    fn raw(&self) -> *mut ffi::c_void {
+        self.0.map_or(core::ptr::null_mut(), NonNull::as_ptr)
+    }
+}
+
+impl Drop for Memcg {
+    fn drop(&mut self) {
+        if let Some(memcg) = self.0 {
+            // SAFETY: by the invariant it is ours.
+            unsafe { bindings::dk_memcg_put(memcg.as_ptr()) };
+        }
+    }
+}
+
+/// Where pages are shown: in the mappings of a file, page 0 of them at a page of the file.
+pub struct Shown<'a> {
+    /// The mappings.
+    pub space: &'a Space,
+    /// The file's page.
+    pub first: usize,
+}
+
+/// Pages on their way to a node.
+pub struct Migration {
+    node: i32,
+    strict: bool,
+    next: usize,
+    moved: usize,
+}
+
+impl Migration {
+    /// All pages to `node`, which is online. If there is no room for some they stay where they are; if
+    /// it is `strict`, that is an error.
+    pub fn new(node: i32, strict: bool) -> Self {
+        Self {
+            node,
+            strict,
+            next: 0,
+            moved: 0,
+        }
+    }
+
+    /// Pages moved.
+    pub fn moved(&self) -> usize {
+        self.moved
+    }
+
+    /// Moves the next ones; whether there are more. `EBUSY` if they are pinned, or somebody else has
+    /// references to them; `ENOSPC` if there is no room, `ENXIO` if the node has gone.
+    pub fn step(&mut self, pages: &Pages, shown: &Shown<'_>) -> Result<bool> {
+        if !node_online(self.node) {
+            return Err(ENXIO);
+        }
+        for _ in 0..LOOKS {
+            let end = pages.count().min(self.next.saturating_add(BATCH));
+            let (count, memcg) = self.look(pages, end)?;
+            if count > 0 {
+                return self.batch(pages, shown, end, count, &memcg);
+            }
+            self.next = end;
+            if end == pages.count() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// How many of the next are elsewhere, and who is charged for them.
+    fn look(&self, pages: &Pages, end: usize) -> Result<(usize, Memcg)> {
+        let list = pages.list().read();
+        if pages.is_pinned() {
+            return Err(EBUSY);
+        }
+        let part = list.as_slice().get(self.next..end).ok_or(EINVAL)?;
+        // SAFETY: these pages are alive.
+        let count = unsafe { bindings::dk_pages_elsewhere(part.as_ptr(), part.len(), self.node) };
+        let memcg = part.first().and_then(|page| {
+            // SAFETY: as above, and they are charged as long as we have a reference.
+            NonNull::new(unsafe { bindings::dk_page_memcg(*page) })
+        });
+        // INVARIANT: the helper has counted a reference.
+        Ok((count, Memcg(memcg)))
+    }
+
+    fn batch(
+        &mut self,
+        pages: &Pages,
+        shown: &Shown<'_>,
+        end: usize,
+        count: usize,
+        memcg: &Memcg,
+    ) -> Result<bool> {
+        let mut others = List::with_capacity(count)?;
+        others.take(count, |order| {
+            // SAFETY: the node is online, and the context may sleep; there is a reference.
+            unsafe { bindings::dk_alloc_pages_for(memcg.raw(), self.node, order) }
+        })?;
+        let full = others.as_slice().len() < count;
+        if full && self.strict {
+            return Err(ENOSPC);
+        }
+        for pause in PAUSES {
+            if pause > 0 {
+                fsleep(Delta::from_millis(pause));
+            }
+            if self.exchange(pages, shown, end, &mut others)? {
+                return Ok(!full && self.next < pages.count());
+            }
+        }
+        Err(EBUSY)
+    }
+
+    /// Replaces as many of the next as there are others for; these are the old ones then. False if somebody
+    /// has references.
+    fn exchange(
+        &mut self,
+        pages: &Pages,
+        shown: &Shown<'_>,
+        end: usize,
+        others: &mut List,
+    ) -> Result<bool> {
+        let mut list = pages.list().write();
+        if pages.is_pinned() {
+            return Err(EBUSY);
+        }
+        let part = list.as_mut_slice().get_mut(self.next..end).ok_or(EINVAL)?;
+        let room = others.as_slice().len();
+        let (node, at) = (self.node, part.as_mut_ptr());
+        // SAFETY: these pages are alive.
+        let count = unsafe { bindings::dk_pages_fitting(at, part.len(), node, room) };
+        let index = shown.first.wrapping_add(self.next);
+        // SAFETY: as above; the space is initialised.
+        unsafe { bindings::dk_pages_unmap(shown.space.raw(), index, at, count, node) };
+        // SAFETY: as above.
+        if !unsafe { bindings::dk_pages_ours(at, count, node) } {
+            return Ok(false);
+        }
+        // SAFETY: nobody else has references to those that are replaced, nor gets one while the list is
+        // locked, and `others` has as many as they are. It owns what it gets for them.
+        let moved = unsafe {
+            bindings::dk_pages_replace(at, count, node, others.as_mut_slice().as_mut_ptr())
+        };
+        pages.has_moved();
+        self.next = self.next.saturating_add(count);
+        self.moved = self.moved.saturating_add(moved);
+        Ok(true)
+    }
+}
