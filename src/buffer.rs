@@ -4,7 +4,7 @@
 //!
 //! Ownership: the handle, each mapping and each region hold an `Arc` of the [`Buffer`], which holds
 //! the pages and their charge. The memory goes when the last of them does, never before.
-//! Locking: none; a buffer does not change after creation.
+//! Locking: none of its own. Where the pages are may change, and what they hold; nothing else does.
 
 use crate::{
     context::{
@@ -12,7 +12,6 @@ use crate::{
         Object, //
     },
     counters::{
-        Counters,
         Live,
         Tally, //
     },
@@ -24,10 +23,15 @@ use dmakit::{
     mm::{
         self,
         map::Mappable,
+        migrate::{
+            Migration,
+            Shown, //
+        },
         pages::{
             Pages,
             Placement, //
-        }, //
+        },
+        space::Space, //
     },
     uapi, //
 };
@@ -50,7 +54,9 @@ use kernel::{
 /// Memory owned by a context.
 pub(crate) struct Buffer {
     pages: Arc<Pages>,
-    node: i32,
+    /// Those of the context's file, among which its own are.
+    space: Arc<Space>,
+    node: Atomic<i32>,
     flags: u32,
     mappings: Atomic<i32>,
     _tally: Tally,
@@ -58,11 +64,13 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    fn new(pages: Arc<Pages>, node: i32, flags: u32, counters: &Arc<Counters>) -> Result<Arc<Self>> {
+    fn new(pages: Arc<Pages>, node: i32, flags: u32, context: &Context) -> Result<Arc<Self>> {
         let bytes = pages.len();
+        let counters = context.counters();
         let buffer = Self {
             pages,
-            node,
+            space: context.space().clone(),
+            node: Atomic::new(node),
             flags,
             mappings: Atomic::new(0),
             _tally: Tally::one(counters, Live::Buffers),
@@ -73,7 +81,21 @@ impl Buffer {
 
     /// The node asked for, or `DMAPLANE_NODE_ANY`.
     pub(crate) fn node(&self) -> i32 {
-        self.node
+        self.node.load(Relaxed)
+    }
+
+    /// Another one was asked for, and its pages are there.
+    pub(crate) fn set_node(&self, node: i32) {
+        self.node.store(node, Relaxed);
+    }
+
+    /// Moves the next pages; whether there are more. Its mappings begin at `offset` of the context's file.
+    pub(crate) fn migrate(&self, offset: u64, migration: &mut Migration) -> Result<bool> {
+        let shown = Shown {
+            space: &self.space,
+            first: usize::try_from(offset)? / PAGE_SIZE,
+        };
+        migration.step(&self.pages, &shown)
     }
 
     /// The memory.
@@ -114,7 +136,7 @@ pub(crate) fn create(context: &Context, arg: &mut uapi::dmaplane_buf_create) -> 
     };
     let count = usize::try_from(arg.length.div_ceil(PAGE_SIZE as u64))?;
     let pages = Pages::new(count, placement)?;
-    let buffer = Buffer::new(pages, arg.node, arg.flags, context.counters())?;
+    let buffer = Buffer::new(pages, arg.node, arg.flags, context)?;
     arg.handle = context.insert(Object::Buffer(buffer))?;
     arg.mmap_offset = Context::mmap_offset(arg.handle);
     Ok(Created(arg.handle))
@@ -122,7 +144,7 @@ pub(crate) fn create(context: &Context, arg: &mut uapi::dmaplane_buf_create) -> 
 
 /// `BUF_QUERY`
 pub(crate) fn query(context: &Context, arg: &mut uapi::dmaplane_buf_query) -> Result {
-    if arg.flags != 0 || arg.pad != 0 {
+    if arg.flags != 0 {
         return Err(EINVAL);
     }
     let buffer = context.get::<Buffer>(arg.handle)?;
@@ -145,8 +167,9 @@ pub(crate) fn query(context: &Context, arg: &mut uapi::dmaplane_buf_query) -> Re
     arg.nr_nodes = nodes;
     arg.length = buffer.pages.len();
     arg.pages = buffer.pages.count() as u64;
-    arg.node = buffer.node;
+    arg.node = buffer.node();
     arg.create_flags = buffer.flags;
+    arg.moves = buffer.pages.moves();
     arg.mappings = u32::try_from(buffer.mappings.load(Relaxed)).unwrap_or(0);
     Ok(())
 }

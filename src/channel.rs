@@ -13,6 +13,7 @@
 //! | `cancel`   | `CANCEL`                                                               |
 //! | `list`     | entries that move several ranges                                       |
 //! | `transfer` | `COPY` and `FILL`                                                      |
+//! | `migrate`  | `MIGRATE`                                                              |
 //! | `file`     | a file of the channel's own                                            |
 //! | `uring`    | entries that come to that file by io_uring                             |
 //! | `times`    | when entries were taken, posted and complete                           |
@@ -29,6 +30,7 @@
 mod cancel;
 pub(crate) mod file;
 mod list;
+mod migrate;
 mod order;
 mod pollers;
 mod queue;

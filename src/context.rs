@@ -141,6 +141,8 @@ pub(crate) struct Context {
     device: Arc<Device>,
     counters: Arc<Counters>,
     pollers: Arc<Pollers>,
+    /// Mappings of the file.
+    space: Arc<Space>,
     /// A protection domain for each fabric in use, so that the keys of one user are worth nothing
     /// on the connections of another.
     #[pin]
@@ -164,6 +166,11 @@ impl Context {
     /// Who polls this context's file.
     pub(crate) fn pollers(&self) -> &Arc<Pollers> {
         &self.pollers
+    }
+
+    /// What mappings of the file are found by.
+    pub(crate) fn space(&self) -> &Arc<Space> {
+        &self.space
     }
 
     /// The protection domain of this context on `fabric`.
@@ -311,7 +318,7 @@ impl Context {
 impl CharDevice for Context {
     type Shared = Device;
 
-    fn open(device: &Arc<Device>, _: Arc<Space>) -> Result<Arc<Self>> {
+    fn open(device: &Arc<Device>, space: Arc<Space>) -> Result<Arc<Self>> {
         let counters = Counters::new(Some(device.counters().clone()))?;
         let pollers = Pollers::new()?;
         let tally = Tally::one(&counters, Live::Contexts);
@@ -320,6 +327,7 @@ impl CharDevice for Context {
                 device: device.clone(),
                 counters,
                 pollers,
+                space,
                 domains <- new_mutex!(KVec::new()),
                 objects <- new_mutex!(Table::new(Memory(KVVec::new()), MAX_OBJECTS)),
                 _tally: tally,

@@ -120,6 +120,7 @@ enum dmaplane_cmd {
 #define DMAPLANE_FEATURE_READ		(1ULL << 6)
 #define DMAPLANE_FEATURE_LIST		(1ULL << 7)
 #define DMAPLANE_FEATURE_SEND		(1ULL << 8)
+#define DMAPLANE_FEATURE_MIGRATE	(1ULL << 9)
 
 /**
  * struct dmaplane_info - what this kernel module offers and its limits
@@ -223,10 +224,12 @@ struct dmaplane_buf_create {
  *			number of pages on each node, read from the pages now
  * @length:		out: bytes, in whole pages
  * @pages:		out: pages in all, the sum over the nodes
- * @node:		out: the node asked for, or DMAPLANE_NODE_ANY
+ * @node:		out: the node asked for, last by a DMAPLANE_OP_MIGRATE that
+ *			succeeded, or DMAPLANE_NODE_ANY
  * @create_flags:	out: DMAPLANE_BUF_* it was made with
  * @mappings:		out: user mappings of the buffer alive now
- * @pad:		in: must be 0
+ * @moves:		out: how often pages of it were moved, modulo 2^32: as long as
+ *			it is the same, each page is where it was
  *
  * Errors: ENOENT, EBADF, ENOBUFS (@nr_nodes below dmaplane_info.nr_nodes),
  * EFAULT (@node_pages cannot be written).
@@ -242,7 +245,7 @@ struct dmaplane_buf_query {
 	__s32 node;
 	__u32 create_flags;
 	__u32 mappings;
-	__u32 pad;
+	__u32 moves;
 };
 
 /**
@@ -265,7 +268,7 @@ struct dmaplane_buf_query {
  * DMAPLANE_SQE_DRAIN) is when its turn comes, with ENOTCONN, or by CANCEL. That of an endpoint which is connecting
  * over iWARP waits, against signals too, until TCP has connected or given up.
  * CHANNEL_CLOSE: EBUSY while an endpoint delivers to it. Entries that have not
- * begun, and copies under way, are completed with ECANCELED before it returns.
+ * begun, and copies and moves under way, are completed with ECANCELED before it returns.
  * Those for endpoints that do not deliver to it, COUNTER_WAIT included, go on.
  * COUNTER_DESTROY: entries that wait for it complete with ECANCELED, and messages
  * that it would have counted are told of again.
@@ -762,6 +765,8 @@ struct dmaplane_ring {
 /* To an entry with RECV of the peer's */
 #define DMAPLANE_OP_SEND	11
 #define DMAPLANE_OP_SEND_IMM	12
+/* Moves the pages of a buffer to another NUMA node */
+#define DMAPLANE_OP_MIGRATE	13
 
 /* dmaplane_sqe.flags */
 /* The next entry begins when this one has succeeded; ECANCELED if it fails. */
@@ -809,6 +814,10 @@ struct dmaplane_pages {
 	__aligned_u64 local_stride;
 	__aligned_u64 remote_stride;
 };
+
+/* dmaplane_sqe.imm of MIGRATE */
+/* If a page has no room on the node that is ENOSPC; else it stays where it is. */
+#define DMAPLANE_MIGRATE_STRICT		(1U << 0)
 
 /* dmaplane_sqe.imm of CANCEL */
 /* All entries of the endpoint, whatever their user_data. */
@@ -868,7 +877,7 @@ struct dmaplane_pages {
  * @length bytes of its own, one after the other; not with CQE_SKIP_SUCCESS. Counters do not count
  * these messages.
  *
- * -- Here: COPY, FILL, INVALIDATE
+ * -- Here: COPY, FILL, INVALIDATE, MIGRATE
  *
  * COPY uses @region and @lease, which name the buffers that bytes come from and go to, both offsets
  * and @length. FILL uses @lease, a buffer, @remote_offset, @length and @imm, the value of each byte.
@@ -878,6 +887,16 @@ struct dmaplane_pages {
  * REGION_DEREGISTER, but the handle stays (until that), and uses of it are EKEYREVOKED. EBUSY while
  * entries use it, in which LINK and DRAIN help, or a lease on it is being sent. Over Soft-iWARP a READ
  * of the peer that is under way may go on with what it had found.
+ *
+ * MIGRATE uses @lease, a buffer, @remote_offset, the NUMA node that its pages go to, and @imm
+ * (DMAPLANE_MIGRATE_*). It is done by the worker that does long copies, in batches of 2 MiB at most.
+ * All who use the buffer go on meanwhile: mappings stay valid and show the same bytes, though whoever
+ * touches what is being moved waits for that; COPY, FILL, RECV and lists do. It completes with the number
+ * of pages moved, 0 if all were there. It fails with EBUSY if the buffer is registered (until
+ * REGION_DEREGISTER or INVALIDATE), or if another driver or a system call has references to its pages
+ * (direct I/O, vmsplice(2), memory registered by others), and keeps them; ENOSPC with STRICT (the node,
+ * or what the buffer's memory cgroup may have, has no room); ECANCELED, and ENOMEM. Batches moved
+ * before that stay moved: BUF_QUERY says where pages are.
  *
  * -- Others: CANCEL, COUNTER_WAIT, NOP
  *
@@ -903,8 +922,10 @@ struct dmaplane_pages {
  *
  * An entry that is wrong completes with: EINVAL (flag, padding, member not used, COPY
  * whose two ranges overlap, FILL with an @imm above 255), EOPNOTSUPP, ENOENT or EBADF
- * (@endpoint, @region, @lease of COPY, FILL and RECV, @list), ENOKEY (@lease), EKEYREVOKED (@region
- * was invalidated), EACCES (the lease does not allow it, or @region to be written), EOVERFLOW (offset
+ * (@endpoint, @region, @lease of COPY, FILL, MIGRATE and RECV, @list), ENXIO (MIGRATE: the node does not
+ * exist or is offline), ENOKEY (@lease), EKEYREVOKED (@region
+ * was invalidated), EACCES (the lease does not allow it, or @region to be written, or
+ * the caller's cpuset that node), EOVERFLOW (offset
  * + length wraps), ERANGE (beyond the end of the region, lease or buffer, also of @list), EFBIG (above
  * max_transfer, in all), E2BIG (@list_count), EDQUOT (the list), EMSGSIZE (SEND, RECV), EOPNOTSUPP
  * (nothing else is wrong, but the fabric lacks DMAPLANE_FABRIC_WRITE_IMM), EXDEV (@region is on
@@ -945,7 +966,7 @@ struct dmaplane_sqe {
 /**
  * struct dmaplane_cqe - completion entry
  * @user_data:	from the submission, or the endpoint's recv_user_data
- * @res:	bytes transferred, of CANCEL entries found, or -errno; of an immediate that came by
+ * @res:	bytes transferred, of CANCEL entries found, of MIGRATE pages moved, or -errno; of an immediate that came by
  *		itself: bytes in the work request that carried it, which is the whole transfer
  *		unless it crosses a multiple of max_segment in the lease, or is a list
  * @endpoint:	endpoint concerned, 0 if none
@@ -971,7 +992,7 @@ struct dmaplane_cqe {
  * @submit_ns:		when ENTER took it: the same for all entries that one call takes.
  *			Of a receive, and of completions with MORE, 0
  * @post_ns:		when its first work request had been given to the adapter, or when
- *			the worker began it (a long COPY or FILL). 0 if it is neither, or
+ *			the worker began it (a long COPY or FILL, a MIGRATE). 0 if it is neither, or
  *			ended before
  * @complete_ns:	when its completion was written
  * @pad:		0

@@ -28,7 +28,7 @@ use super::{
     },
     submit,
     times::Began,
-    transfer::Transfer, //
+    transfer::Long, //
 };
 use crate::{
     context::Context,
@@ -74,17 +74,17 @@ pub(super) struct Taken {
     /// Index of the next entry to take, the kernel's own.
     head: u32,
     pub(super) order: Order,
-    /// Copies for the worker.
+    /// Copies for the worker, and what else takes some time.
     pub(super) copies: Fifo<Copy>,
-    /// The copy that has begun there.
+    /// The one that has begun there.
     current: Option<Copy>,
     pub(super) stopped: bool,
 }
 
-/// A copy that takes some time.
+/// A copy that takes some time, or another thing that does.
 pub(super) struct Copy {
     /// `None` while the worker has it.
-    transfer: Option<Transfer>,
+    work: Option<Long>,
     ticket: Ticket,
     /// The worker shall not go on with it.
     cancelled: bool,
@@ -104,13 +104,13 @@ impl Copy {
 
     /// Ends it before it is done.
     pub(super) fn cancel(self) {
-        drop(self.transfer);
+        drop(self.work);
         self.ticket.fail(ECANCELED.into(), 0);
     }
 
-    fn succeed(self) {
-        match self.transfer {
-            Some(transfer) => transfer.succeed(self.ticket),
+    fn finish(self) {
+        match self.work {
+            Some(work) => work.finish(self.ticket),
             None => self.ticket.fail(EIO, 0),
         }
     }
@@ -123,7 +123,7 @@ impl Taken {
             Some(copy) if !copy.cancelled && meant(&copy.ticket) => copy.cancelled = true,
             _ => return false,
         }
-        if let Some(copy) = self.current.take_if(|copy| copy.transfer.is_some()) {
+        if let Some(copy) = self.current.take_if(|copy| copy.work.is_some()) {
             copy.cancel();
         }
         true
@@ -226,6 +226,23 @@ impl Queue {
         }
     }
 
+    /// Has the worker do what takes some time.
+    fn defer(this: &Arc<Worker<Self>>, taken: &mut Taken, work: Long, ticket: Ticket) {
+        if let Err(error) = taken.copies.grow() {
+            drop(work);
+            return ticket.fail(error, 0);
+        }
+        let node = work.node();
+        // There is room.
+        let refused = taken.copies.push(Copy {
+            work: Some(work),
+            ticket,
+            cancelled: false,
+        });
+        drop(refused);
+        Worker::kick(this, node);
+    }
+
     /// What was taken, for those who have something to add, or to end.
     pub(super) fn taken(&self) -> Guard<'_, Taken, MutexBackend> {
         self.taken.lock()
@@ -248,21 +265,8 @@ impl Queue {
             Work::Wrong(error) => ticket.fail(error, 0),
             Work::Remote(endpoint, remote) => plug.submit(endpoint, remote, ticket),
             Work::Transfer(transfer) if transfer.is_short() => transfer.all().succeed(ticket),
-            Work::Transfer(transfer) => {
-                if let Err(error) = taken.copies.grow() {
-                    drop(transfer);
-                    return ticket.fail(error, 0);
-                }
-                let node = transfer.node();
-                // There is room.
-                let refused = taken.copies.push(Copy {
-                    transfer: Some(transfer),
-                    ticket,
-                    cancelled: false,
-                });
-                drop(refused);
-                Worker::kick(this, node);
-            }
+            Work::Transfer(transfer) => Self::defer(this, taken, Long::Transfer(transfer), ticket),
+            Work::Migrate(migrate) => Self::defer(this, taken, Long::Migrate(migrate), ticket),
             Work::Cancel(target) => match target.cancel(this, taken) {
                 Ok(found) => ticket.succeed(found),
                 Err(error) => ticket.fail(error, 0),
@@ -332,27 +336,27 @@ impl Job for Queue {
             if taken.current.is_none() {
                 taken.current = taken.copies.pop().map(Copy::begin);
             }
-            let Some(transfer) = taken.current.as_mut().map(|copy| copy.transfer.take()) else {
+            let Some(work) = taken.current.as_mut().map(|copy| copy.work.take()) else {
                 return;
             };
             drop(taken);
             plug.send();
-            let (transfer, more) = transfer.map_or((None, false), Transfer::step);
+            let (work, more) = work.map_or((None, false), Long::step);
             taken = this.taken.lock();
             if let Some(copy) = &mut taken.current {
-                copy.transfer = transfer;
+                copy.work = work;
             }
             let over = |copy: &mut Copy| copy.cancelled || !more;
             match taken.current.take_if(over) {
                 Some(copy) if more => copy.cancel(),
-                Some(copy) => copy.succeed(),
+                Some(copy) => copy.finish(),
                 None => {}
             }
             this.go_on(this, &mut taken, &mut plug);
         }
         let next = taken.current.as_ref().or(taken.copies.get(0));
-        if let Some(transfer) = next.and_then(|copy| copy.transfer.as_ref()) {
-            Worker::kick(this, transfer.node());
+        if let Some(work) = next.and_then(|copy| copy.work.as_ref()) {
+            Worker::kick(this, work.node());
         }
     }
 }

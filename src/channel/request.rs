@@ -9,6 +9,7 @@
 
 use super::{
     cancel::Target,
+    migrate::Migrate,
     order::Token,
     queue::Queue,
     ring::CompletionRing,
@@ -49,6 +50,7 @@ pub(super) enum Work {
     Wrong(Error),
     Remote(Arc<Endpoint>, Remote),
     Transfer(Transfer),
+    Migrate(Migrate),
     Cancel(Target<'static>),
     /// Until so many messages were counted.
     Wait(Arc<Counter>, u64),

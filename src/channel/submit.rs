@@ -6,6 +6,7 @@
 use super::{
     cancel::Target,
     list,
+    migrate::Migrate,
     request::Work,
     ring::Told,
     transfer::{
@@ -60,6 +61,7 @@ pub(super) fn parse(context: &Context, sqe: &uapi::dmaplane_sqe, _: Told) -> Res
         uapi::DMAPLANE_OP_IMM_ONLY => imm_only(context, sqe),
         uapi::DMAPLANE_OP_COPY => copy(context, sqe),
         uapi::DMAPLANE_OP_FILL => fill(context, sqe),
+        uapi::DMAPLANE_OP_MIGRATE => migrate(context, sqe),
         uapi::DMAPLANE_OP_CANCEL => cancel(context, sqe),
         uapi::DMAPLANE_OP_COUNTER_WAIT => counter_wait(context, sqe),
         _ => Err(EOPNOTSUPP.into()),
@@ -184,6 +186,12 @@ fn fill(context: &Context, sqe: &uapi::dmaplane_sqe) -> Result<Work> {
     let to = context.get::<Buffer>(sqe.lease)?;
     let source = Source::Value(value);
     Transfer::new(source, to, sqe.remote_offset, length).map(Work::Transfer)
+}
+
+fn migrate(context: &Context, sqe: &uapi::dmaplane_sqe) -> Result<Work> {
+    let small = sqe.endpoint | sqe.region | sqe.length;
+    check(sqe, u64::from(small) | sqe.local_offset)?;
+    Migrate::new(context, sqe).map(Work::Migrate)
 }
 
 fn cancel(context: &Context, sqe: &uapi::dmaplane_sqe) -> Result<Work> {

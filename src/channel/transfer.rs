@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `COPY` and `FILL`: bytes moved by a processor, piece by piece.
+//! `COPY` and `FILL`: bytes moved by a processor, piece by piece; and what a worker does in such pieces.
 //!
 //! Ownership: a [`Transfer`] holds its buffers.
 //! Locking: none. User space and adapters may change the bytes meanwhile.
 //! Teardown: none; what was moved stays.
 
-use super::request::Ticket;
+use super::{
+    migrate::Migrate,
+    request::Ticket, //
+};
 use crate::{
     buffer::Buffer,
     region::check_range, //
@@ -80,12 +83,6 @@ impl Transfer {
         transfer
     }
 
-    /// Moves the next piece; whether there are more.
-    pub(super) fn step(mut self) -> (Option<Self>, bool) {
-        let more = self.piece();
-        (Some(self), more)
-    }
-
     fn piece(&mut self) -> bool {
         let piece = self.length.saturating_sub(self.done).min(PIECE);
         let length = piece as usize;
@@ -111,5 +108,38 @@ impl Transfer {
         // Whoever sees the completion may expect the buffers' memory to be free once destroyed.
         drop(self);
         ticket.succeed(length);
+    }
+}
+
+/// What takes some time.
+pub(super) enum Long {
+    Transfer(Transfer),
+    Migrate(Migrate),
+}
+
+impl Long {
+    /// Where a worker had better be.
+    pub(super) fn node(&self) -> i32 {
+        match self {
+            Self::Transfer(transfer) => transfer.node(),
+            Self::Migrate(migrate) => migrate.node(),
+        }
+    }
+
+    /// Does the next piece; whether there are more.
+    pub(super) fn step(mut self) -> (Option<Self>, bool) {
+        let more = match &mut self {
+            Self::Transfer(transfer) => transfer.piece(),
+            Self::Migrate(migrate) => migrate.piece(),
+        };
+        (Some(self), more)
+    }
+
+    /// There are no more.
+    pub(super) fn finish(self, ticket: Ticket) {
+        match self {
+            Self::Transfer(transfer) => transfer.succeed(ticket),
+            Self::Migrate(migrate) => migrate.finish(ticket),
+        }
     }
 }

@@ -157,6 +157,14 @@ static inline struct dmaplane_sqe fill_buffer(uint32_t to, uint64_t offset, uint
 	return sqe;
 }
 
+static inline struct dmaplane_sqe migrate_buffer(uint32_t handle, uint32_t node, uint32_t flags)
+{
+	struct dmaplane_sqe sqe;
+
+	dmaplane_prep_migrate(&sqe, handle, node, flags);
+	return sqe;
+}
+
 /* Of entries for @endpoint, or of those for none if that is 0. */
 static inline struct dmaplane_sqe cancel(uint64_t user_data, uint32_t endpoint, uint64_t target,
 					 uint32_t flags)

@@ -68,7 +68,7 @@ static const struct command commands[] = {
 	COMMAND(INFO, info, 0),
 	COMMAND(STATS, stats, 0),
 	COMMAND(BUF_CREATE, buf_create_arg, 0, .flags = DMAPLANE_BUF_NODE_STRICT),
-	COMMAND(BUF_QUERY, buf_query_arg, -ENOENT, .padding = { PAD(buf_query, pad) }),
+	COMMAND(BUF_QUERY, buf_query_arg, -ENOENT),
 	COMMAND(BUF_DESTROY, handle, -ENOENT, HANDLE_PAD),
 	COMMAND(FABRIC_LIST, fabric_list, 0, .padding = { PAD(fabric_list, pad) }),
 	COMMAND(REGION_REGISTER, region_register, -ENOENT),

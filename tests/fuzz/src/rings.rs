@@ -56,6 +56,18 @@ impl Worker {
             0..=127 => 0,
             more => (more >> (number % 5)) & 7,
         };
+        if let 200..=207 = entry.opcode {
+            return dmaplane_sqe {
+                opcode: DMAPLANE_OP_MIGRATE as u8,
+                flags,
+                user_data,
+                lease: self.pick(context, entry.region, &[Kind::Buffer]),
+                // Seldom one that there is none of.
+                remote_offset: if entry.remote < 250 { u64::from(entry.remote % 2) } else { !0 },
+                imm: u32::from(entry.local % 2),
+                ..Default::default()
+            };
+        }
         if entry.opcode >= 200 {
             let opcode = if entry.opcode < 240 { DMAPLANE_OP_NOP as u8 } else { entry.opcode };
             return dmaplane_sqe { opcode, flags, user_data, ..Default::default() };
@@ -235,7 +247,6 @@ impl Worker {
         }
     }
 
-    /// A copy, or a fill.
     /// A SEND or RECV.
     fn message(
         &mut self,
@@ -272,6 +283,7 @@ impl Worker {
         }
     }
 
+    /// A copy, or a fill.
     fn moving(&mut self, context: &Arc<Context>, entry: &Entry, sqe: dmaplane_sqe) -> dmaplane_sqe {
         let from = self.pick(context, entry.region, &[Kind::Buffer]);
         let to = self.pick(context, entry.endpoint, &[Kind::Buffer]);
@@ -668,6 +680,8 @@ const ENTRY_ERRNOS: &[i32] = &[
     libc::EACCES,
     libc::EKEYREVOKED,
     libc::EBUSY,
+    libc::ENXIO,
+    libc::ENOSPC,
     libc::EXDEV,
     libc::ENOTCONN,
     libc::EAGAIN,

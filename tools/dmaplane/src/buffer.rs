@@ -85,6 +85,7 @@ impl Buffer {
                 strict: raw.create_flags & DMAPLANE_BUF_NODE_STRICT != 0,
             },
             mappings: raw.mappings,
+            moves: raw.moves,
         })
     }
 
@@ -108,10 +109,12 @@ pub struct Placement {
     pub pages: u64,
     /// Pages on each NUMA node, by its number.
     pub pages_per_node: Vec<u64>,
-    /// What was asked for.
+    /// What was asked for, the node last by a [`Migrate`](crate::Migrate) that succeeded.
     pub options: BufferOptions,
     /// Mappings alive now.
     pub mappings: u32,
+    /// How often pages were moved, modulo 2³²: as long as it is the same, each page is where it was.
+    pub moves: u32,
 }
 
 /// A view of a buffer's memory; it keeps that memory alive even after the

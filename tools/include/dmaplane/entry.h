@@ -225,6 +225,25 @@ static inline void dmaplane_prep_fill(struct dmaplane_sqe *sqe, __u32 to, __u64 
 }
 
 /**
+ * dmaplane_prep_migrate() - move the pages of a buffer to another NUMA node
+ * @sqe: the entry
+ * @buffer: the buffer, which may be in use meanwhile, but not registered
+ * @node: where to
+ * @flags: DMAPLANE_MIGRATE_*
+ *
+ * res: how many pages were moved, or the reason why the rest was not.
+ */
+static inline void dmaplane_prep_migrate(struct dmaplane_sqe *sqe, __u32 buffer, __u32 node,
+					 __u32 flags)
+{
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = DMAPLANE_OP_MIGRATE;
+	sqe->lease = buffer;
+	sqe->remote_offset = node;
+	sqe->imm = flags;
+}
+
+/**
  * dmaplane_prep_cancel() - end entries that are not done
  * @sqe: this entry
  * @endpoint: that of the entries to end, 0 if they have none
