@@ -227,15 +227,20 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "keep all of them alive until the completion arrived",
         ),
         (Entry, E::ACCESS) => (
-            "the lease does not allow it, or the region must not be written to",
+            "the lease does not allow it, the region must not be written to, or the cpuset lacks the node",
             "see Lease::access; read into a region with Access::LOCAL_WRITE",
         ),
         (Entry, E::KEYREVOKED) | (LeaseGrant, E::KEYREVOKED) => {
             ("the region was invalidated", "register the memory again")
         }
         (Entry, E::BUSY) => (
-            "entries that use the region are in flight",
-            "link the entry to the last of them, or have it drain",
+            "entries that use the region are in flight, or the buffer to move is registered",
+            "link the entry to the last of them, or have it drain; deregister before moving",
+        ),
+        (Entry, E::NXIO) => ("the NUMA node does not exist", "see nr_nodes in `dmaplane info`"),
+        (Entry, E::NOSPC) => (
+            "the NUMA node has no room for all of the buffer",
+            "free memory there, or let pages stay where they are",
         ),
         (Entry, E::ALREADY) => (
             "what was to be canceled has been sent",

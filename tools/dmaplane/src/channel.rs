@@ -517,6 +517,8 @@ pub enum Kind {
     Invalidate,
     /// A [`SendMessage`](crate::SendMessage), with an immediate or without one.
     Send,
+    /// A [`Migrate`](crate::Migrate).
+    Migrate,
     /// An operation that this library does not know.
     Other(u8),
 }
@@ -555,6 +557,7 @@ impl Completion {
                 DMAPLANE_OP_READ => Kind::Read,
                 DMAPLANE_OP_INVALIDATE => Kind::Invalidate,
                 DMAPLANE_OP_SEND | DMAPLANE_OP_SEND_IMM => Kind::Send,
+                DMAPLANE_OP_MIGRATE => Kind::Migrate,
                 _ => Kind::Other(raw.opcode),
             },
             endpoint: raw.endpoint,

@@ -219,6 +219,7 @@ impl Info {
                 b if b == u64::from(DMAPLANE_FEATURE_LIST) => "list".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_SEND) => "send".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_URING) => "uring".to_owned(),
+                b if b == u64::from(DMAPLANE_FEATURE_MIGRATE) => "migrate".to_owned(),
                 _ => format!("bit-{bit}"),
             })
             .collect()

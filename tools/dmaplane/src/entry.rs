@@ -131,6 +131,7 @@ entries!(
     ImmOnly,
     BufCopy,
     BufFill,
+    Migrate,
     Cancel,
     CounterWait,
     Write,
@@ -369,6 +370,30 @@ impl BufFill {
         raw.length = length;
         raw.imm = value.into();
         BufFill(entry)
+    }
+}
+
+/// Moves the pages of a buffer to another NUMA node, while it is in use.
+///
+/// Its result is how many pages were moved. A buffer that is registered is `EBUSY`, as is one whose
+/// pages another driver or a system call uses; what was moved before an error stays there.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct Migrate(Entry);
+
+impl Migrate {
+    /// To `node`; pages that have no room there stay where they are.
+    pub fn new(buffer: &Buffer, node: u32) -> Self {
+        let mut entry = Entry::new(DMAPLANE_OP_MIGRATE);
+        let Entry(raw) = &mut entry;
+        (raw.lease, raw.remote_offset) = (buffer.id(), node.into());
+        Migrate(entry)
+    }
+
+    /// If some have no room, fails with `ENOSPC`.
+    pub fn strict(mut self) -> Self {
+        self.0 .0.imm |= DMAPLANE_MIGRATE_STRICT;
+        self
     }
 }
 

@@ -102,8 +102,8 @@ pub use endpoint::{
     MESSAGE_MIN,
 };
 pub use entry::{
-    BufCopy, BufFill, Cancel, CounterWait, Entry, ImmOnly, Invalidate, Nop, Read, RecvMessage,
-    SendMessage, Write, WriteImm,
+    BufCopy, BufFill, Cancel, CounterWait, Entry, ImmOnly, Invalidate, Migrate, Nop, Read,
+    RecvMessage, SendMessage, Write, WriteImm,
 };
 pub use error::{Error, Op, Result};
 pub use futures::{AsyncChannel, Reactor, Submission, TimedSubmission};
