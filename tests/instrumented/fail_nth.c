@@ -306,6 +306,36 @@ static int chain_done(struct world *w)
 	return 0;
 }
 
+/* ---- MIGRATE ---------------------------------------------------------------------- */
+
+static int open_with_migrate(struct world *w)
+{
+	struct dmaplane_sqe sqe;
+
+	CHECK_IS(0, open_context(w));
+	CHECK_IS(0, buf_create(w->fd, FILLED, &w->buffer));
+	CHECK_IS(0, channel_open(w->fd, 8, 8, &w->ch));
+	sqe = migrate_buffer(w->buffer.handle, 0, 0);
+	return channel_push(&w->ch, &sqe);
+}
+
+static int enter_migrate(struct world *w)
+{
+	int ret = channel_enter(&w->ch, 1, 1, PATIENCE);
+
+	return ret < 0 ? ret : ret == 1 ? 0 : -EDOM;
+}
+
+static int migrate_done(struct world *w)
+{
+	struct dmaplane_cqe cqe;
+
+	CHECK(channel_reap(&w->ch, &cqe));
+	CHECK(cqe.res >= 0 || cqe.res == -ENOMEM);
+	CHECK(!channel_reap(&w->ch, &cqe));
+	return 0;
+}
+
 /* ---- CHANNEL_FILE and what its file does ------------------------------------------- */
 
 static int open_with_nops(struct world *w)
@@ -480,6 +510,8 @@ static const struct op ops[] = {
 	{ "CHANNEL_ENTER, NOP", open_with_entries, enter, nops_done, close_with_channel,
 	  enter_failed },
 	{ "CHANNEL_ENTER, LINK and DRAIN", open_with_chain, enter_chain, chain_done,
+	  close_with_channel, enter_failed },
+	{ "CHANNEL_ENTER, MIGRATE", open_with_migrate, enter_migrate, migrate_done,
 	  close_with_channel, enter_failed },
 	{ "CHANNEL_FILE", open_with_nops, file_make, file_works, close_with_file },
 	{ "lseek of a channel's file", open_with_file, seek, nops_done, close_with_file,
