@@ -150,6 +150,7 @@ impl Mapping {
     /// # Panics
     ///
     /// When they do not fit.
+    #[inline]
     pub fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
         self.map.copy_in(offset, bytes);
     }
@@ -159,6 +160,7 @@ impl Mapping {
     /// # Panics
     ///
     /// When there are fewer.
+    #[inline]
     pub fn copy_out(&self, offset: usize, bytes: &mut [u8]) {
         self.map.copy_out(offset, bytes);
     }

@@ -53,20 +53,31 @@ impl Map {
         self.base
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.length
     }
 
+    #[inline]
     fn check(&self, offset: usize, length: usize) {
         let end = offset.checked_add(length);
-        assert!(
-            end.is_some_and(|end| end <= self.length),
+        if end.is_none_or(|end| end > self.length) {
+            self.beyond(offset, length);
+        }
+    }
+
+    /// Apart, so that loops that copy do not carry it with them.
+    #[cold]
+    #[inline(never)]
+    fn beyond(&self, offset: usize, length: usize) -> ! {
+        panic!(
             "{length} bytes at {offset} are beyond a mapping of {}",
             self.length
         );
     }
 
     /// Copies `bytes` to `offset`. Panics when they do not fit.
+    #[inline]
     pub(crate) fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
         self.check(offset, bytes.len());
         // SAFETY: in range by the check, mapped by the type's invariant; `bytes`
@@ -79,6 +90,7 @@ impl Map {
     }
 
     /// Copies from `offset` to `bytes`. Panics when there are too few.
+    #[inline]
     pub(crate) fn copy_out(&self, offset: usize, bytes: &mut [u8]) {
         self.check(offset, bytes.len());
         // SAFETY: in range by the check, mapped by the type's invariant.
