@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `dmaplane`: what the module can do here, and KV caches from host to host.
+//! `dmaplane`: what the module can do here, what its memory costs to reach, and KV caches from
+//! host to host.
 
 mod failure;
 mod info;
 mod kv;
+mod numa;
 mod size;
 
 use std::process::ExitCode;
@@ -35,6 +37,9 @@ struct Cli {
 enum Command {
     /// Show the module's limits, RDMA devices and counters
     Info(info::Args),
+    /// Measure memory bandwidth and latency from NUMA node to NUMA node
+    #[command(after_help = EXIT_CODES)]
+    Numa(numa::Args),
     /// Send and receive KV caches
     #[command(subcommand, after_help = EXIT_CODES)]
     Kv(kv::Command),
@@ -44,6 +49,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let (json, result) = match &cli.command {
         Command::Info(args) => (args.json, info::execute(args)),
+        Command::Numa(args) => (args.json, numa::execute(args)),
         Command::Kv(command) => (command.json(), command.execute()),
     };
     match result {
