@@ -95,6 +95,10 @@ build() {
 			die "the library's example does not build"
 		cp "$tools/examples/futures" "$out/overlay/usr/lib/dmaplane/bin/"
 	fi
+	if want numa_measure; then
+		tools=$("$TREE/scripts/tools.sh" -p dmaplane-cli) || die "the command does not build"
+		cp "$tools/dmaplane" "$out/overlay/usr/lib/dmaplane/bin/"
+	fi
 	# What tests leave for whoever wants to know more: coverage, inputs.
 	rm -rf "$out/share"
 	mkdir -p "$out/share"
@@ -202,12 +206,12 @@ scenarios_of() {
 	done
 }
 mapfile -t programs < <(programs_of tests/selftests | grep -v '^numa')
-mapfile -t numa < <(programs_of tests/selftests | grep '^numa')
+mapfile -t numa < <({ programs_of tests/selftests && scenarios_of tests/scenarios; } | grep '^numa')
 # Others have no connection, so that it is the same on each fabric.
 connects() { grep -qE '"(pair|remote|lists)\.h"' "tests/selftests/${1%32}.c"; }
 connected=()
 for name in "${programs[@]}"; do ! connects "$name" || connected+=("$name"); done
-mapfile -t scenarios < <(scenarios_of tests/scenarios | grep -v '^matrix\|^loss')
+mapfile -t scenarios < <(scenarios_of tests/scenarios | grep -v '^matrix\|^loss\|^numa')
 mapfile -t loss < <(scenarios_of tests/scenarios | grep '^loss')
 mapfile -t matrix < <(scenarios_of tests/scenarios | grep '^matrix')
 special() { ((!with_instrumented)) || { programs_of tests/instrumented && scenarios_of tests/instrumented; }; }
