@@ -17,7 +17,7 @@ static uint64_t bytes;
 
 static void hold(int tell)
 {
-	struct side from, to;
+	struct side from = { 0 }, to = { 0 };
 	struct ibv_sge sge;
 	struct ibv_send_wr wrs[IN_FLIGHT], *bad;
 

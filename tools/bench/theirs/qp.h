@@ -19,7 +19,15 @@ struct side {
 	struct ibv_qp *qp;
 	struct ibv_mr *mr;
 	char *memory;
+	/* Reads at a time, of its own and of the peer; 0 if there are none. */
+	uint8_t reads;
 };
+
+static inline int side_access(const struct side *s)
+{
+	return IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
+	       (s->reads ? IBV_ACCESS_REMOTE_READ : 0);
+}
 
 /* The device's first GID that is an IPv4 address. */
 static inline int ipv4_gid(struct ibv_context *ctx, union ibv_gid *gid)
@@ -54,8 +62,7 @@ static inline void side_open(struct side *s, uint64_t size, uint32_t send_wr, ui
 	OR_DIE(s->qp = ibv_create_qp(s->pd, &init));
 	OR_DIE(s->memory = aligned_alloc(4096, (size + 4095) & ~4095ULL));
 	memset(s->memory, 0, size);
-	OR_DIE(s->mr = ibv_reg_mr(s->pd, s->memory, size,
-				  IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE));
+	OR_DIE(s->mr = ibv_reg_mr(s->pd, s->memory, size, side_access(s)));
 }
 
 static inline void side_connect(struct side *s, const struct side *peer)
@@ -63,8 +70,9 @@ static inline void side_connect(struct side *s, const struct side *peer)
 	struct ibv_port_attr port;
 	struct ibv_qp_attr attr = {
 		.qp_state = IBV_QPS_INIT, .port_num = 1,
-		.qp_access_flags = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE,
+		.qp_access_flags = side_access(s),
 	};
+	uint8_t reads = s->reads ? s->reads : 1;
 	union ibv_gid gid;
 	int index = ipv4_gid(s->ctx, &gid);
 
@@ -74,7 +82,8 @@ static inline void side_connect(struct side *s, const struct side *peer)
 						    IBV_QP_ACCESS_FLAGS));
 	attr = (struct ibv_qp_attr){
 		.qp_state = IBV_QPS_RTR, .path_mtu = port.active_mtu,
-		.dest_qp_num = peer->qp->qp_num, .max_dest_rd_atomic = 1, .min_rnr_timer = 12,
+		.dest_qp_num = peer->qp->qp_num, .max_dest_rd_atomic = reads,
+		.min_rnr_timer = 12,
 		.ah_attr = {
 			.is_global = 1, .port_num = 1,
 			.grh = { .dgid = gid, .sgid_index = index, .hop_limit = 64 },
@@ -86,7 +95,7 @@ static inline void side_connect(struct side *s, const struct side *peer)
 						    IBV_QP_MIN_RNR_TIMER));
 	attr = (struct ibv_qp_attr){
 		.qp_state = IBV_QPS_RTS, .timeout = 17, .retry_cnt = 5, .rnr_retry = 0,
-		.max_rd_atomic = 1,
+		.max_rd_atomic = reads,
 	};
 	OR_DIE(!ibv_modify_qp(s->qp, &attr, IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT |
 						    IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * usage: verbs_write SIZE DEPTH COUNT [scattered | spin]
+ * usage: verbs_write SIZE DEPTH COUNT [scattered | spin | send]
  *
  * RDMA WRITE WITH IMMEDIATE as a user-space program does it best without spinning:
  * COUNT messages of SIZE bytes, DEPTH of them in flight, each signalled, posted in
@@ -8,7 +8,7 @@
  * and posts a receive for each. There is a receive for every message of a block, so
  * none is ever missing. "scattered": each message of a block has memory of its own, and
  * is not at the same place there and here. "spin": instead of sleeping both look again
- * and again.
+ * and again. "send": SEND WITH IMMEDIATE, each to a place of its own.
  */
 #include "qp.h"
 
@@ -18,7 +18,9 @@
 
 static struct side from, to;
 static uint64_t size, depth, count, slots = 1;
-static bool spin;
+/* Places at the receiver, as many as slots but for sends. */
+static uint64_t places = 1;
+static bool spin, sends;
 static pthread_barrier_t begin_block, end_block;
 
 static int wait_for(struct side *s, struct ibv_wc *wc)
@@ -36,9 +38,17 @@ static int wait_for(struct side *s, struct ibv_wc *wc)
 static void post_receives(unsigned int n)
 {
 	struct ibv_recv_wr wrs[BATCH] = { 0 }, *bad;
+	struct ibv_sge sges[BATCH];
+	static uint64_t posted;
 
 	for (unsigned int i = 0; i + 1 < n; i++)
 		wrs[i].next = &wrs[i + 1];
+	for (unsigned int i = 0; sends && i < n; i++) {
+		sges[i] = (struct ibv_sge){ (uintptr_t)to.memory + posted++ % places * size, size,
+					    to.mr->lkey };
+		wrs[i].sg_list = &sges[i];
+		wrs[i].num_sge = 1;
+	}
 	OR_DIE(!n || !ibv_post_recv(to.qp, wrs, &bad));
 }
 
@@ -85,7 +95,8 @@ static unsigned int post_sends(uint64_t done, unsigned int n)
 		wrs[i] = (struct ibv_send_wr){
 			.next = i + 1 < n ? &wrs[i + 1] : NULL,
 			.sg_list = &sges[i], .num_sge = 1,
-			.opcode = IBV_WR_RDMA_WRITE_WITH_IMM, .send_flags = IBV_SEND_SIGNALED,
+			.opcode = sends ? IBV_WR_SEND_WITH_IMM : IBV_WR_RDMA_WRITE_WITH_IMM,
+			.send_flags = IBV_SEND_SIGNALED,
 			.imm_data = htonl(done + i),
 			.wr.rdma = { (uintptr_t)to.memory + (slots - 1 - slot) * size,
 				     to.mr->rkey },
@@ -104,7 +115,7 @@ static struct block run(bool verify)
 	if (verify) {
 		for (uint64_t i = 0; i < size * slots; i++)
 			from.memory[i] = i * 7 + i / 4096 + (i >> 20) * 3 + 1;
-		memset(to.memory, 0, size * slots);
+		memset(to.memory, 0, size * places);
 	}
 	pthread_barrier_wait(&begin_block);
 	begin = now_ns();
@@ -125,9 +136,9 @@ static struct block run(bool verify)
 	}
 	pthread_barrier_wait(&end_block);
 	b.ns = now_ns() - begin;
-	for (uint64_t slot = 0; verify && slot < slots; slot++)
-		OR_DIE(!memcmp(from.memory + slot * size,
-			       to.memory + (slots - 1 - slot) * size, size));
+	for (uint64_t place = 0; verify && place < places; place++)
+		OR_DIE(!memcmp(from.memory + (sends ? 0 : slots - 1 - place) * size,
+			       to.memory + place * size, size));
 	return b;
 }
 
@@ -141,12 +152,15 @@ int main(int argc, char **argv)
 	count = number(argv[3]);
 	if (argc == 5) {
 		spin = !strcmp(argv[4], "spin");
-		OR_DIE(spin || !strcmp(argv[4], "scattered"));
+		sends = !strcmp(argv[4], "send");
+		OR_DIE(spin || sends || !strcmp(argv[4], "scattered"));
 		if (!spin)
+			places = count;
+		if (!spin && !sends)
 			slots = count;
 	}
 	side_open(&from, size * slots, depth, 1, depth);
-	side_open(&to, size * slots, 1, count, count);
+	side_open(&to, size * places, 1, count, count);
 	side_connect(&from, &to);
 	side_connect(&to, &from);
 	pthread_barrier_init(&begin_block, NULL, 2);

@@ -144,7 +144,7 @@ impl Work for Counted {
         let begin = Instant::now();
         let (_, region) = &self.memory;
         let write = WriteImm::new(&self.from.endpoint, region, self.lease).range(0, 0, self.size);
-        pair::send(&mut self.from.channel, DEPTH, self.count, |_| write)?;
+        pair::send(&mut self.from.channel, DEPTH, self.count, |n| write.imm(n))?;
         self.turn.wait();
         let bytes = u64::from(self.count) * u64::from(self.size);
         let mut block = Block::since(begin, self.count.into(), bytes);

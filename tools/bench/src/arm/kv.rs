@@ -91,7 +91,7 @@ impl Kv {
         let write = WriteImm::new(&self.from.endpoint, &self.memory.1, self.lease);
         pair::send(&mut self.from.channel, self.depth, self.count, |chunk| {
             let (local, remote) = places(chunk, last, size);
-            write.range(local, remote, size)
+            write.range(local, remote, size).imm(chunk)
         })
     }
 }

@@ -34,7 +34,8 @@ pub struct Many {
 
 impl Many {
     pub fn new(address: Ipv4Addr, endpoints: u32, size: u32, count: u32) -> Result<Self> {
-        let (from, to) = pair::connect_many(address, endpoints, DEPTH, DEPTH, DEPTH)?;
+        let (from, to) =
+            pair::connect_many(address, endpoints, DEPTH, &pair::options(DEPTH, DEPTH))?;
         let buffer = from.context.buffer(u64::from(size))?;
         let mut peers = vec![];
         let mut kept = vec![];
@@ -90,7 +91,8 @@ impl Work for Many {
         let (peers, size) = (&self.peers, self.size);
         pair::send(&mut self.channel, DEPTH, self.count, |message| {
             let (endpoint, region, lease) = &peers[message as usize % peers.len()];
-            WriteImm::new(endpoint, region, *lease).range(0, 0, size)
+            let write = WriteImm::new(endpoint, region, *lease);
+            write.range(0, 0, size).imm(message)
         })?;
         self.turn.wait();
         let bytes = u64::from(self.count) * u64::from(self.size);

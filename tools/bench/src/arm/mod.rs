@@ -12,8 +12,10 @@ mod killed;
 mod kv;
 mod many;
 mod memory;
+mod message;
 mod pair;
 mod pingpong;
+mod read;
 mod ring;
 mod tally;
 mod write;
@@ -37,6 +39,20 @@ pub enum Arm {
     NopSqpoll { batch: u32, ops: u64 },
     /// WRITE_IMM entries, DEPTH in flight
     Write {
+        address: Ipv4Addr,
+        size: u32,
+        depth: u32,
+        count: u32,
+    },
+    /// READ entries, DEPTH in flight
+    Read {
+        address: Ipv4Addr,
+        size: u32,
+        depth: u32,
+        count: u32,
+    },
+    /// SEND entries, DEPTH in flight
+    Send {
         address: Ipv4Addr,
         size: u32,
         depth: u32,
@@ -112,6 +128,18 @@ impl Arm {
                 depth,
                 count,
             } => serve(write::Stream::new(address, size, depth, count)?),
+            Arm::Read {
+                address,
+                size,
+                depth,
+                count,
+            } => serve(read::Reads::new(address, size, depth, count)?),
+            Arm::Send {
+                address,
+                size,
+                depth,
+                count,
+            } => serve(message::Messages::new(address, size, depth, count)?),
             Arm::Pingpong {
                 address,
                 size,

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{anyhow, bail, Context as _, Result};
 use dmaplane::{
-    Access, Buffer, Channel, ConnectOptions, Context, Endpoint, Lease, Region, Timeout, WriteImm,
+    Access, Buffer, Channel, ConnectOptions, Context, Endpoint, Entry, Lease, Region, Timeout,
 };
 
 use super::{tally, Work};
@@ -51,26 +51,39 @@ pub const RECEIVES: u32 = 512;
 /// Connects two sides over the address's device. Each may have `depth` work requests in
 /// flight, `receives` messages under way to it, and rings of `entries`.
 pub fn connect(address: Ipv4Addr, depth: u32, receives: u32, entries: u32) -> Result<(Side, Side)> {
-    let (from, to) = connect_many(address, 1, depth, receives, entries)?;
+    connect_with(address, entries, &options(depth, receives))
+}
+
+/// The same, as `options` say.
+pub fn connect_with(
+    address: Ipv4Addr,
+    entries: u32,
+    options: &ConnectOptions,
+) -> Result<(Side, Side)> {
+    let (from, to) = connect_many(address, 1, entries, options)?;
     Ok((from.only()?, to.only()?))
 }
 
-/// As [`connect`], `count` times, with the depth and receives for each.
-pub fn connect_many(
-    address: Ipv4Addr,
-    count: u32,
-    depth: u32,
-    receives: u32,
-    entries: u32,
-) -> Result<(Hub, Hub)> {
-    let options = ConnectOptions {
+/// Work requests in flight, and messages under way to each side.
+pub fn options(depth: u32, receives: u32) -> ConnectOptions {
+    ConnectOptions {
         send_depth: depth,
         recv_depth: receives,
         timeout: PATIENCE,
         ..ConnectOptions::default()
-    };
+    }
+}
+
+/// As [`connect_with`], `count` times.
+pub fn connect_many(
+    address: Ipv4Addr,
+    count: u32,
+    entries: u32,
+    options: &ConnectOptions,
+) -> Result<(Hub, Hub)> {
+    let options = *options;
     let entries = entries.next_power_of_two();
-    let cq_entries = (entries + receives * count).next_power_of_two();
+    let cq_entries = (entries + options.recv_depth * count).next_power_of_two();
     let server = Context::open()?;
     let listener = server.listen(SocketAddr::from((address, 0)), 8)?;
     let to = listener.address().context("no address")?;
@@ -102,17 +115,17 @@ pub fn connect_many(
 }
 
 /// Sends `count` entries, `depth` of them in flight, until all are completed.
-pub fn send(
+pub fn send<E: Into<Entry>>(
     channel: &mut Channel,
     depth: u32,
     count: u32,
-    entry: impl Fn(u32) -> WriteImm,
+    entry: impl Fn(u32) -> E,
 ) -> Result<()> {
     let (mut posted, mut done) = (0, 0);
     while done < count {
         let room = (depth - (posted - done)).min(count - posted);
         for _ in 0..room {
-            channel.push(entry(posted).imm(posted))?;
+            channel.push(entry(posted))?;
             posted += 1;
         }
         channel.wait(1, PATIENCE)?;
@@ -166,7 +179,12 @@ impl Side {
 
     /// A buffer that `peer` may write to, and its lease there.
     pub fn target(&self, peer: &Side, bytes: u64) -> Result<(Buffer, Region, Lease)> {
-        let (buffer, region) = self.memory(bytes, Access::REMOTE_WRITE)?;
+        self.lend(peer, bytes, Access::REMOTE_WRITE)
+    }
+
+    /// A buffer that `peer` may reach, and its lease there.
+    pub fn lend(&self, peer: &Side, bytes: u64, access: Access) -> Result<(Buffer, Region, Lease)> {
+        let (buffer, region) = self.memory(bytes, access)?;
         self.endpoint.grant(&region, 0)?;
         let lease = peer.endpoint.wait_lease(PATIENCE)?;
         Ok((buffer, region, lease))

@@ -65,11 +65,13 @@ impl Stream {
     fn send(&mut self) -> Result<()> {
         let (_, region) = &self.memory;
         let write = WriteImm::new(&self.from.endpoint, region, self.lease).range(0, 0, self.size);
-        pair::send(&mut self.from.channel, self.depth, self.count, |_| write)
+        pair::send(&mut self.from.channel, self.depth, self.count, |n| {
+            write.imm(n)
+        })
     }
 }
 
-fn receive(channel: &mut Channel, count: u32) -> Result<()> {
+pub fn receive(channel: &mut Channel, count: u32) -> Result<()> {
     let mut next = 0;
     while next < count {
         channel.wait(1, PATIENCE)?;

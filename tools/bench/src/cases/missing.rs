@@ -9,8 +9,6 @@ pub const MISSING: &[(&str, &str, &str, &str)] = &[
         "us",
         "an answer from the completion's callback (P6)",
     ),
-    ("read", "write", "MiB/s", "a case of it (P8)"),
-    ("send", "write", "MiB/s", "a case of it (P8)"),
     ("buffer.64M.dmabuf", "buffer", "ms", "dma-buf export (P14)"),
     ("buffer.64M.pool", "buffer", "ms", "recycled buffers (P15)"),
     ("views.10000", "buffer", "us", "views (P16)"),

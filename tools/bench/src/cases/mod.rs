@@ -6,6 +6,7 @@ pub mod baseline;
 mod channel;
 mod missing;
 mod scale;
+mod streams;
 
 pub use missing::MISSING;
 
@@ -132,7 +133,7 @@ pub fn size_name(bytes: u64) -> String {
     match bytes {
         b if b >= 1 << 30 => format!("{}G", b >> 30),
         b if b >= 1 << 20 => format!("{}M", b >> 20),
-        b if b >= 1 << 10 => format!("{}K", b >> 10),
+        b if b >= 1 << 10 && b % (1 << 10) == 0 => format!("{}K", b >> 10),
         b => format!("{b}"),
     }
 }
@@ -200,6 +201,7 @@ pub fn all() -> Vec<Case> {
         ring(&mut cases, mode);
         channel::all(&mut cases, mode);
         write(&mut cases, mode);
+        streams::all(&mut cases, mode);
         cpu(&mut cases, mode);
         idle(&mut cases, mode);
         latency(&mut cases, mode);
@@ -528,6 +530,7 @@ mod tests {
     #[test]
     fn sizes() {
         assert_eq!(size_name(64), "64");
+        assert_eq!(size_name(4080), "4080");
         assert_eq!(size_name(4096), "4K");
         assert_eq!(size_name(4 << 20), "4M");
         assert_eq!(size_name(8 << 30), "8G");
