@@ -99,6 +99,7 @@ static void settle(struct run *r)
 			enter(r, x);
 			busy |= accepted(x) != before;
 			take_leases(r, x);
+			busy |= take_messages(r, x);
 		}
 		step(r, 8);
 		quiet = busy ? 0 : quiet + 1;
@@ -118,7 +119,9 @@ static void compare(struct run *r, struct actor *x)
 	if (r->kind != ORDERLY)
 		return;
 	CHECK(r, accepted(x) == x->pushed, "%s: %u of %u", x->name, accepted(x), x->pushed);
-	CHECK(r, x->succeeded == x->pushed, "%s: %u of %u", x->name, x->succeeded, x->pushed);
+	CHECK(r, x->succeeded == x->transfers, "%s: %u of %u", x->name, x->succeeded,
+	       x->transfers);
+	CHECK(r, x->peer->taken == x->sends, "%s: %u of %u", x->name, x->peer->taken, x->sends);
 	CHECK(r, x->peer->arrived == x->messages, "%s: %u of %u", x->name, x->peer->arrived,
 	       x->messages);
 	CHECK(r, x->known == x->peer->granted, "%s: %u of %u", x->name, x->known,
@@ -128,15 +131,28 @@ static void compare(struct run *r, struct actor *x)
 /* What QUERY says of a side whose completions were all reaped. */
 static void compare_counts(struct run *r, struct actor *x)
 {
+	struct dmaplane_counter_query count = ARG(counter_query, .counter = x->counter);
 	struct dmaplane_endpoint_query got, other;
 
 	if (x->gone || x->closed || r->kind == HOSTILE)
 		return;
 	got = look(r, x);
+	CHECK(r, !cmd(x->side->fd, DMAPLANE_IOC_COUNTER_QUERY, &count), "%s", x->name);
 	CHECK(r, got.sent == x->sent, "%s: %llu, %u", x->name, (unsigned long long)got.sent,
 	       x->sent);
-	CHECK(r, got.received == x->arrived, "%s: %llu, %u", x->name,
-	       (unsigned long long)got.received, x->arrived);
+	CHECK(r, got.received == x->arrived + x->taken + got.unread + count.value,
+	       "%s: %llu, %u, %u, %u, %llu", x->name, (unsigned long long)got.received,
+	       x->arrived, x->taken, got.unread, (unsigned long long)count.value);
+	CHECK(r, count.value >= x->peer->counted_told && count.value <= x->peer->counted,
+	       "%s: %llu, %u to %u", x->name, (unsigned long long)count.value,
+	       x->peer->counted_told, x->peer->counted);
+	/* What it waits for still has not come. */
+	for (uint32_t i = 0; i < accepted(x); i++)
+		CHECK(r, x->entries[i].opcode != DMAPLANE_OP_COUNTER_WAIT ||
+			  x->entries[i].completed || x->entries[i].source > count.value,
+		       "%s: entry %u", x->name, i);
+	CHECK(r, !got.unread && x->taken >= x->peer->sends_told, "%s: %u, %u of %u", x->name,
+	       got.unread, x->taken, x->peer->sends_told);
 	CHECK(r, !got.queued && !got.in_flight, "%s: %u, %u", x->name, got.queued, got.in_flight);
 	if (r->kind == ORDERLY) {
 		other = look(r, x->peer);
@@ -166,14 +182,24 @@ static void begin(struct run *r, enum kind kind, uint64_t seed)
 					       .fabrics = (uintptr_t)&fabric);
 
 	*r = (struct run){ .kind = kind, .seed = seed, .random = seed << 8 | kind };
-	r->a = (struct actor){ .name = "a", .side = &p->a, .peer = &r->b, .last = -1 };
-	r->b = (struct actor){ .name = "b", .side = &p->b, .peer = &r->a, .last = -1 };
+	r->a = (struct actor){ .name = "a", .side = &p->a, .peer = &r->b };
+	r->b = (struct actor){ .name = "b", .side = &p->b, .peer = &r->a };
 	CHECK(r, !mock("seed %llu", (unsigned long long)seed), "seed");
 	CHECK(r, !mock("on"), "on");
 	p->entries = 4 << between(r, 0, 3);
+	r->messages = seed % 4;
 	for (struct actor *x = &r->a; x; x = x == &r->a ? &r->b : NULL) {
+		uint32_t left;
+
+		x->last = x->last_recv = -1;
 		x->side->send_depth = between(r, 1, 8);
-		x->side->recv_depth = between(r, 1, p->entries - 1);
+		/* A place for what waits for messages, and one for what is sent meanwhile. */
+		x->side->recv_depth = between(r, 1, p->entries - 1 - r->messages);
+		if (r->messages && between(r, 0, 1))
+			x->side->message_bytes = DMAPLANE_MESSAGE_MAX;
+		left = p->entries - x->side->recv_depth - 1;
+		x->most_recvs = left < 8 ? (left + 1) / 2 : 4;
+		x->most_waits = left < 8 ? left / 2 : 4;
 	}
 	CHECK(r, !pair_open(p), "%d %d", p->a.result, p->b.result);
 	CHECK(r, !cmd(p->a.fd, DMAPLANE_IOC_FABRIC_LIST, &list), "fabrics");
@@ -182,6 +208,8 @@ static void begin(struct run *r, enum kind kind, uint64_t seed)
 
 static void prepare(struct run *r, struct actor *x)
 {
+	struct dmaplane_counter_create counter =
+		ARG(counter_create, .endpoint = x->side->endpoint, .imm = COUNTED, .mask = COUNTED);
 	uint64_t border = r->max_segment;
 
 	/* One slot lies across the border of two segments. */
@@ -189,6 +217,9 @@ static void prepare(struct run *r, struct actor *x)
 	CHECK(r, !memory_make(x->side, OUT_BYTES, LOCAL_WRITE, &x->out), "%s", x->name);
 	CHECK(r, !memory_make(x->side, border + SLOTS_BYTES, REMOTE_WRITE | REMOTE_READ, &x->in),
 	       "%s", x->name);
+	CHECK(r, !cmd(x->side->fd, DMAPLANE_IOC_COUNTER_CREATE, &counter), "%s", x->name);
+	x->counter = counter.handle;
+	CHECK(r, x->in_base >= RECVS * SHOTS * ROOM, "%llu", (unsigned long long)x->in_base);
 	if (!good(r))
 		return;
 	fill(x->in.at + x->in_base + SLOTS_BYTES, SOURCE_BYTES, draw(r));
@@ -247,6 +278,7 @@ static void run(struct run *r, enum kind kind, uint64_t seed)
 		settle(r);
 		compare_counts(r, &r->a);
 		compare_counts(r, &r->b);
+		r->closing = true;
 		for (struct actor *x = &r->a; x; x = x == &r->a ? &r->b : NULL) {
 			close_endpoint(r, x);
 			reap(r, x, UINT32_MAX);
@@ -313,6 +345,7 @@ static void all_seeds(struct __test_metadata *_metadata, FIXTURE_DATA(mock) *sel
 	uint64_t only = from_environment("MOCK_SEED", 0);
 	uint64_t count = only ? 1 : from_environment("MOCK_SEEDS", SEEDS);
 	uint64_t happened[ARRAY_LEN(happenings)] = { 0 }, stalls = 0, failed = 0, messages = 0;
+	uint64_t taken = 0, counted = 0;
 	struct run *r = &self->run;
 	char text[256] = "";
 	uint32_t drawn;
@@ -335,6 +368,8 @@ static void all_seeds(struct __test_metadata *_metadata, FIXTURE_DATA(mock) *sel
 			happened[i] += r->happened[i];
 		stalls += r->a.stalls + r->b.stalls;
 		messages += r->a.arrived + r->b.arrived;
+		taken += r->a.taken + r->b.taken;
+		counted += r->a.counted_told + r->b.counted_told;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(happenings); i++) {
 		snprintf(text + strlen(text), sizeof(text) - strlen(text), ", %s %" PRIu64,
@@ -345,9 +380,9 @@ static void all_seeds(struct __test_metadata *_metadata, FIXTURE_DATA(mock) *sel
 			TH_LOG("%s: %s", kinds[kind], happenings[i]);
 		}
 	}
-	TH_LOG("%s: messages %" PRIu64 ", stalls %" PRIu64 "%s", kinds[kind], messages, stalls,
-	       text);
-	EXPECT_TRUE(only || (messages && (stalls || kind == HOSTILE)));
+	TH_LOG("%s: messages %" PRIu64 ", of SEND %" PRIu64 ", counted %" PRIu64 ", stalls %" PRIu64 "%s",
+	       kinds[kind], messages, taken, counted, stalls, text);
+	EXPECT_TRUE(only || (messages && counted && taken && (stalls || kind == HOSTILE)));
 }
 
 TEST_F_TIMEOUT(mock, orderly, 3600)

@@ -13,7 +13,8 @@
 
 #define MOCK		"/sys/kernel/debug/dmaplane/mock"
 
-#define ENTRIES		256	/* of one side, at most */
+#define ENTRIES		320	/* of one side, at most */
+#define SPARE		64	/* of these, for messages that are still there at the end */
 #define SLOTS		16	/* places in the memory of both sides that messages go from and to */
 #define SLOT_BYTES	5596	/* some messages touch two pages, some three */
 #define LEASES		6	/* of one side, at most */
@@ -24,6 +25,12 @@
 #define OUT_BYTES	(2 * SLOTS_BYTES + ENTRIES * LIST_BYTES)
 /* Behind the slots of the memory that messages go to: what the peer may read. */
 #define SOURCE_BYTES	(SLOTS_BYTES / 2)
+/* At the beginning of that memory: what RECV takes, at most so many messages each. */
+#define SHOTS		3
+#define ROOM		4096
+#define RECVS		16
+/* Has an immediate counted rather than told. */
+#define COUNTED		(1U << 31)
 
 enum kind {
 	ORDERLY,	/* completions are late, and nothing goes wrong */
@@ -37,7 +44,9 @@ struct entry {
 	uint8_t opcode;
 	uint32_t slot;
 	uint32_t length;
-	uint64_t source;	/* of a READ, in the peer's memory */
+	uint64_t source;	/* of a READ, in the peer's memory; of COUNTER_WAIT, the value */
+	uint32_t shots, room, taken;	/* of a RECV: messages at most, bytes of each, messages */
+	uint64_t at;		/* where these go */
 	bool split;	/* in more than one work request */
 	bool completed;
 	bool arrived;
@@ -60,6 +69,12 @@ struct actor {
 	uint32_t completed, succeeded, arrived;
 	uint32_t messages, told, sent;	/* pushed; of those and of all that succeeded, but READs */
 	uint32_t next;		/* the peer's message that must come next is this entry or a later one */
+	uint32_t transfers;	/* pushed of all that is for the peer */
+	uint32_t sends, sends_told, counted, counted_told;	/* pushed, and that succeeded */
+	uint32_t next_send;	/* as next, of those that RECV takes */
+	int last_recv;
+	uint32_t recvs, recvs_left, most_recvs, taken;	/* RECVs; messages that they took */
+	uint32_t waits_left, most_waits, counter;	/* COUNTER_WAITs */
 	bool stalled;
 	uint64_t stalls;
 };
@@ -75,6 +90,8 @@ struct run {
 	struct pair pair;
 	struct actor a, b;
 	uint64_t max_segment;
+	bool messages;		/* there are SEND and RECV, and counters */
+	bool closing;		/* all is done, and what waits for more is ended */
 	uint64_t digest;	/* of what the program saw */
 	uint64_t trace;		/* of what the fabric did */
 	uint64_t happened[ARRAY_LEN(happenings)];
@@ -181,10 +198,43 @@ static inline uint32_t accepted(const struct actor *x)
 	return load_acquire(&x->side->ch.ring->sq_head);
 }
 
+static inline bool is_send(const struct entry *e)
+{
+	return e->opcode == DMAPLANE_OP_SEND || e->opcode == DMAPLANE_OP_SEND_IMM;
+}
+
+/* Whether it goes to the peer; others wait for what it sends. */
+static inline bool is_transfer(const struct entry *e)
+{
+	return e->opcode != DMAPLANE_OP_RECV && e->opcode != DMAPLANE_OP_COUNTER_WAIT;
+}
+
+static inline bool is_message(const struct entry *e)
+{
+	return e->opcode == DMAPLANE_OP_WRITE_IMM || e->opcode == DMAPLANE_OP_IMM_ONLY ||
+	       is_send(e);
+}
+
+/* The first of the last @count transfers that were accepted, if there are as many. */
+static inline const struct entry *first_of_the_last(const struct actor *x, uint32_t count)
+{
+	for (uint32_t i = accepted(x); i-- && count;)
+		if (is_transfer(&x->entries[i]) && !--count)
+			return &x->entries[i];
+	return NULL;
+}
+
+/* The longest SEND that a side takes. */
+static inline uint32_t longest(const struct actor *x)
+{
+	return x->side->message_bytes ?: DMAPLANE_MESSAGE_MIN;
+}
+
 /* Looks at a side that is open, as often as something could have changed. */
 static inline void watch(struct run *r, struct actor *x)
 {
 	struct dmaplane_endpoint_query got;
+	const struct entry *first;
 	bool stalled;
 
 	if (x->gone || x->closed)
@@ -197,8 +247,8 @@ static inline void watch(struct run *r, struct actor *x)
 	if (got.state != DMAPLANE_STATE_ESTABLISHED)
 		return;
 	/* Only messages wait for credits: is the first of those that wait one? */
-	stalled = !got.credits && got.queued && got.queued <= accepted(x) &&
-		  x->entries[accepted(x) - got.queued].opcode == DMAPLANE_OP_WRITE_IMM;
+	first = first_of_the_last(x, got.queued);
+	stalled = !got.credits && first && is_message(first);
 	x->stalls += stalled && !x->stalled;
 	x->stalled = stalled;
 	CHECK(r, got.stalls == x->stalls, "%s: %llu, not %llu", x->name,
@@ -240,7 +290,9 @@ static inline int free_slot(struct actor *x)
 	for (uint32_t i = 0; i < x->pushed; i++) {
 		const struct entry *e = &x->entries[i];
 
-		if (!e->completed || (e->res >= 0 && !e->arrived))
+		if (!is_transfer(e) || e->opcode == DMAPLANE_OP_IMM_ONLY)
+			continue;
+		if (!e->completed || (e->res >= 0 && !e->arrived && !is_send(e)))
 			busy[e->slot] = true;
 	}
 	for (int i = 0; i < SLOTS; i++)
@@ -316,29 +368,143 @@ static inline struct dmaplane_sqe transfer(struct run *r, struct actor *x, struc
 	return sqe;
 }
 
+/* A SEND of some bytes, or of none. */
+static inline struct dmaplane_sqe message(struct run *r, struct actor *x, struct entry *e)
+{
+	uint64_t local = e->slot * SLOT_BYTES;
+	struct dmaplane_sqe sqe;
+	uint32_t region;
+
+	e->length = between(r, 0, 7) ? between(r, 1, longest(x->peer)) : 0;
+	region = e->length ? x->out.region : 0;
+	local = e->length ? local : 0;
+	fill(x->out.at + local, e->length, contents(r, x, x->pushed));
+	if (between(r, 0, 1)) {
+		e->opcode = DMAPLANE_OP_SEND;
+		dmaplane_prep_send(&sqe, x->side->endpoint, region, local, e->length);
+	} else {
+		e->opcode = DMAPLANE_OP_SEND_IMM;
+		dmaplane_prep_send_imm(&sqe, x->side->endpoint, region, local, e->length,
+				       x->pushed);
+	}
+	if (!between(r, 0, 3))
+		sqe.flags |= DMAPLANE_SQE_FENCE;
+	return sqe;
+}
+
+/* A RECV of one message or of several, each of up to @room bytes. */
+static inline struct dmaplane_sqe receive(struct run *r, struct actor *x, struct entry *e,
+					  uint32_t room)
+{
+	struct dmaplane_sqe sqe;
+
+	e->opcode = DMAPLANE_OP_RECV;
+	e->room = room;
+	e->shots = between(r, 1, SHOTS);
+	e->at = x->recvs++ % RECVS * SHOTS * ROOM;
+	dmaplane_prep_recv(&sqe, x->side->endpoint, x->in.buffer.handle, e->at, room);
+	if (e->shots > 1 || between(r, 0, 1)) {
+		sqe.flags |= DMAPLANE_SQE_MULTISHOT;
+		sqe.imm = e->shots;
+	}
+	x->recvs_left++;
+	return sqe;
+}
+
+/* Puts what was made of @e into the ring; false if that is full. */
+static inline bool push(struct actor *x, struct entry *e, struct dmaplane_sqe sqe)
+{
+	dmaplane_sqe_set_user_data(&sqe, x->pushed);
+	if (channel_push(&x->side->ch, &sqe)) {
+		x->recvs_left -= e->opcode == DMAPLANE_OP_RECV;
+		x->waits_left -= e->opcode == DMAPLANE_OP_COUNTER_WAIT;
+		return false;
+	}
+	x->transfers += is_transfer(e);
+	x->messages += e->opcode == DMAPLANE_OP_WRITE_IMM;
+	x->counted += e->opcode == DMAPLANE_OP_IMM_ONLY;
+	x->sends += is_send(e);
+	x->pushed++;
+	return true;
+}
+
+/* What takes or counts messages; false if it is none of that this time. */
+static inline bool push_other(struct run *r, struct actor *x)
+{
+	struct entry *e = &x->entries[x->pushed];
+	struct dmaplane_sqe sqe;
+
+	*e = (struct entry){ 0 };
+	switch (between(r, 0, 9)) {
+	case 0:
+		if (x->recvs_left == x->most_recvs)
+			return false;
+		sqe = receive(r, x, e, between(r, 0, 3) ? ROOM : between(r, 0, 300));
+		break;
+	case 1:
+		if (x->waits_left == x->most_waits)
+			return false;
+		e->opcode = DMAPLANE_OP_COUNTER_WAIT;
+		e->source = between(r, 0, x->peer->counted + 2);
+		dmaplane_prep_counter_wait(&sqe, x->side->endpoint, x->counter, e->source);
+		x->waits_left++;
+		break;
+	case 2:
+		e->opcode = DMAPLANE_OP_IMM_ONLY;
+		dmaplane_prep_imm_only(&sqe, x->side->endpoint, COUNTED | x->pushed);
+		break;
+	default:
+		return false;
+	}
+	push(x, e, sqe);
+	return true;
+}
+
+/* Takes messages that nobody waits for; whether there were any. */
+static inline bool take_messages(struct run *r, struct actor *x)
+{
+	struct entry *e = &x->entries[x->pushed];
+
+	if (x->gone || x->closed || x->recvs_left == x->most_recvs || x->pushed == ENTRIES ||
+	    !look(r, x).unread)
+		return false;
+	*e = (struct entry){ 0 };
+	return push(x, e, receive(r, x, e, ROOM));
+}
+
+/* Whether what is not complete leaves but one place, that of a RECV which others may wait for. */
+static inline bool is_busy(const struct run *r, const struct actor *x)
+{
+	uint32_t places = x->side->ch.cq_entries - x->side->recv_depth;
+
+	return r->messages && x->pushed - x->completed + 1 >= places;
+}
+
 static inline void submit(struct run *r, struct actor *x)
 {
 	uint32_t count = between(r, 1, 4);
 
 	if (x->gone || x->closed)
 		return;
-	while (count-- && x->pushed < ENTRIES) {
+	while (count-- && x->pushed < ENTRIES - SPARE && !is_busy(r, x)) {
 		int slot = free_slot(x);
 		struct entry *e = &x->entries[x->pushed];
 		struct dmaplane_sqe sqe;
 
+		if (r->messages && push_other(r, x))
+			continue;
 		if (slot < 0)
 			break;
 		*e = (struct entry){ .slot = slot, .opcode = DMAPLANE_OP_WRITE_IMM };
 		if (x->known && between(r, 0, 7))
 			e->length = between(r, 1, SLOT_BYTES);
 		sqe = write_imm(x->side, 0, 0, 0, 0, 0, x->pushed);
-		if (e->length)
+		if (r->messages && !between(r, 0, 4))
+			sqe = message(r, x, e);
+		else if (e->length)
 			sqe = transfer(r, x, e);
-		if (channel_push(&x->side->ch, &sqe))
+		if (!push(x, e, sqe))
 			break;
-		x->messages += e->opcode == DMAPLANE_OP_WRITE_IMM;
-		x->pushed++;
 	}
 	enter(r, x);
 }
@@ -374,16 +540,25 @@ static inline void completed(struct run *r, struct actor *x, const struct dmapla
 	e->completed = true;
 	e->res = cqe->res;
 	x->completed++;
-	if (cqe->res >= 0) {
+	x->waits_left -= e->opcode == DMAPLANE_OP_COUNTER_WAIT;
+	if (cqe->res >= 0 && is_transfer(e)) {
 		x->succeeded++;
 		x->told += e->opcode == DMAPLANE_OP_WRITE_IMM;
+		x->counted_told += e->opcode == DMAPLANE_OP_IMM_ONLY;
+		x->sends_told += is_send(e);
 		x->sent += e->opcode != DMAPLANE_OP_READ;
-		if (e->opcode != DMAPLANE_OP_WRITE_IMM)
+		if (!is_message(e))
 			moved(r, x, e, cqe->user_data);
 	}
 	CHECK(r, cqe->opcode == e->opcode, "%s: %u", x->name, cqe->opcode);
 	CHECK(r, cqe->res < 0 || (uint32_t)cqe->res == e->length, "%s: %d", x->name, cqe->res);
-	CHECK(r, cqe->res >= 0 || r->kind != ORDERLY, "%s: %d", x->name, cqe->res);
+	CHECK(r, cqe->res >= 0 || r->kind != ORDERLY || (r->closing && !is_transfer(e)),
+	      "%s: %d", x->name, cqe->res);
+	if (e->opcode == DMAPLANE_OP_COUNTER_WAIT) {
+		CHECK(r, cqe->res < 0 || r->kind == HOSTILE || e->source <= x->peer->counted,
+		      "%s: %llu, %u", x->name, (unsigned long long)e->source, x->peer->counted);
+		return;
+	}
 	/* What comes too late is refused at once. */
 	if (cqe->res == -ENOTCONN || r->kind == HOSTILE)
 		return;
@@ -417,6 +592,80 @@ static inline void arrived(struct run *r, struct actor *x, const struct dmaplane
 	x->arrived++;
 }
 
+/* The peer's message that RECV must take next. */
+static inline const struct entry *next_message(struct run *r, struct actor *x)
+{
+	while (x->next_send < x->peer->pushed && !is_send(&x->peer->entries[x->next_send]))
+		x->next_send++;
+	CHECK(r, x->next_send < x->peer->pushed, "%s: no message was sent", x->name);
+	return good(r) ? &x->peer->entries[x->next_send] : NULL;
+}
+
+/* A RECV took a message, which must be the next one. */
+static inline void took(struct run *r, struct actor *x, struct entry *e,
+			const struct dmaplane_cqe *cqe)
+{
+	const struct entry *m = next_message(r, x);
+	bool tells = m && m->opcode == DMAPLANE_OP_SEND_IMM;
+	uint64_t at;
+
+	if (!m)
+		return;
+	CHECK(r, (uint32_t)cqe->res == m->length && m->length <= e->room, "%s: %d, %u, %u",
+	      x->name, cqe->res, m->length, e->room);
+	CHECK(r, !!(cqe->flags & DMAPLANE_CQE_F_IMM) == tells, "%s: %x", x->name, cqe->flags);
+	CHECK(r, cqe->imm == (tells ? x->next_send : 0), "%s: %u, not %u", x->name, cqe->imm,
+	      x->next_send);
+	at = first_wrong(x->in.at + e->at + (e->taken - 1) * e->room, m->length,
+			 contents(r, x->peer, x->next_send));
+	CHECK(r, at == m->length, "%s: byte %llu of %u", x->name, (unsigned long long)at,
+	      m->length);
+	x->next_send++;
+}
+
+/* A completion of a RECV. */
+static inline void received(struct run *r, struct actor *x, const struct dmaplane_cqe *cqe)
+{
+	struct entry *e = &x->entries[cqe->user_data];
+	bool more = cqe->flags & DMAPLANE_CQE_F_MORE;
+	const struct entry *m;
+
+	if (cqe->user_data >= accepted(x) || e->opcode != DMAPLANE_OP_RECV) {
+		wrong(r, "%s: RECV %llu was not accepted", x->name,
+		      (unsigned long long)cqe->user_data);
+		return;
+	}
+	CHECK(r, !e->completed, "%s: RECV %llu", x->name, (unsigned long long)cqe->user_data);
+	if (cqe->res >= 0) {
+		e->taken++;
+		CHECK(r, more == (e->taken < e->shots), "%s: %u of %u", x->name, e->taken,
+		      e->shots);
+		x->taken++;
+		if (r->kind != HOSTILE)
+			took(r, x, e, cqe);
+	}
+	if (more) {
+		CHECK(r, cqe->res >= 0, "%s: %d", x->name, cqe->res);
+		return;
+	}
+	e->completed = true;
+	e->res = cqe->res;
+	x->completed++;
+	x->recvs_left--;
+	if (r->kind == HOSTILE)
+		return;
+	if (cqe->res == -EMSGSIZE) {
+		m = next_message(r, x);
+		CHECK(r, !m || m->length > e->room, "%s: %u, %u", x->name, m->length, e->room);
+	} else {
+		CHECK(r, cqe->res >= 0 || r->kind != ORDERLY || r->closing, "%s: %d", x->name,
+		      cqe->res);
+	}
+	CHECK(r, x->last_recv < (int)cqe->user_data, "%s: %d, %llu", x->name, x->last_recv,
+	      (unsigned long long)cqe->user_data);
+	x->last_recv = cqe->user_data;
+}
+
 static inline bool reap(struct run *r, struct actor *x, uint32_t most)
 {
 	struct dmaplane_cqe cqe;
@@ -426,7 +675,9 @@ static inline bool reap(struct run *r, struct actor *x, uint32_t most)
 		some = true;
 		note(r, (uint64_t)cqe.imm << 32 ^ (uint32_t)cqe.res ^ cqe.user_data << 8 ^
 			cqe.opcode ^ (uint64_t)(x == &r->a) << 60);
-		if (cqe.opcode == DMAPLANE_OP_RECV)
+		if (cqe.flags & DMAPLANE_CQE_F_ENTRY)
+			received(r, x, &cqe);
+		else if (cqe.opcode == DMAPLANE_OP_RECV)
 			arrived(r, x, &cqe);
 		else
 			completed(r, x, &cqe);
