@@ -152,6 +152,97 @@ TEST_F(standstill, completions_are_lost)
 	all_failed(_metadata, self);
 }
 
+static int rdma_link(const char *action)
+{
+	char text[160];
+	int status;
+
+	snprintf(text, sizeof(text), "rdma link %s", action);
+	status = system(text);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* An entry that waits for a counter, and one that waits for messages. */
+static void wait_for_messages(struct __test_metadata *_metadata, struct side *s, uint32_t buffer)
+{
+	struct dmaplane_counter_create counter = ARG(counter_create, .endpoint = s->endpoint,
+						     .imm = 99, .mask = UINT32_MAX);
+	struct dmaplane_sqe sqe;
+
+	ASSERT_EQ(0, cmd(s->fd, DMAPLANE_IOC_COUNTER_CREATE, &counter));
+	dmaplane_prep_counter_wait(&sqe, s->endpoint, counter.handle, 1);
+	dmaplane_sqe_set_user_data(&sqe, 0);
+	ASSERT_EQ(1, channel_submit(&s->ch, &sqe));
+	dmaplane_prep_recv_multishot(&sqe, s->endpoint, buffer, 0, 240, 4);
+	dmaplane_sqe_set_user_data(&sqe, 1);
+	ASSERT_EQ(1, channel_submit(&s->ch, &sqe));
+}
+
+/* Each of @count entries has ended, and nothing comes after that. */
+static void all_ended(struct __test_metadata *_metadata, struct side *s, uint32_t count)
+{
+	struct dmaplane_stats stats;
+	struct dmaplane_cqe cqe;
+	uint64_t seen = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		ASSERT_EQ(0, channel_next(&s->ch, &cqe));
+		/* Word of the peer's end may be faster than that of the device's. */
+		EXPECT_TRUE(cqe.res == -ENODEV || cqe.res == -ECONNRESET) {
+			TH_LOG("entry %llu: %d", cqe.user_data, cqe.res);
+		}
+		EXPECT_EQ(0, cqe.flags & DMAPLANE_CQE_F_MORE);
+		seen |= 1ULL << cqe.user_data;
+	}
+	EXPECT_EQ((1ULL << count) - 1, seen);
+	EXPECT_EQ(0, endpoint_close(s->fd, s->endpoint));
+	EXPECT_FALSE(channel_reap(&s->ch, &cqe));
+	ASSERT_EQ(0, get_stats(s->fd, &stats));
+	EXPECT_EQ(count, stats.submitted);
+	EXPECT_EQ(count, stats.completed);
+}
+
+/*
+ * The device goes while completions are lost, and entries wait for what will not come: for a
+ * counter, for messages. All of them end, once.
+ */
+TEST_F(standstill, the_device_goes)
+{
+	struct pair p = { .host = ADDRESS_OTHER, .a.send_depth = SEND_DEPTH };
+	struct dmaplane_fabric fabric;
+	struct dmaplane_addr there;
+	struct buffer buffer;
+	char text[128];
+	uint32_t again;
+
+	ASSERT_EQ(0, pair_open(&p));
+	ASSERT_EQ(0, fabric_of(&p.a, &fabric));
+	for (struct side *s = &p.a; s; s = s == &p.a ? &p.b : NULL) {
+		ASSERT_EQ(0, buf_create(s->fd, 4096, &buffer));
+		wait_for_messages(_metadata, s, buffer.handle);
+	}
+	ASSERT_EQ(0, mock("rate lose 1000"));
+	for (int i = 2; i < 5; i++) {
+		struct dmaplane_sqe sqe = write_imm(&p.a, 0, 0, 0, 0, 0, i);
+
+		ASSERT_EQ(1, channel_submit(&p.a.ch, &sqe));
+	}
+	ASSERT_EQ(0, mock("step 1000"));
+	ASSERT_LT(0, mock_value("lost"));
+	EXPECT_EQ(0, channel_available(&p.a.ch));
+	EXPECT_EQ(0, channel_available(&p.b.ch));
+	snprintf(text, sizeof(text), "del %s", (const char *)fabric.name);
+	ASSERT_EQ(0, rdma_link(text));
+	all_ended(_metadata, &p.a, 5);
+	all_ended(_metadata, &p.b, 2);
+	pair_close(&p);
+	ASSERT_EQ(0, mock("rate lose 0"));
+	snprintf(text, sizeof(text), "add %s type rxe netdev host1", (const char *)fabric.name);
+	ASSERT_EQ(0, rdma_link(text));
+	there = address(ADDRESS_OTHER, 1);
+	EXPECT_TRUE(WAIT_FOR(!resolve(self->p.a.fd, &there, &again)));
+}
+
 /*
  * Those that came by io_uring: when the ring goes, nobody waits for them any more, but
  * those that were sent go on. None that were not are sent.
