@@ -342,6 +342,7 @@ impl<H: Handler> Transport<H> for Connection<H> {
                     bytes: message.len() as u32,
                     message: copy,
                     pieces: KVec::new(),
+                    fetched: None,
                     signalled: true,
                 };
                 let mut sends = KVec::new();

@@ -447,6 +447,79 @@ TEST_F_TIMEOUT(mock, joined, 600)
 	EXPECT_TRUE(WAIT_FOR(!mock_value("ports")));
 }
 
+/* What @opcode sends on of what is read just before: old bytes, or those. */
+static void send_on(struct __test_metadata *_metadata, struct run *r, int opcode, bool fence,
+		    uint64_t seed)
+{
+	struct actor *a = &r->a, *b = &r->b;
+	uint64_t from = SLOTS_BYTES, to = b->in_base, source = b->in_base + SLOTS_BYTES;
+	uint32_t length = opcode == DMAPLANE_OP_SEND ? longest(b) : SLOT_BYTES;
+	struct dmaplane_endpoint_query got;
+	struct dmaplane_sqe sqe;
+	struct dmaplane_cqe cqe;
+
+	fill(a->out.at + from, length, seed);
+	fill(b->in.at + source, length, seed + 1);
+	memset(b->in.at + to, 0, length);
+	if (opcode == DMAPLANE_OP_SEND) {
+		dmaplane_prep_recv(&sqe, b->side->endpoint, b->in.buffer.handle, to, length);
+		ASSERT_EQ(1, channel_submit(&b->side->ch, &sqe));
+	}
+	sqe = remote_sqe(a->side, DMAPLANE_OP_READ, a->out.region, a->leases[0], from, source,
+			 length, 1);
+	ASSERT_EQ(0, channel_push(&a->side->ch, &sqe));
+	sqe = remote_sqe(a->side, opcode, a->out.region, a->leases[0], from, to, length, 2);
+	if (opcode == DMAPLANE_OP_SEND)
+		dmaplane_prep_send(&sqe, a->side->endpoint, a->out.region, from, length);
+	sqe.flags = fence ? DMAPLANE_SQE_FENCE : 0;
+	ASSERT_EQ(0, channel_push(&a->side->ch, &sqe));
+	ASSERT_EQ(2, channel_enter(&a->side->ch, 2, 0, 0));
+	ASSERT_EQ(0, query(a->side->fd, a->side->endpoint, &got));
+	EXPECT_EQ(fence ? 1 : 2, got.in_flight);
+	EXPECT_EQ(fence ? 1 : 0, got.queued);
+	for (int i = 0; i < 1000 && channel_available(&a->side->ch) < 2; i++)
+		ASSERT_EQ(0, mock("step 1"));
+	for (int i = 0; i < 2; i++) {
+		ASSERT_TRUE(channel_reap(&a->side->ch, &cqe));
+		EXPECT_EQ(length, cqe.res);
+	}
+	ASSERT_EQ(0, mock("step 100"));
+	if (opcode != DMAPLANE_OP_WRITE) {
+		ASSERT_TRUE(channel_reap(&b->side->ch, &cqe));
+		EXPECT_EQ(length, cqe.res);
+	}
+	EXPECT_EQ(length, first_wrong(a->out.at + from, length, seed + 1));
+	EXPECT_EQ(length, first_wrong(b->in.at + to, length, fence ? seed + 1 : seed)) {
+		TH_LOG("opcode %d, %s FENCE", opcode, fence ? "with" : "without");
+	}
+	ASSERT_LE(0, channel_enter(&b->side->ch, 0, 0, 0));
+}
+
+/*
+ * An adapter may send what was in memory before a read that was posted earlier has brought
+ * something else. This one always does: FENCE is what prevents it.
+ */
+TEST_F_TIMEOUT(mock, fenced, 600)
+{
+	static const int opcodes[] = { DMAPLANE_OP_WRITE, DMAPLANE_OP_WRITE_IMM,
+				       DMAPLANE_OP_SEND };
+	struct run *r = &self->run;
+
+	begin(r, ORDERLY, 5);
+	prepare(r, &r->a);
+	prepare(r, &r->b);
+	settle(r);
+	ASSERT_TRUE(good(r)) { TH_LOG("%s", r->why); }
+	ASSERT_LT(1, r->a.side->send_depth);
+	for (size_t i = 0; i < 2 * ARRAY_LEN(opcodes); i++)
+		send_on(_metadata, r, opcodes[i / 2], i % 2, 1000 * i);
+	compare_fabric(r);
+	EXPECT_TRUE(good(r)) { TH_LOG("%s", r->why); }
+	unmap(&r->a);
+	unmap(&r->b);
+	EXPECT_TRUE(WAIT_FOR(!mock_value("ports")));
+}
+
 /* The same seed has the same effects, another has others: a failure can be replayed. */
 TEST_F_TIMEOUT(mock, replay, 600)
 {

@@ -119,6 +119,17 @@ impl Memory {
         Ok(())
     }
 
+    /// Writes the bytes of a piece, which were fetched before, in a domain.
+    pub(super) fn write(&self, piece: &Piece, bytes: &[u8], to: usize) -> Result<(), Refused> {
+        let remote = self.find(to, |key| key.rkey() == piece.rkey);
+        let remote = remote.filter(|segment| segment.access.has(Access::REMOTE_WRITE));
+        let remote = remote.ok_or(Refused::Remote)?;
+        let there = remote.offset(piece.remote, piece.length);
+        let there = there.ok_or(Refused::Remote)? as u64;
+        let written = remote.pages.write(there, bytes);
+        written.map_err(|_| Refused::Remote)
+    }
+
     /// Does what an adapter does for a piece of a write from one domain to another, or of a read.
     pub(super) fn copy(
         &self,

@@ -82,6 +82,8 @@ pub(super) struct Posted {
     pub(super) bytes: u32,
     pub(super) message: KVec<u8>,
     pub(super) pieces: KVec<Piece>,
+    /// Its bytes, if the adapter fetched them before its turn.
+    pub(super) fetched: Option<KVec<u8>>,
     /// The last of those that complete as one.
     pub(super) signalled: bool,
 }
@@ -97,6 +99,7 @@ impl Posted {
             bytes: 0,
             message: KVec::new(),
             pieces: KVec::new(),
+            fetched: None,
             signalled: false,
         }
     }
@@ -104,6 +107,11 @@ impl Posted {
     /// Whether it takes a receive of the peer's.
     pub(super) fn is_message(&self) -> bool {
         self.imm.is_some() || !self.message.is_empty()
+    }
+
+    /// Whether its pieces are gathered into a message, rather than written somewhere.
+    pub(super) fn is_gathered(&self) -> bool {
+        self.is_message() && self.imm.is_none()
     }
 }
 

@@ -4,7 +4,8 @@
 //!
 //! What it keeps to, as a reliable connection does: requests are carried out in the order they
 //! were posted, completions of a queue come in that order, data is in place before its immediate
-//! value is told, a queue in error flushes. What it does by chance: in which order the queues of
+//! value is told, a queue in error flushes. What it does because it may: what comes after a read is
+//! fetched before that is answered. What it does by chance: in which order the queues of
 //! all ports make progress, how long one is held back, and the faults of
 //! [`Rates`](super::fabric::Rates).
 //!
@@ -195,6 +196,9 @@ impl Fabric {
             return;
         };
         self.counts.executed = self.counts.executed.saturating_add(1);
+        if send.reads {
+            self.fetch(index);
+        }
         let mut status = SUCCESS;
         let mut breaks = false;
         if self.chance.happens(self.rates.error) {
@@ -220,6 +224,23 @@ impl Fabric {
         }
     }
 
+    /// Has the bytes of all that is posted fetched, which a read before it does not hold back.
+    fn fetch(&mut self, index: usize) {
+        let Self { ports, memory, .. } = self;
+        let Some(port) = ports.get_mut(index) else {
+            return;
+        };
+        let (domain, sends) = (port.domain, port.sends.iter_mut());
+        for send in sends.filter(|send| !send.reads && send.fetched.is_none()) {
+            let mut bytes = KVec::new();
+            let mut all = send.pieces.iter();
+            // What it may not read it is refused in its turn.
+            if all.all(|piece| memory.read(piece, domain, &mut bytes).is_ok()) {
+                send.fetched = Some(bytes);
+            }
+        }
+    }
+
     /// Does at the peer what a request asks for, or says how it fails and whether that breaks
     /// the peer.
     fn carry(
@@ -240,13 +261,18 @@ impl Fabric {
         if !peer.is_up() {
             return Err(lost);
         }
-        let gathered = send.is_message() && send.imm.is_none();
-        let (pieces, parts) = match gathered {
+        let (pieces, parts) = match send.is_gathered() {
             true => (&[][..], &send.pieces[..]),
             false => (&send.pieces[..], &[][..]),
         };
+        let mut fetched = send.fetched.as_deref();
         for piece in pieces {
-            let copied = memory.copy(piece, from, peer.domain, send.reads);
+            let bytes = fetched.and_then(|bytes| bytes.split_at_checked(piece.length as usize));
+            fetched = bytes.map(|(_, rest)| rest);
+            let copied = match bytes {
+                Some((bytes, _)) => memory.write(piece, bytes, peer.domain),
+                None => memory.copy(piece, from, peer.domain, send.reads),
+            };
             copied.map_err(|refused| {
                 counts.refused = counts.refused.saturating_add(1);
                 match refused {
@@ -265,11 +291,16 @@ impl Fabric {
         {
             pr_err!("mock: a message is lost for want of memory\n");
         }
-        for piece in parts {
+        for piece in parts.iter().filter(|_| send.fetched.is_none()) {
             memory.read(piece, from, &mut message).map_err(|_| {
                 counts.refused = counts.refused.saturating_add(1);
                 (bindings::ib_wc_status_IB_WC_LOC_PROT_ERR, false)
             })?;
+        }
+        if let (Some(bytes), true) = (&send.fetched, send.is_gathered()) {
+            if message.extend_from_slice(bytes, GFP_ATOMIC).is_err() {
+                pr_err!("mock: a message is lost for want of memory\n");
+            }
         }
         let slot = peer.recvs.remove(0).map_err(|_| {
             counts.rnr = counts.rnr.saturating_add(1);
