@@ -20,8 +20,10 @@ use std::{
     task::{ready, Context, Poll},
 };
 
+use rustix::io::Errno;
+
 use crate::channel::{self, sealed::Shares};
-use crate::{Channel, Completion, Delivers, Entry, Result, Times};
+use crate::{Channel, Completion, Delivers, Entry, Error, Op, Result, Times};
 use shared::{Awaited, Shared};
 
 /// Says when a channel's file has become readable: what a runtime has for descriptors.
