@@ -333,8 +333,8 @@ mod tests {
     fn slots_by_index() -> Result {
         let shared = two_pages()?;
         let slots = Slots::<[u32; 2]>::new(&shared, END - 32, 4)?;
-        for n in 0..6 {
-            slots.write(u32::MAX - 1 + n, &[n, n + 1]);
+        for n in 0..6u32 {
+            slots.write(n.wrapping_sub(2), &[n, n + 1]);
         }
         // The last two went to where the first two were.
         for (at, n) in [(END - 32, 2), (END - 24, 3), (END - 16, 4), (END - 8, 5)] {
