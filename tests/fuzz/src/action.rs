@@ -163,6 +163,21 @@ pub enum Action {
         count: u8,
         entry: Entry,
     },
+    /// Entries for a channel's file by io_uring.
+    UringSubmit {
+        context: Where,
+        channel: Pick,
+        ring: u8,
+        how: u8,
+        count: u8,
+        entry: Entry,
+    },
+    /// What becomes of them: completions, cancelling, the end of the ring or of a file.
+    UringEnd {
+        ring: u8,
+        how: u8,
+        which: u8,
+    },
     Reap {
         context: Where,
         channel: Pick,
@@ -240,6 +255,6 @@ mod tests {
         for _ in 0..2000 {
             kinds.extend(parse(&fresh(&mut rng)).iter().map(std::mem::discriminant));
         }
-        assert_eq!(kinds.len(), 36);
+        assert_eq!(kinds.len(), 38);
     }
 }

@@ -236,6 +236,7 @@ impl Worker {
             own: self.own.clone(),
             probe: Probe::new(),
             kept: Vec::new(),
+            urings: Default::default(),
             next_data: 0,
         };
         let pair = std::thread::scope(|scope| {
@@ -288,6 +289,7 @@ impl Worker {
         }
         self.run(Action::ChannelCreate { call: own, sq: 3, cq: 3, polled: 255 });
         self.run(Action::ChannelEventfd { call: own, channel: any, number: 0 });
+        self.uring_tour(any);
         self.run(Action::ChannelClose(own, Pick::nth(1)));
         self.run(Action::CounterCreate { call: own, endpoint: any, imm: 1, mask: 0 });
         self.run(Action::CounterQuery(own, any));

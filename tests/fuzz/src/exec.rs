@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Does actions: the commands here, the rest in `rings`, `connect` and `system`.
+//! Does actions: the commands here, the rest in `rings`, `uring`, `connect` and `system`.
 
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use crate::action::Action;
 use crate::call::{Caller, Outcome, Use};
 use crate::choice::{Address, Call, Pick, Terms, Where};
 use crate::memory::{Map, Probe, PAGE};
+use crate::uring::Urings;
 use crate::world::{lock, Context, Kind, Object, Shared};
 
 const ENDPOINTS: &[Kind] = &[Kind::Endpoint, Kind::Listener];
@@ -20,6 +21,7 @@ pub struct Worker {
     pub probe: Probe,
     /// Mappings that outlive the action that made them.
     pub kept: Vec<Map>,
+    pub urings: Urings,
     pub next_data: u64,
 }
 
@@ -35,6 +37,7 @@ impl Worker {
             own: Context::open(true)?,
             probe: Probe::new(),
             kept: Vec::new(),
+            urings: Urings::default(),
             next_data: 0,
         })
     }
@@ -288,6 +291,10 @@ impl Worker {
             A::Send { context, channel, count, entry } => {
                 self.push(context, channel, count, entry, true)
             }
+            A::UringSubmit { context, channel, ring, how, count, entry } => {
+                self.uring_submit(context, channel, (ring, how), count, entry)
+            }
+            A::UringEnd { ring, how, which } => self.uring_end(ring, how, which),
             A::Reap { context, channel, count } => {
                 let context = self.context(context);
                 let handle = self.pick(&context, channel, &[Kind::Channel]);

@@ -29,6 +29,7 @@ mod memory;
 mod objects;
 mod rings;
 mod system;
+mod uring;
 mod watch;
 mod world;
 

@@ -289,6 +289,10 @@ impl Worker {
             if how % 4 != 0 {
                 self.drain(&self.own);
             }
+            // What came by io_uring keeps a context, and ends with its ring.
+            if how % 8 < 4 {
+                self.urings = Default::default();
+            }
             // Sometimes first with a thread that is late.
             let late = (how % 4 == 1).then(|| self.own.duplicate());
             match Context::open(true) {
