@@ -29,7 +29,7 @@ static bool is_known(int res)
 
 /* What entries can name. */
 struct names {
-	uint32_t endpoints[4], memories[8], leases[6];
+	uint32_t endpoint, region, buffer, counter, lease, channel;
 };
 
 struct rewriter {
@@ -40,30 +40,79 @@ struct rewriter {
 	bool stop;
 };
 
+/* One that may succeed. */
+static struct dmaplane_sqe good_entry(struct rewriter *w)
+{
+	static const uint32_t lengths[] = { 0, 1, 8, 200, 4096, 30000 };
+	uint32_t x = rand_r(&w->seed), length = lengths[x / 16 % ARRAY_LEN(lengths)];
+	uint64_t here = x / 256 % 4096, there = x / 65536 % 4096;
+	const struct names *n = &w->names;
+	struct dmaplane_sqe sqe;
+
+	switch (x % 13) {
+	case 0:
+		dmaplane_prep_nop(&sqe);
+		break;
+	case 1:
+		dmaplane_prep_write_imm(&sqe, n->endpoint, n->region, here, n->lease, there,
+					length, x);
+		break;
+	case 2:
+		dmaplane_prep_recv(&sqe, n->endpoint, n->buffer, here, 240);
+		break;
+	case 3:
+		dmaplane_prep_copy(&sqe, n->buffer, here, n->buffer, 32768 + there, length);
+		break;
+	case 4:
+		dmaplane_prep_fill(&sqe, n->buffer, there, length, x >> 24 & 1);
+		break;
+	case 5:
+		dmaplane_prep_imm_only(&sqe, n->endpoint, x);
+		break;
+	case 6:
+		dmaplane_prep_cancel(&sqe, x & 1024 ? n->endpoint : 0, x & 2048 ? 0 : x >> 16,
+				     x & 2048 ? DMAPLANE_CANCEL_ALL : 0);
+		break;
+	case 7:
+		dmaplane_prep_counter_wait(&sqe, n->endpoint, n->counter, x / 64 % 4);
+		break;
+	case 8:
+		dmaplane_prep_write(&sqe, n->endpoint, n->region, here, n->lease, there, length);
+		break;
+	case 9:
+		dmaplane_prep_read(&sqe, n->endpoint, n->region, here, n->lease, there, length);
+		break;
+	case 10:
+		/* Else there soon is none. */
+		dmaplane_prep_invalidate(&sqe, x / 64 % 64 ? n->counter : n->region);
+		break;
+	case 11:
+		dmaplane_prep_send(&sqe, n->endpoint, n->region, here, length % 241);
+		break;
+	default:
+		dmaplane_prep_recv_multishot(&sqe, n->endpoint, n->buffer, here, 240, 3);
+		break;
+	}
+	return sqe;
+}
+
+/* One that may, or may not. */
 static struct dmaplane_sqe any_entry(struct rewriter *w)
 {
-	static const uint32_t lengths[] = { 0, 0, 1, 8, 200, 4096, 70000, UINT32_MAX };
-	uint32_t x = rand_r(&w->seed), y = rand_r(&w->seed), z = rand_r(&w->seed);
-	struct dmaplane_sqe sqe = {
-		.opcode = x % 14,
-		.flags = x >> 8 & 3 ? 0 : x >> 16,
-		.endpoint = w->names.endpoints[y % ARRAY_LEN(w->names.endpoints)],
-		.region = w->names.memories[y / 8 % ARRAY_LEN(w->names.memories)],
-		.lease = w->names.leases[y / 64 % ARRAY_LEN(w->names.leases)],
-		.length = lengths[y / 512 % ARRAY_LEN(lengths)],
-		.imm = y >> 16 & 7,
-	};
+	struct dmaplane_sqe sqe = good_entry(w);
+	uint32_t x = rand_r(&w->seed);
 
-	if (z % 3 == 0)
-		sqe.local_offset = z / 4 % 4096;
-	if (z % 5 == 0)
-		sqe.remote_offset = z / 8 % 4096;
-	if (z % 4 == 0) {
-		sqe.flags |= z & 16 ? DMAPLANE_SQE_SEGMENTS : DMAPLANE_SQE_PAGES;
-		sqe.list = sqe.region;
-		sqe.list_count = z / 32 % 20;
-		sqe.list_offset = z / 1024 % 8 * 8;
+	if (x % 8 == 0)
+		sqe.flags |= x >> 8;
+	if (x % 8 == 1) {
+		sqe.flags |= x & 64 ? DMAPLANE_SQE_SEGMENTS : DMAPLANE_SQE_PAGES;
+		sqe.list = w->names.buffer;
+		sqe.list_count = x / 128 % 20;
+		sqe.list_offset = x / 4096 % 8 * 8;
+		sqe.length = x & 64 ? 0 : 8;
 	}
+	if (x % 8 == 2)
+		((uint32_t *)&sqe)[x / 8 % 16] = x & 1024 ? w->names.channel : x * 3;
 	return sqe;
 }
 
@@ -82,10 +131,10 @@ static void *rewrite(void *arg)
 			if (w->all || i < 8 || i >= 16)
 				((volatile uint8_t *)at)[i] = from[i];
 			/* Halves of two. */
-			if (rand_r(&w->seed) % 64 == 0)
+			if (rand_r(&w->seed) % 256 == 0)
 				break;
 		}
-		if (rand_r(&w->seed) % 8 == 0) {
+		if (rand_r(&w->seed) % 32 == 0) {
 			size_t i = rand_r(&w->seed) % sizeof(sqe);
 			uint8_t value = rand_r(&w->seed);
 
@@ -259,10 +308,9 @@ static void one_round(struct __test_metadata *_metadata, struct round *r, bool a
 
 	w.sqes = (uint8_t *)c->sqes;
 	w.names = (struct names){
-		.endpoints = { r->p.a.endpoint, r->p.a.endpoint, 0, c->handle },
-		.memories = { r->near.region, r->near.region, r->near.buffer.handle,
-			      r->near.buffer.handle, r->counter, 0, r->p.a.endpoint, 77 },
-		.leases = { r->lease, r->lease, r->near.buffer.handle, 0, c->handle, 77 },
+		.endpoint = r->p.a.endpoint, .region = r->near.region,
+		.buffer = r->near.buffer.handle, .counter = r->counter, .lease = r->lease,
+		.channel = c->handle,
 	};
 	ASSERT_EQ(0, pthread_create(&thread, NULL, rewrite, &w));
 	while (now_ns() < until && r->pushed < MOST) {
