@@ -95,7 +95,7 @@ impl<'a> NewMapping<'a> {
             return Err(ENXIO);
         }
         // SAFETY: by the type invariant.
-        let index = unsafe { (*self.vma).vm_pgoff } as usize;
+        let index = unsafe { (*self.vma).vm_pgoff };
         // SAFETY: by the type invariant the vma's flags may be changed.
         unsafe { bindings::dk_vma_set_shared_map(self.vma) };
         // SAFETY: by the type invariant.
