@@ -329,9 +329,12 @@ impl Pages {
     /// Copies bytes to `offset`, where user space and devices may change them meanwhile. `ERANGE`
     /// beyond the end.
     pub fn write(&self, offset: u64, from: &[u8]) -> Result {
+        self.write_to(&self.list.read(), offset, from)
+    }
+
+    fn write_to(&self, list: &List, offset: u64, from: &[u8]) -> Result {
         self.check(offset, from.len())?;
         let offset = usize::try_from(offset)?;
-        let list = self.list.read();
         let (to, bytes) = (list.as_slice().as_ptr(), from.as_ptr().cast());
         // SAFETY: the range is inside, and by the invariant the pages are alive.
         unsafe { bindings::dk_write_pages(to, offset, bytes, from.len()) };
@@ -385,6 +388,12 @@ impl Pinned {
     #[cfg(dmaplane_test)]
     pub(crate) fn read<T: FromBytes>(&self, offset: u64, to: &mut [T]) -> Result {
         self.0.read_from(self.list(), offset, to)
+    }
+
+    /// As [`Pages::write`], but does not sleep.
+    #[cfg(dmaplane_test)]
+    pub(crate) fn write(&self, offset: u64, from: &[u8]) -> Result {
+        self.0.write_to(self.list(), offset, from)
     }
 }
 

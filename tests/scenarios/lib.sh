@@ -306,7 +306,7 @@ what_is_known() {
 		{
 			ip -n "$host" neigh
 			on "$host" tc -s qdisc show dev "v$host" | grep -v backlog
-			on "$host" awk '/^Udp:/ && $2 ~ /[0-9]/' /proc/net/snmp
+			on "$host" grep '^Udp: [0-9]' /proc/net/snmp
 			on "$host" rdma resource show | grep "_$host:"
 		} 2>&1 | tr -s ' \n' ' ' | sed "s/^/# $host: /;s/$/\n/"
 	done

@@ -319,6 +319,7 @@ mod tests {
                 strict: true,
             },
             mappings: 0,
+            moves: 0,
         }
     }
 
