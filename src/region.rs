@@ -4,8 +4,8 @@
 //!
 //! Ownership: the handle and each entry in flight ([`RegionUse`]) hold an `Arc` of the [`Region`],
 //! which holds the buffer and, until it is revoked, the memory keys.
-//! Locking: `keys` is inside of an endpoint's lock. The keys are dropped with it held, which may sleep: nobody
-//! who uses the region waits for that, as then it has no keys to lose.
+//! Locking: `keys` is inside of an endpoint's lock. The keys are dropped with it held, which may
+//! sleep: nobody who uses the region waits for that, as then it has no keys to lose.
 //! Teardown: revoking drops the keys; the device can reach nothing after that. Deregistering
 //! revokes, as invalidating does, and both are refused while entries are in flight.
 
@@ -32,7 +32,6 @@ use crate::{
 };
 use dmakit::{
     errno::EKEYREVOKED,
-    mm::pages::Pages,
     rdma::mr,
     uapi, //
 };
@@ -61,7 +60,7 @@ pub(crate) struct Region {
     #[pin]
     keys: Mutex<Option<Arc<mr::Region>>>,
     // Note: the buffer stays until after the keys are gone.
-    buffer: Arc<Buffer>,
+    _buffer: Arc<Buffer>,
     _tally: Tally,
 }
 
@@ -103,11 +102,6 @@ impl Region {
     pub(crate) fn revoke(&self) {
         let mut keys = self.keys.lock();
         drop(keys.take());
-    }
-
-    /// The memory.
-    pub(crate) fn pages(&self) -> &Arc<Pages> {
-        self.buffer.pages()
     }
 
     /// Uses it for an entry. The caller holds the context table's lock. `EKEYREVOKED` if it was
@@ -210,7 +204,7 @@ pub(crate) fn register(
             access,
             users: Atomic::new(0),
             keys <- new_mutex!(Some(keys)),
-            buffer,
+            _buffer: buffer,
             _tally: Tally::one(context.counters(), Live::Regions),
         }),
         GFP_KERNEL_ACCOUNT,

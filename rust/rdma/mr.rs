@@ -4,9 +4,8 @@
 //!
 //! C header: [`include/rdma/ib_verbs.h`](srctree/include/rdma/ib_verbs.h)
 //!
-//! Ownership: [`Region`] owns memory regions and mapping, and holds the pages, which stay where they are,
-//! and the device.
-//! A registration in flight holds the region.
+//! Ownership: [`Region`] owns memory regions and mapping, and holds the pages, which stay where
+//! they are, and the device. A registration in flight holds the region.
 //! Locking: none, a segment's state is atomic.
 //! Teardown: the keys die first, then the mapping, then the pages may go.
 
@@ -134,7 +133,7 @@ struct Mapping {
     table: bindings::sg_table,
     domain: Arc<Domain>,
     // Note: the pages are let go of after `drop` unmapped them.
-    _pages: Pinned,
+    pages: Pinned,
 }
 
 impl Drop for Mapping {
@@ -187,7 +186,7 @@ impl Segment {
         let mapping = Mapping {
             table,
             domain: domain.clone(),
-            _pages: pages.clone(),
+            pages: pages.clone(),
         };
         let mem_reg = bindings::ib_mr_type_IB_MR_TYPE_MEM_REG;
         // SAFETY: the domain is there while the device is.
@@ -287,6 +286,11 @@ impl Region {
             segment_bytes,
         };
         Ok(Arc::new(region, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// What has the pages stay where they are, for devices that go on with what keys named.
+    pub fn pages(&self) -> Option<Pinned> {
+        Some(self.segments.first()?.mapping.pages.clone())
     }
 
     /// The domain that the keys are of.

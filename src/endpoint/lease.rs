@@ -211,7 +211,7 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
     if rights.read && fabric.rdma().quirks().sends_after_key {
         // There is room for one each.
         link.lent
-            .push_within_capacity(region.pages().clone())
+            .push_within_capacity(keys.pages().ok_or(EIO)?)
             .map_err(|_| EMFILE)?;
     }
     link.granted_keys = granted_keys;

@@ -40,7 +40,7 @@ use crate::{
 use dmakit::{
     mm::pages::{
         Charge,
-        Pages, //
+        Pinned, //
     },
     rdma::{
         chain::Chain,
@@ -199,8 +199,8 @@ pub(super) struct Link {
 
     pub(super) messages: SendSlots,
     pub(super) offers: Fifo<Offer>,
-    /// What the peer may read, as long as there is a connection, whatever its key.
-    pub(super) lent: KVec<Arc<Pages>>,
+    /// What the peer may read stays where it is as long as there is a connection, whatever its key.
+    pub(super) lent: KVec<Pinned>,
     /// Leases granted, and keys in them.
     pub(super) grants: u32,
     pub(super) granted_keys: u32,

@@ -161,6 +161,26 @@ TEST_F(remote, invalidate_after_the_end)
 	EXPECT_EQ(0, region_deregister(p->b.fd, self->far.region));
 }
 
+/* Over iWARP the adapter may go on with what the peer reads, until the connection has ended. */
+TEST_F(remote, moved_when_nobody_reads_it)
+{
+	struct pair *p = &self->p;
+	struct dmaplane_sqe ends = invalidate(self->far.region, 1, 0);
+	struct dmaplane_sqe moves = migrate_buffer(self->far.buffer.handle, 0, 0);
+	struct dmaplane_fabric fabric;
+	struct dmaplane_cqe cqe;
+
+	ASSERT_EQ(0, fabric_of(&p->b, &fabric));
+	ASSERT_EQ(0, channel_do(&p->b.ch, &moves, &cqe));
+	EXPECT_EQ(-EBUSY, cqe.res);
+	ASSERT_EQ(0, channel_do(&p->b.ch, &ends, &cqe));
+	EXPECT_EQ(0, cqe.res);
+	ASSERT_EQ(0, channel_do(&p->b.ch, &moves, &cqe));
+	EXPECT_EQ(fabric.flags & DMAPLANE_FABRIC_WRITE_IMM ? 0 : -EBUSY, cqe.res);
+	EXPECT_EQ(0, endpoint_close(p->b.fd, p->b.endpoint));
+	EXPECT_TRUE(WAIT_FOR(!channel_do(&p->b.ch, &moves, &cqe) && cqe.res == 0));
+}
+
 /* ---- What is wrong ---------------------------------------------------------- */
 
 TEST_F(remote, wrong)
