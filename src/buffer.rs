@@ -89,7 +89,8 @@ impl Buffer {
         self.node.store(node, Relaxed);
     }
 
-    /// Moves the next pages; whether there are more. Its mappings begin at `offset` of the context's file.
+    /// Moves the next pages; whether there are more. Its mappings begin at `offset` of the
+    /// context's file.
     pub(crate) fn migrate(&self, offset: u64, migration: &mut Migration) -> Result<bool> {
         let shown = Shown {
             space: &self.space,
@@ -154,7 +155,7 @@ pub(crate) fn query(context: &Context, arg: &mut uapi::dmaplane_buf_query) -> Re
     }
 
     let mut counts = KVec::from_elem(0u64, usize::try_from(nodes)?, GFP_KERNEL_ACCOUNT)?;
-    buffer.pages.count_nodes(&mut counts)?;
+    let moves = buffer.pages.count_nodes(&mut counts)?;
     let mut out = UserSlice::new(
         UserPtr::from_addr(usize::try_from(arg.node_pages)?),
         core::mem::size_of_val(&counts[..]),
@@ -169,7 +170,7 @@ pub(crate) fn query(context: &Context, arg: &mut uapi::dmaplane_buf_query) -> Re
     arg.pages = buffer.pages.count() as u64;
     arg.node = buffer.node();
     arg.create_flags = buffer.flags;
-    arg.moves = buffer.pages.moves();
+    arg.moves = moves;
     arg.mappings = u32::try_from(buffer.mappings.load(Relaxed)).unwrap_or(0);
     Ok(())
 }

@@ -262,11 +262,11 @@ struct dmaplane_buf_query {
  * entries that use the region are in flight or a lease on it is being sent:
  * EBUSY then, and nothing changes. The endpoint that it was registered through
  * may be closed before.
- * ENDPOINT_CLOSE (endpoints and listeners): ends the connection, or rejects a
- * request not yet accepted. Every entry that has begun is completed, as a rule with
- * ECANCELED, before the call returns; one that waits for others (DMAPLANE_SQE_LINK,
- * DMAPLANE_SQE_DRAIN) is when its turn comes, with ENOTCONN, or by CANCEL. That of an endpoint which is connecting
- * over iWARP waits, against signals too, until TCP has connected or given up.
+ * ENDPOINT_CLOSE (endpoints and listeners): ends the connection, or rejects a request not yet
+ * accepted. Every entry that has begun is completed, as a rule with ECANCELED, before the call
+ * returns; one that waits for others (DMAPLANE_SQE_LINK, DMAPLANE_SQE_DRAIN) is when its turn
+ * comes, with ENOTCONN, or by CANCEL. That of an endpoint which is connecting over iWARP waits,
+ * against signals too, until TCP has connected or given up.
  * CHANNEL_CLOSE: EBUSY while an endpoint delivers to it. Entries that have not
  * begun, and copies and moves under way, are completed with ECANCELED before it returns.
  * Those for endpoints that do not deliver to it, COUNTER_WAIT included, go on.
@@ -889,14 +889,16 @@ struct dmaplane_pages {
  * of the peer that is under way may go on with what it had found.
  *
  * MIGRATE uses @lease, a buffer, @remote_offset, the NUMA node that its pages go to, and @imm
- * (DMAPLANE_MIGRATE_*). It is done by the worker that does long copies, in batches of 2 MiB at most.
- * All who use the buffer go on meanwhile: mappings stay valid and show the same bytes, though whoever
- * touches what is being moved waits for that; COPY, FILL, RECV and lists do. It completes with the number
- * of pages moved, 0 if all were there. It fails with EBUSY if the buffer is registered (until
- * REGION_DEREGISTER or INVALIDATE), or if another driver or a system call has references to its pages
- * (direct I/O, vmsplice(2), memory registered by others), and keeps them; ENOSPC with STRICT (the node,
- * or what the buffer's memory cgroup may have, has no room); ECANCELED, and ENOMEM. Batches moved
- * before that stay moved: BUF_QUERY says where pages are.
+ * (DMAPLANE_MIGRATE_*). It is done by the worker that does long copies, in batches of 2 MiB at
+ * most. All who use the buffer go on meanwhile: mappings stay valid and show the same bytes, though
+ * whoever touches what is being moved waits for that; COPY, FILL, RECV and lists do. It completes
+ * with the number of pages moved, 0 if all were there. It fails with EBUSY if the buffer is
+ * registered (until REGION_DEREGISTER or INVALIDATE; over iWARP what was leased for reading until
+ * the connections have ended, too), or if another driver or a system call has references to its
+ * pages (direct I/O, vmsplice(2), memory registered by others), and keeps them; ENOSPC with STRICT
+ * (the node, or what the buffer's memory cgroup may have, has no room); EIO (the memory of a page
+ * is bad, which stays); ECANCELED, and ENOMEM. Batches moved before that stay moved: BUF_QUERY says
+ * where pages are.
  *
  * -- Others: CANCEL, COUNTER_WAIT, NOP
  *
@@ -920,23 +922,22 @@ struct dmaplane_pages {
  *
  * -- Errors
  *
- * An entry that is wrong completes with: EINVAL (flag, padding, member not used, COPY
- * whose two ranges overlap, FILL with an @imm above 255), EOPNOTSUPP, ENOENT or EBADF
- * (@endpoint, @region, @lease of COPY, FILL, MIGRATE and RECV, @list), ENXIO (MIGRATE: the node does not
- * exist or is offline), ENOKEY (@lease), EKEYREVOKED (@region
- * was invalidated), EACCES (the lease does not allow it, or @region to be written, or
- * the caller's cpuset that node), EOVERFLOW (offset
- * + length wraps), ERANGE (beyond the end of the region, lease or buffer, also of @list), EFBIG (above
+ * An entry that is wrong completes with: EINVAL (flag, padding, member not used, COPY whose two
+ * ranges overlap, FILL with an @imm above 255), EOPNOTSUPP, ENOENT or EBADF (@endpoint, @region,
+ * @lease of COPY, FILL, MIGRATE and RECV, @list), ENXIO (MIGRATE: the node does not exist or is
+ * offline), ENOKEY (@lease), EKEYREVOKED (@region was invalidated), EACCES (the lease does not
+ * allow it, or @region to be written, or the caller's cpuset that node), EOVERFLOW (offset + length
+ * wraps), ERANGE (beyond the end of the region, lease or buffer, also of @list), EFBIG (above
  * max_transfer, in all), E2BIG (@list_count), EDQUOT (the list), EMSGSIZE (SEND, RECV), EOPNOTSUPP
  * (nothing else is wrong, but the fabric lacks DMAPLANE_FABRIC_WRITE_IMM), EXDEV (@region is on
  * another fabric, a counter of another endpoint, an endpoint delivers to another channel than that
  * of RECV), ENOTCONN (the endpoint is not established), EAGAIN (entries of other channels, or of
  * io_uring, fill the endpoint's queue), ENOMEM (there is none to keep it until it can begin). Once
- * sent: ECANCELED (the connection was closed here), ECONNRESET (it ended there, or the oldest of what
- * was sent was not done for 30 seconds and another 4 for each MiB of it; without any sign of the
- * adapter 30 more), EREMOTEIO (the peer's adapter refused; see wc_status. The connection ends with
- * that, and if word of its end is faster, ECONNRESET is the answer), EPROTO (the peer broke the
- * protocol), ENODEV (the fabric went away), EIO (any other).
+ * sent: ECANCELED (the connection was closed here), ECONNRESET (it ended there, or the oldest of
+ * what was sent was not done for 30 seconds and another 4 for each MiB of it; without any sign of
+ * the adapter 30 more), EREMOTEIO (the peer's adapter refused; see wc_status. The connection ends
+ * with that, and if word of its end is faster, ECONNRESET is the answer), EPROTO (the peer broke
+ * the protocol), ENODEV (the fabric went away), EIO (any other).
  */
 struct dmaplane_sqe {
 	__u8 opcode;
@@ -966,8 +967,9 @@ struct dmaplane_sqe {
 /**
  * struct dmaplane_cqe - completion entry
  * @user_data:	from the submission, or the endpoint's recv_user_data
- * @res:	bytes transferred, of CANCEL entries found, of MIGRATE pages moved, or -errno; of an immediate that came by
- *		itself: bytes in the work request that carried it, which is the whole transfer
+ * @res:	bytes transferred, of CANCEL entries found, of MIGRATE pages moved, or
+ *		-errno; of an immediate that came by itself: bytes in the work request
+ *		that carried it, which is the whole transfer
  *		unless it crosses a multiple of max_segment in the lease, or is a list
  * @endpoint:	endpoint concerned, 0 if none
  * @imm:	immediate received, in host order; 0 if none (DMAPLANE_CQE_F_IMM tells)
@@ -1084,23 +1086,25 @@ struct dmaplane_channel_file {
  *
  * The command area of the large submission entry (IORING_SETUP_SQE128) has a struct dmaplane_sqe,
  * which asks for the same as in the channel's ring, and 16 bytes that are 0. The completion has
- * io_uring's own user_data and flags, and as its res that of struct dmaplane_cqe. A completion of 32 bytes
- * (IORING_SETUP_CQE32) is a struct dmaplane_cqe but for @endpoint, which is where io_uring has its
- * flags; all but @res is 0 if the entry was not looked at.
+ * io_uring's own user_data and flags, and as its res that of struct dmaplane_cqe. A completion of
+ * 32 bytes (IORING_SETUP_CQE32) is a struct dmaplane_cqe but for @endpoint, which is where io_uring
+ * has its flags; all but @res is 0 if the entry was not looked at.
  *
- * Such an entry is in none of the channel's rings: those may be as small as they can, and a full
- * or poisoned one does not matter. Of its flags only FENCE, SEGMENTS and PAGES may be set; io_uring
- * has its own, and for DRAIN in the ring it does not exist. Its @user_data is what CANCEL knows it by,
- * which finds entries of both kinds, by whichever way it comes itself. io_uring's own cancellation
- * (IORING_OP_ASYNC_CANCEL, IORING_OP_LINK_TIMEOUT) finds none that has begun. Entries begin in the order
- * in which io_uring issues them, which is that of its ring for those without IOSQE_ASYNC and links. Of those that
- * do not complete at once as many as the channel has cq_entries may be under way; one more is EBUSY.
+ * Such an entry is in none of the channel's rings: those may be as small as they can, and a full or
+ * poisoned one does not matter. Of its flags only FENCE, SEGMENTS and PAGES may be set; io_uring
+ * has its own, and for DRAIN in the ring it does not exist. Its @user_data is what CANCEL knows it
+ * by, which finds entries of both kinds, by whichever way it comes itself. io_uring's own
+ * cancellation (IORING_OP_ASYNC_CANCEL, IORING_OP_LINK_TIMEOUT) finds none that has begun. Entries
+ * begin in the order in which io_uring issues them, which is that of its ring for those without
+ * IOSQE_ASYNC and links. Of those that do not complete at once as many as the channel has
+ * cq_entries may be under way; one more is EBUSY.
  *
  * When the ring is closed, or the task that submitted executes another program, entries under way
- * complete with ECANCELED; when that task ends and the ring does not, they go on. What was sent by then goes on: its region is in use until it
- * is done. Until an entry is complete it keeps the channel's file open, and so the context. A
- * completion that comes while the task that submitted waits in another call ends that with EINTR, as
- * a signal does, unless the ring has IORING_SETUP_DEFER_TASKRUN; the end of any ring does.
+ * complete with ECANCELED; when that task ends and the ring does not, they go on. What was sent by
+ * then goes on: its region is in use until it is done. Until an entry is complete it keeps the
+ * channel's file open, and so the context. A completion that comes while the task that submitted
+ * waits in another call ends that with EINTR, as a signal does, unless the ring has
+ * IORING_SETUP_DEFER_TASKRUN; the end of any ring does.
  *
  * Errors: EOPNOTSUPP (another cmd_op, a ring with IORING_SETUP_IOPOLL), EINVAL (the entry is not large;
  * addr, len, file_index, uring_cmd_flags or the 16 bytes are not 0; a flag that is not allowed), ENOENT

@@ -357,17 +357,20 @@ bool dk_pages_ours(struct page *const *pages, unsigned long count, int node)
 
 /*
  * Each that is not on @node is replaced by the next one of @others, which gets its bytes, and
- * takes its place there. Returns how many.
+ * takes its place there. Returns how many. One whose memory is bad stays, and @bad says so.
  */
 unsigned long dk_pages_replace(struct page **pages, unsigned long count, int node,
-			       struct page **others)
+			       struct page **others, bool *bad)
 {
 	unsigned long done = 0;
 
 	for (unsigned long i = 0; i < count; i++) {
 		if (page_to_nid(pages[i]) == node)
 			continue;
-		copy_highpage(others[done], pages[i]);
+		if (copy_mc_highpage(others[done], pages[i])) {
+			*bad = true;
+			continue;
+		}
 		flush_dcache_page(others[done]);
 		swap(others[done], pages[i]);
 		done++;

@@ -50,6 +50,6 @@ void dk_pages_unmap(struct address_space *space, unsigned long index,
 		    struct page *const *pages, unsigned long count, int node);
 bool dk_pages_ours(struct page *const *pages, unsigned long count, int node);
 unsigned long dk_pages_replace(struct page **pages, unsigned long count, int node,
-			       struct page **others);
+			       struct page **others, bool *bad);
 
 #endif

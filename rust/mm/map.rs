@@ -5,14 +5,15 @@
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h)
 //!
-//! All pages are mapped at once. Those that are moved vanish from the page tables, and a fault maps what
-//! is there instead.
+//! All pages are mapped at once. Those that are moved vanish from the page tables, and a fault maps
+//! what is there instead.
 //!
 //! Ownership: each vma made here owns an `Arc` of the object whose pages it shows, so the object
 //! lives until the last `munmap`, whoever drops its other references.
-//! Locking: `mmap_lock` is held for writing in `mmap`, for reading in `fault`, and at least the vma is
-//! locked in `open` and `close`; the object's callbacks must not take a lock that is held around a user
-//! copy. The pages' list is locked for reading in `mmap` and `fault`.
+//! Locking: `mmap_lock` is held for writing in `mmap`, for reading in `fault` (there is no
+//! `map_pages`, so no fault comes with only the vma locked), and at least the vma is locked in
+//! `open` and `close`; the object's callbacks must not take a lock that is held around a user copy.
+//! The pages' list is locked for reading in `mmap` and `fault`.
 //! Teardown: `close` of the vma drops the `Arc`.
 
 use crate::{

@@ -2,14 +2,16 @@
 
 //! Moving pages to another node while they are in use.
 //!
-//! It goes batch by batch: new pages are taken, the old ones vanish from all page tables, their bytes are
-//! copied and the list names the new ones. Who touches a mapping meanwhile faults, and waits for the list.
-//! Page tables, direct I/O and other drivers have references of their own to pages: a batch is moved when
-//! there are none, which is known for sure as long as the list is locked, since they come from page tables.
+//! It goes batch by batch: new pages are taken, the old ones vanish from all page tables, their
+//! bytes are copied and the list names the new ones. Who touches a mapping meanwhile faults, and
+//! waits for the list. Page tables, direct I/O and other drivers have references of their own to
+//! pages: a batch is moved when there are none. References come from page tables, so that nobody
+//! who has one later uses the bytes: what looks at pages without a lock (`gup_fast`, a scan of all
+//! memory) may take one, sees that the entry of the page table is gone, and puts it back.
 //!
 //! Ownership: a [`Migration`] owns nothing but the new pages of a batch, and then the old ones.
 //! Locking: the list's for writing, while a batch is moved. Taken inside of it: `i_mmap_rwsem`, page
-//! tables. Nothing is allocated and nobody waited for under it.
+//! tables, and what mmu notifiers take. No page is allocated under it.
 //! Teardown: none; what was moved stays.
 
 use super::{
@@ -37,8 +39,8 @@ const BATCH: usize = 512;
 /// Batches without anything to move before others get their turn.
 const LOOKS: usize = 64;
 
-/// How long to wait for others who have references, in milliseconds: system calls, `mmap(2)` and `fork(2)`
-/// have some for a moment.
+/// How long to wait for others who have references, in milliseconds: system calls, `mmap(2)` and
+/// `fork(2)` have some for a moment.
 const PAUSES: [i64; 6] = [0, 1, 3, 10, 30, 50];
 
 /// A memory cgroup that is charged for pages.
@@ -97,7 +99,8 @@ impl Migration {
     }
 
     /// Moves the next ones; whether there are more. `EBUSY` if they are pinned, or somebody else has
-    /// references to them; `ENOSPC` if there is no room, `ENXIO` if the node has gone.
+    /// references to them; `ENOSPC` if there is no room, `ENXIO` if the node has gone,
+    /// `EIO` if the memory of some is bad.
     pub fn step(&mut self, pages: &Pages, shown: &Shown<'_>) -> Result<bool> {
         if !node_online(self.node) {
             return Err(ENXIO);
@@ -150,6 +153,9 @@ impl Migration {
         if full && self.strict {
             return Err(ENOSPC);
         }
+        if others.as_slice().is_empty() {
+            return Ok(false);
+        }
         for pause in PAUSES {
             if pause > 0 {
                 fsleep(Delta::from_millis(pause));
@@ -161,8 +167,8 @@ impl Migration {
         Err(EBUSY)
     }
 
-    /// Replaces as many of the next as there are others for; these are the old ones then. False if somebody
-    /// has references.
+    /// Replaces as many of the next as there are others for; these are the old ones then. False if
+    /// somebody has references.
     fn exchange(
         &mut self,
         pages: &Pages,
@@ -186,14 +192,18 @@ impl Migration {
         if !unsafe { bindings::dk_pages_ours(at, count, node) } {
             return Ok(false);
         }
-        // SAFETY: nobody else has references to those that are replaced, nor gets one while the list is
-        // locked, and `others` has as many as they are. It owns what it gets for them.
-        let moved = unsafe {
-            bindings::dk_pages_replace(at, count, node, others.as_mut_slice().as_mut_ptr())
-        };
-        pages.has_moved();
+        let (others, mut bad) = (others.as_mut_slice().as_mut_ptr(), false);
+        // SAFETY: nobody else uses those that are replaced, nor does while the list is locked, and
+        // `others` has as many as they are. It owns what it gets for them.
+        let moved = unsafe { bindings::dk_pages_replace(at, count, node, others, &mut bad) };
+        if moved > 0 {
+            pages.has_moved();
+        }
         self.next = self.next.saturating_add(count);
         self.moved = self.moved.saturating_add(moved);
-        Ok(true)
+        match bad {
+            true => Err(EIO),
+            false => Ok(true),
+        }
     }
 }

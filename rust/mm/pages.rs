@@ -118,8 +118,9 @@ impl List {
         &mut self.0
     }
 
-    /// Fills it up to `count`, for which there is room, or as far as there are pages. `allocate` takes a
-    /// block of an order as single pages, or returns null. `EINTR` when the caller is being killed.
+    /// Fills it up to `count`, for which there is room, or as far as there are pages. `allocate`
+    /// takes a block of an order as single pages, or returns null. `EINTR` when the caller is being
+    /// killed.
     pub(super) fn take(
         &mut self,
         count: usize,
@@ -181,7 +182,7 @@ pub struct Pages {
     #[pin]
     list: RwSem<List>,
     count: usize,
-    /// How many [`Pinned`] there are. It grows only with the list locked.
+    /// How many [`Pinned`] there are. It becomes more than none only with the list locked.
     pins: Atomic<i32>,
     moves: Atomic<u32>,
     _charge: Charge,
@@ -273,9 +274,9 @@ impl Pages {
         self.moves.load(Relaxed)
     }
 
-    /// Adds how many pages lie on each node, read from the pages. `EIO` if one lies on none of
-    /// them.
-    pub fn count_nodes(&self, counts: &mut [u64]) -> Result {
+    /// Adds how many pages lie on each node, read from the pages; returns what [`Self::moves`] was
+    /// then. `EIO` if one lies on none of them.
+    pub fn count_nodes(&self, counts: &mut [u64]) -> Result<u32> {
         let nodes = u32::try_from(counts.len())?;
         let list = self.list.read();
         let pages = list.as_slice();
@@ -283,7 +284,7 @@ impl Pages {
         match unsafe {
             bindings::dk_count_nodes(pages.as_ptr(), pages.len(), counts.as_mut_ptr(), nodes)
         } {
-            true => Ok(()),
+            true => Ok(self.moves()),
             false => Err(EIO),
         }
     }
@@ -374,8 +375,8 @@ impl Pinned {
     }
 
     fn list(&self) -> &List {
-        // SAFETY: by the invariant nobody changes it. Who did had done so before the pin was counted, with
-        // the list locked.
+        // SAFETY: by the invariant nobody changes it. Who did had done so before the pin was
+        // counted, with the list locked.
         unsafe { &*self.0.list.as_ptr() }
     }
 
