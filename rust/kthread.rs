@@ -36,13 +36,20 @@ pub fn may_be(threads: u64) -> bool {
 /// What is done.
 pub trait Job: Send + Sync + 'static {
     /// Does it once. May sleep. Returns soon after it [should](Me::should_stop).
-    fn run(&self, me: &Me);
+    fn run(&self, me: &Me<'_>);
 }
 
 /// The thread that runs a [`Job`].
-pub struct Me(NotThreadSafe);
+///
+/// # Invariants
+///
+/// It is the current task, and was started with `base`.
+pub struct Me<'a> {
+    base: &'a bindings::dk_thread,
+    _task: NotThreadSafe,
+}
 
-impl Me {
+impl Me<'_> {
     /// Whether somebody waits for its end.
     pub fn should_stop(&self) -> bool {
         // SAFETY: there is a `Me` only in threads of this file, which are kthreads.
@@ -53,6 +60,13 @@ impl Me {
     pub fn sleep(&self, waker: &Waker) {
         // SAFETY: initialised; this is a kthread, as above.
         unsafe { bindings::dk_waker_sleep(waker.inner.get()) }
+    }
+
+    /// Has memory where its maker could when it was made: who adds or takes memory of the system
+    /// resets that.
+    pub fn renew_nodes(&self) {
+        // SAFETY: this is the thread that was started with it.
+        unsafe { bindings::dk_thread_renew_nodes(self.base) }
     }
 
     /// For one turn of a loop that looks for something: others may have the processor.
@@ -113,7 +127,11 @@ impl<J: Job> Start<J> {
     unsafe extern "C" fn run(base: *mut bindings::dk_thread) {
         // SAFETY: `base` is the first member of one that is ours, as the caller promises.
         let start = unsafe { KBox::from_raw(base.cast::<Self>()) };
-        start.job.run(&Me(NotThreadSafe));
+        // INVARIANT: as the caller promises.
+        start.job.run(&Me {
+            base: &start.base,
+            _task: NotThreadSafe,
+        });
     }
 }
 
@@ -208,7 +226,7 @@ mod tests {
     }
 
     impl Job for Sleeper {
-        fn run(&self, me: &Me) {
+        fn run(&self, me: &Me<'_>) {
             add(&self.began);
             while !me.should_stop() && self.woken.load(Acquire) < self.most {
                 me.sleep(&self.waker);
@@ -304,7 +322,7 @@ mod tests {
     fn stopped_while_it_is_busy() -> Result {
         struct Busy(Atomic<u32>);
         impl Job for Busy {
-            fn run(&self, me: &Me) {
+            fn run(&self, me: &Me<'_>) {
                 self.0.store(1, Release);
                 while !me.should_stop() {
                     me.relax();
@@ -337,7 +355,7 @@ mod tests {
             }
         }
         impl Job for Own {
-            fn run(&self, _: &Me) {
+            fn run(&self, _: &Me<'_>) {
                 if reaches(&self.state, 1) {
                     let thread = self.thread.lock().take();
                     drop(thread);

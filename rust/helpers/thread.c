@@ -22,12 +22,20 @@ static int dk_thread_main(void *data)
 	task_lock(current);
 	current->signal->rlim[RLIMIT_MEMLOCK].rlim_cur = thread->memlock;
 	task_unlock(current);
-	set_mems_allowed(thread->nodes);
 	thread->run(thread);
 	put_cred(revert_creds(cred));
 	set_active_memcg(old);
 	mem_cgroup_put(memcg);
 	module_put_and_kthread_exit(0);
+}
+
+/* All kernel threads are in the cpuset of everything, which gives them what that has when it changes. */
+void dk_thread_renew_nodes(const struct dk_thread *thread)
+{
+	nodemask_t nodes = thread->nodes;
+
+	if (!nodes_equal(cpuset_current_mems_allowed, nodes))
+		set_mems_allowed(nodes);
 }
 
 static void dk_thread_forget(struct dk_thread *thread)

@@ -20,6 +20,7 @@ struct dk_thread {
 
 struct task_struct *dk_thread_start(struct dk_thread *thread, const char *name);
 bool dk_thread_stop(struct task_struct *task, struct dk_thread *thread);
+void dk_thread_renew_nodes(const struct dk_thread *thread);
 bool dk_thread_should_stop(void);
 bool dk_threads_may_be(u64 count);
 void dk_thread_relax(void);

@@ -10,8 +10,9 @@
 //! ends when the channel is stopped, by `CHANNEL_CLOSE` or when the context's file is released, which
 //! the thread does not hold.
 //! Locking: `thread` is held until that has ended, so it is outside of all that the thread takes.
-//! Teardown: stopping the channel joins the thread, before what has not begun is completed. It is in the
-//! midst of [`TURN`] entries at most then. By itself it ends when the ring is poisoned or retired.
+//! Teardown: stopping the channel joins the thread, before what has not begun is completed. It is
+//! in the midst of [`TURN`] entries at most then. By itself it ends when the ring is poisoned or
+//! retired.
 
 use super::queue::Queue;
 use crate::{
@@ -107,7 +108,7 @@ struct Polling {
 
 impl Polling {
     /// Sleeps until there may be something to do.
-    fn sleep(&self, me: &Me, head: u32, stuck: bool) -> Result {
+    fn sleep(&self, me: &Me<'_>, head: u32, stuck: bool) -> Result {
         let ring = self.queue.ring();
         if ring.may_sleep(head, stuck)? {
             me.sleep(&self.waker);
@@ -118,7 +119,7 @@ impl Polling {
 }
 
 impl Job for Polling {
-    fn run(&self, me: &Me) {
+    fn run(&self, me: &Me<'_>) {
         let ring = self.queue.ring();
         // Nobody else takes any.
         let mut head = 0u32;
@@ -126,6 +127,7 @@ impl Job for Polling {
         while !me.should_stop() && ring.check().is_ok() {
             let mut stuck = false;
             if ring.has_submitted(head) {
+                me.renew_nodes();
                 match Queue::submit(&self.queue, &self.context, TURN) {
                     Ok((taken, _)) => {
                         head = head.wrapping_add(taken);
