@@ -10,8 +10,8 @@
 //! Locking: a command is issued, and its end asked for, with io_uring's `uring_lock` held as a rule.
 //! [`Command::complete`] takes none and may be called with anything held: the submitter's task does the
 //! rest.
-//! Teardown: when the ring ends or the task executes another program, io_uring asks again and again for the end of each
-//! [`Command`] that is left, by its [`Key`], and waits.
+//! Teardown: when the ring ends or the task executes another program, io_uring asks again and again
+//! for the end of each [`Command`] that is left, by its [`Key`], and waits.
 
 use crate::{
     bindings,
@@ -106,7 +106,8 @@ impl<'a> Issue<'a> {
     pub fn keep(self, tag: u32) -> (Command, Issued<'a>) {
         // SAFETY: valid by the type invariant, and issued with these flags.
         unsafe { bindings::dk_uring_keep(self.cmd.as_ptr(), self.flags, tag) };
-        // INVARIANT: io_uring keeps it until it is completed, which is left to the command from here on.
+        // INVARIANT: io_uring keeps it until it is completed, which is left to the command from
+        // here on.
         (Command(self.cmd), Issued(PhantomData))
     }
 }

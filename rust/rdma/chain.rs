@@ -140,8 +140,8 @@ impl Chain {
 
     /// Adds a message: a header, and after it local memory that is to be [gathered](Self::gather).
     ///
-    /// `number` is less than the [`write_slots`](super::queue::Caps::write_slots) of the connection, and
-    /// no other message that is not complete has it. Errors as for [`Self::push`].
+    /// `number` is less than the [`write_slots`](super::queue::Caps::write_slots) of the
+    /// connection, and no other message that is not complete has it. Errors as for [`Self::push`].
     pub fn send(&mut self, number: u32, header: &[u8; HEADER_BYTES]) -> Result {
         if self.headers.len() >= self.headers.capacity() {
             return Err(ENOSPC);

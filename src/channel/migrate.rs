@@ -35,8 +35,8 @@ pub(super) struct Migrate {
 }
 
 impl Migrate {
-    /// What an entry asks for. `ENXIO` for a node that is not there, `EACCES` for one that the caller may
-    /// have no memory of: who moves the pages would be given it.
+    /// What an entry asks for. `ENXIO` for a node that is not there, `EACCES` for one that the
+    /// caller may have no memory of: who moves the pages would be given it.
     pub(super) fn new(context: &Context, sqe: &uapi::dmaplane_sqe) -> Result<Self> {
         if sqe.imm & !uapi::DMAPLANE_MIGRATE_STRICT != 0 {
             return Err(EINVAL);

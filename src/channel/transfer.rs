@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `COPY` and `FILL`: bytes moved by a processor, piece by piece; and what a worker does in such pieces.
+//! `COPY` and `FILL`: bytes moved by a processor, piece by piece; and what a worker does in such
+//! pieces.
 //!
 //! Ownership: a [`Transfer`] holds its buffers.
 //! Locking: none. User space and adapters may change the bytes meanwhile.

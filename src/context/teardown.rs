@@ -22,8 +22,8 @@ use crate::{
 };
 use dmakit::errno::ECANCELED;
 
-/// Nobody submits any more: the file is gone, and with it every call and mapping. What threads are in the
-/// midst of is waited for when their channels are stopped.
+/// Nobody submits any more: the file is gone, and with it every call and mapping. What threads are
+/// in the midst of is waited for when their channels are stopped.
 struct Quiet(Objects);
 
 /// No queue pair is left, every entry accepted got its completion.
