@@ -250,7 +250,7 @@ if ((!stock && !${#wanted[@]})); then
 	machine_part loss-siw 600 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=500 "${loss[@]}"
 	machine_part programs-siw 2400 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=600 "${connected[@]}"
 fi
-machine_part numa 300 --numa 4 -- "${numa[@]}"
+machine_part numa 1200 --numa 4 -- "${numa[@]}"
 
 # As many at a time as there are processors and memory, but two at least: most of
 # them wait more than they compute. Each in a process group of its own, so that all
