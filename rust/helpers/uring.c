@@ -58,8 +58,8 @@ int dk_uring_entry(const struct io_uring_cmd *cmd, unsigned int flags, u64 *word
 	return 0;
 }
 
-/* @extra is told where completions have room for it. */
-static void dk_uring_done(struct io_uring_cmd *cmd, unsigned int flags, s32 res, u64 extra)
+/* With the @flags of where it ends. @extra is told where completions have room for it. */
+void dk_uring_finish(struct io_uring_cmd *cmd, unsigned int flags, s32 res, u64 extra)
 {
 	const struct io_ring_ctx *ctx = cmd_to_io_kiocb(cmd)->ctx;
 	bool large = ctx->flags & (IORING_SETUP_CQE32 | IORING_SETUP_CQE_MIXED);
@@ -68,12 +68,6 @@ static void dk_uring_done(struct io_uring_cmd *cmd, unsigned int flags, s32 res,
 		io_uring_cmd_done32(cmd, res, extra, flags);
 	else
 		io_uring_cmd_done(cmd, res, flags);
-}
-
-/* Where it is issued, with the @flags of that. */
-void dk_uring_finish(struct io_uring_cmd *cmd, unsigned int flags, s32 res, u64 extra)
-{
-	dk_uring_done(cmd, flags, res, extra);
 }
 
 /* It may be complete, and gone, as soon as others know of it. */
@@ -110,7 +104,7 @@ static void dk_uring_task_work(struct io_tw_req tw_req, io_tw_token_t tw)
 	struct io_uring_cmd *cmd = io_uring_cmd_from_tw(tw_req);
 	const struct dk_uring *kept = io_uring_cmd_to_pdu(cmd, struct dk_uring);
 
-	dk_uring_done(cmd, IO_URING_CMD_TASK_WORK_ISSUE_FLAGS, kept->res, kept->extra);
+	dk_uring_finish(cmd, IO_URING_CMD_TASK_WORK_ISSUE_FLAGS, kept->res, kept->extra);
 }
 
 /* In any context. */
