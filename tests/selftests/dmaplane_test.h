@@ -269,4 +269,21 @@ static inline void alarm_stop(void)
 	setitimer(ITIMER_REAL, &timer, NULL);
 }
 
+/* Bytes of memory that a node has. */
+static inline uint64_t memory_of(unsigned int node)
+{
+	unsigned long kb = 0;
+	char path[64], line[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%u/meminfo", node);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "Node %*u MemTotal: %lu kB", &kb) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kb * 1024;
+}
+
 #endif /* DMAPLANE_TEST_H */

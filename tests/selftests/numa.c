@@ -165,22 +165,6 @@ TEST_F(numa, no_such_node)
 	}
 }
 
-static uint64_t memory_of(unsigned int node)
-{
-	unsigned long kb = 0;
-	char path[64], line[128];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/sys/devices/system/node/node%u/meminfo", node);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "Node %*u MemTotal: %lu kB", &kb) == 1)
-			break;
-	if (file)
-		fclose(file);
-	return kb * 1024;
-}
-
 /* A node that has no room: strict fails, preferred takes the rest elsewhere. */
 TEST_F(numa, node_without_room)
 {
