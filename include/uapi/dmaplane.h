@@ -541,7 +541,8 @@ struct dmaplane_endpoint_address {
  *		counts against RLIMIT_MEMLOCK.
  *
  * After a failure the endpoint stays in its state if the peer was not asked
- * yet (bad arguments, EBUSY), and is in state ERROR otherwise.
+ * yet (bad arguments, EBUSY), and is in state ERROR otherwise; after ETIME and
+ * EINTR because of ECANCELED.
  *
  * Over iWARP the TCP connection is made first, for as long as TCP tries or until
  * a signal arrives; @timeout_ns begins then. An endpoint whose peer has not
@@ -937,7 +938,8 @@ struct dmaplane_pages {
  * what was sent was not done for 30 seconds and another 4 for each MiB of it; without any sign of
  * the adapter 30 more), EREMOTEIO (the peer's adapter refused; see wc_status. The connection ends
  * with that, and if word of its end is faster, ECONNRESET is the answer), EPROTO (the peer broke
- * the protocol), ENODEV (the fabric went away), EIO (any other).
+ * the protocol), ENODEV (the fabric went away), EIO (any other). RECV and COUNTER_WAIT of an
+ * endpoint in state ERROR: what dmaplane_endpoint_query.error says.
  */
 struct dmaplane_sqe {
 	__u8 opcode;

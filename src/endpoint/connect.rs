@@ -39,6 +39,7 @@ use crate::{
 use dmakit::{
     errno::{
         EADDRNOTAVAIL,
+        ECANCELED,
         EHOSTUNREACH,
         EISCONN,
         ETIME, //
@@ -251,10 +252,16 @@ impl Endpoint {
         self.give_up(error)
     }
 
-    /// Fails the endpoint because a step of the way failed, with the error that came first.
+    /// Fails the endpoint because a step of the way failed, with the error that came first. A signal
+    /// and a time say how this call ended; to all others the endpoint was given up here, and whoever
+    /// begins again after `EINTR` would never end.
     fn give_up(&self, error: Error) -> Error {
-        self.fail(error);
-        match error == EINTR || error == ETIME {
+        let impatient = error == EINTR || error == ETIME;
+        self.fail(match impatient {
+            true => ECANCELED.into(),
+            false => error,
+        });
+        match impatient {
             true => error,
             false => self.inner.lock().error.unwrap_or(error),
         }

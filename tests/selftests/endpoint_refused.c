@@ -136,18 +136,29 @@ TEST_F(refused, backlog_is_full)
 	side_close(&second);
 }
 
-/* Nobody takes the request: the one who connects waits as long as it said. */
+/*
+ * Nobody takes the request: the one who connects waits as long as it said, and others learn that
+ * it gave up, not of its signal.
+ */
 TEST_F(refused, no_answer)
 {
 	struct dmaplane_endpoint_connect arg = ARG(endpoint_connect, .channel = self->a.ch.handle,
 						   .send_depth = 1, .recv_depth = 1);
+	struct dmaplane_counter_create counter = ARG(counter_create);
 	struct dmaplane_endpoint_request request;
 	struct dmaplane_endpoint_listen listen;
+	struct dmaplane_sqe sqe;
+	struct dmaplane_cqe cqe;
+	struct buffer buffer;
 
 	ASSERT_EQ(0, listen_on(self->b.fd, ADDRESS4, 0, 8, &listen));
+	ASSERT_EQ(0, buf_create(self->a.fd, 4096, &buffer));
 	for (int signal = 0; signal < 2; signal++) {
 		ASSERT_EQ(0, resolve(self->a.fd, &listen.addr, &self->a.endpoint));
-		arg.endpoint = self->a.endpoint;
+		arg.endpoint = counter.endpoint = self->a.endpoint;
+		ASSERT_EQ(0, cmd(self->a.fd, DMAPLANE_IOC_COUNTER_CREATE, &counter));
+		dmaplane_prep_counter_wait(&sqe, self->a.endpoint, counter.handle, 1);
+		ASSERT_EQ(1, channel_submit(&self->a.ch, &sqe));
 		arg.timeout_ns = signal ? DMAPLANE_FOREVER : 30 * MS;
 		if (signal)
 			/* Not while the connection is being made: see rust/rdma/conn.rs on siw. */
@@ -155,7 +166,13 @@ TEST_F(refused, no_answer)
 		EXPECT_EQ(signal ? -EINTR : -ETIME,
 			  cmd(self->a.fd, DMAPLANE_IOC_ENDPOINT_CONNECT, &arg));
 		alarm_stop();
-		EXPECT_EQ(signal ? EINTR : ETIME, error_of(&self->a));
+		EXPECT_EQ(ECANCELED, error_of(&self->a));
+		EXPECT_EQ(-ECANCELED, cmd(self->a.fd, DMAPLANE_IOC_ENDPOINT_CONNECT, &arg));
+		ASSERT_EQ(0, channel_next(&self->a.ch, &cqe));
+		EXPECT_EQ(-ECANCELED, cqe.res);
+		dmaplane_prep_recv(&sqe, self->a.endpoint, buffer.handle, 0, 4);
+		ASSERT_EQ(0, channel_do(&self->a.ch, &sqe, &cqe));
+		EXPECT_EQ(-ECANCELED, cqe.res);
 		EXPECT_EQ(0, endpoint_close(self->a.fd, self->a.endpoint));
 	}
 	/* Requests of those who left can be taken or not; accepting them fails in time. */

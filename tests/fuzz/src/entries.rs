@@ -40,6 +40,17 @@ pub const ENTRY_ERRNOS: &[i32] = &[
     libc::EIO,
 ];
 
+/// What an endpoint can have failed of, besides: receives of it, and who waits for one, learn it.
+pub const CONNECT_ERRNOS: &[i32] = &[
+    libc::ECONNREFUSED,
+    libc::EPROTONOSUPPORT,
+    libc::EHOSTUNREACH,
+    libc::ENETUNREACH,
+    libc::EADDRINUSE,
+    libc::EADDRNOTAVAIL,
+    libc::EBADFD,
+];
+
 impl Worker {
     /// An entry that has a number of its own as its `user_data`.
     pub fn entry(&mut self, context: &Arc<Context>, entry: &Entry, number: u8) -> dmaplane_sqe {

@@ -10,7 +10,7 @@ use crate::abi::{name, uapi::*, Argument, Cmd, Plain};
 use crate::action::Entry;
 use crate::call::{Outcome, Use};
 use crate::choice::{Call, Pick, Value, Where};
-use crate::entries::ENTRY_ERRNOS;
+use crate::entries::{CONNECT_ERRNOS, ENTRY_ERRNOS};
 use crate::exec::Worker;
 use crate::world::{lock, Context, Kind, Ring};
 
@@ -210,7 +210,11 @@ impl Worker {
                 }
             };
             let pads = cqe.flags & !7 == 0 && cqe.pad1 == 0;
-            let reason = cqe.res >= 0 || ENTRY_ERRNOS.contains(&-cqe.res);
+            let receives =
+                [DMAPLANE_OP_RECV, DMAPLANE_OP_COUNTER_WAIT].contains(&u32::from(cqe.opcode));
+            let reason = cqe.res >= 0
+                || ENTRY_ERRNOS.contains(&-cqe.res)
+                || (receives && CONNECT_ERRNOS.contains(&-cqe.res));
             if !(right && pads && reason) {
                 self.caller.violation(format!(
                     "a completion is wrong, was there before, or is of no entry: {cqe:?} {}",
