@@ -939,7 +939,8 @@ struct dmaplane_pages {
  * the adapter 30 more), EREMOTEIO (the peer's adapter refused; see wc_status. The connection ends
  * with that, and if word of its end is faster, ECONNRESET is the answer), EPROTO (the peer broke
  * the protocol), ENODEV (the fabric went away), EIO (any other). RECV and COUNTER_WAIT of an
- * endpoint in state ERROR: what dmaplane_endpoint_query.error says.
+ * endpoint in state ERROR: what dmaplane_endpoint_query.error says; RECV of one that had not begun
+ * to connect, ENOTCONN.
  */
 struct dmaplane_sqe {
 	__u8 opcode;
