@@ -2,7 +2,7 @@
 /*
  * The end of connections while data is on its way: every entry is completed
  * exactly once whoever closes, whatever waits is woken, nothing is left. Where
- * writes are refused (see pair.h) it is leases that are on their way.
+ * writes with an immediate are refused (see pair.h) it is leases that are on their way.
  */
 #include "pair.h"
 #include "harness.h"
@@ -118,6 +118,39 @@ TEST_F(closing, receiver_closes_in_flight)
 		reap_all(_metadata, self, -ECONNRESET);
 		close_all(self);
 		open_all(_metadata, self);
+	}
+}
+
+/* As above, of what is read, by the one who reads and by the one whose memory it is. */
+TEST_F_TIMEOUT(closing, reads_in_flight, 120)
+{
+	struct side *a = &self->p.a, *b = &self->p.b;
+	struct memory from, to;
+	uint32_t lease;
+
+	self->writes = true;
+	for (int i = 0; i < 6; i++) {
+		struct side *closes = i % 2 ? b : a;
+
+		ASSERT_EQ(0, memory_make(a, MEGABYTE, LOCAL_WRITE, &to));
+		ASSERT_EQ(0, target_for(b, a, MEGABYTE, REMOTE_READ, &from, &lease));
+		for (uint32_t e = 0; e < ENTRIES; e++) {
+			struct dmaplane_sqe sqe = remote_sqe(a, DMAPLANE_OP_READ, to.region, lease, 0,
+							     0, MEGABYTE, e);
+
+			ASSERT_EQ(0, channel_push(&a->ch, &sqe));
+		}
+		ASSERT_EQ(ENTRIES, channel_enter(&a->ch, ENTRIES, 0, 0));
+		sleep_ms(i / 2 * 4);
+		EXPECT_EQ(0, endpoint_close(closes->fd, closes->endpoint));
+		if (closes == a)
+			EXPECT_EQ(ENTRIES, channel_available(&a->ch));
+		reap_all(_metadata, self, closes == a ? -ECANCELED : -ECONNRESET);
+		munmap(to.at, MEGABYTE);
+		munmap(from.at, MEGABYTE);
+		close_all(self);
+		open_all(_metadata, self);
+		self->writes = true;
 	}
 }
 
