@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Channels, credits, counters and teardown on the mock fabric: a seed decides
+ * All opcodes, credits, counters and teardown on the mock fabric: a seed decides
  * what the program does, in which order completions come, and what goes wrong.
  * The program keeps a model of what was promised and compares.
  *
@@ -12,7 +12,7 @@
  * fabric makes a step only when it is asked to, and the program asks for one at
  * a time.
  */
-#include "mock_run.h"
+#include "mock_submit.h"
 #include "harness.h"
 
 #include <sys/random.h>
@@ -27,6 +27,7 @@ static void unmap(struct actor *x)
 {
 	munmap(x->out.at, x->out.buffer.length);
 	munmap(x->in.at, x->in.buffer.length);
+	munmap(x->here_at, HERE_BYTES);
 	munmap(x->side->ch.ring, x->side->ch.length);
 	close(x->side->fd);
 	x->gone = true;
@@ -63,7 +64,7 @@ static void end_it(struct run *r)
 
 	if (x->gone || x->closed)
 		return;
-	switch (between(r, 0, 4)) {
+	switch (between(r, 0, 5)) {
 	case 0:
 		close_endpoint(r, x);
 		break;
@@ -78,6 +79,9 @@ static void end_it(struct run *r)
 		break;
 	case 4:
 		CHECK(r, !mock("rate flush %u", between(r, 20, 300)), "flush");
+		break;
+	case 5:
+		take_away(r, x);
 		break;
 	}
 	watch_both(r);
@@ -168,7 +172,8 @@ static void compare_counts(struct run *r, struct actor *x)
 static void compare_fabric(struct run *r)
 {
 	CHECK(r, !mock_value("rnr"), "a message found no receive");
-	CHECK(r, !mock_value("refused"), "a write may not touch its memory");
+	CHECK(r, !mock_value("refused") || r->a.revoked || r->b.revoked,
+	      "a write may not touch its memory");
 	CHECK(r, r->kind == HOSTILE || !mock_value("overdrawn"), "more posted than credits allow");
 }
 
@@ -219,6 +224,13 @@ static void prepare(struct run *r, struct actor *x)
 	       "%s", x->name);
 	CHECK(r, !cmd(x->side->fd, DMAPLANE_IOC_COUNTER_CREATE, &counter), "%s", x->name);
 	x->counter = counter.handle;
+	for (; x->spares < SPARES && good(r); x->spares++)
+		CHECK(r, !region_register(x->side->fd, x->side->endpoint, x->out.buffer.handle, 0,
+					  OUT_BYTES, LOCAL_WRITE, &x->spare[x->spares]), "%s",
+		      x->name);
+	CHECK(r, !buf_create(x->side->fd, HERE_BYTES, &x->here), "%s", x->name);
+	x->here_at = buf_map(x->side->fd, &x->here);
+	CHECK(r, x->here_at != MAP_FAILED, "%s", x->name);
 	CHECK(r, x->in_base >= RECVS * SHOTS * ROOM, "%llu", (unsigned long long)x->in_base);
 	if (!good(r))
 		return;
@@ -344,8 +356,10 @@ static void all_seeds(struct __test_metadata *_metadata, FIXTURE_DATA(mock) *sel
 {
 	uint64_t only = from_environment("MOCK_SEED", 0);
 	uint64_t count = only ? 1 : from_environment("MOCK_SEEDS", SEEDS);
+	/* For each opcode to succeed before the connection ends. */
+	uint64_t enough = kind == ORDERLY ? SOME_SEEDS : SEEDS;
 	uint64_t happened[ARRAY_LEN(happenings)] = { 0 }, stalls = 0, failed = 0, messages = 0;
-	uint64_t taken = 0, counted = 0;
+	uint64_t taken = 0, counted = 0, cancelled = 0, done[DMAPLANE_OP_MIGRATE + 1] = { 0 };
 	struct run *r = &self->run;
 	char text[256] = "";
 	uint32_t drawn;
@@ -370,6 +384,14 @@ static void all_seeds(struct __test_metadata *_metadata, FIXTURE_DATA(mock) *sel
 		messages += r->a.arrived + r->b.arrived;
 		taken += r->a.taken + r->b.taken;
 		counted += r->a.counted_told + r->b.counted_told;
+		cancelled += r->cancelled;
+		for (size_t op = 0; op < ARRAY_LEN(done); op++)
+			done[op] += r->done[op];
+	}
+	for (size_t op = 0; op < ARRAY_LEN(done) && count >= enough; op++) {
+		EXPECT_LT(0, done[op]) {
+			TH_LOG("%s: no entry with opcode %zu succeeded", kinds[kind], op);
+		}
 	}
 	for (size_t i = 0; i < ARRAY_LEN(happenings); i++) {
 		snprintf(text + strlen(text), sizeof(text) - strlen(text), ", %s %" PRIu64,
@@ -380,8 +402,9 @@ static void all_seeds(struct __test_metadata *_metadata, FIXTURE_DATA(mock) *sel
 			TH_LOG("%s: %s", kinds[kind], happenings[i]);
 		}
 	}
-	TH_LOG("%s: messages %" PRIu64 ", of SEND %" PRIu64 ", counted %" PRIu64 ", stalls %" PRIu64 "%s",
-	       kinds[kind], messages, taken, counted, stalls, text);
+	TH_LOG("%s: messages %" PRIu64 ", of SEND %" PRIu64 ", counted %" PRIu64 ", stalls %" PRIu64 ", called back %" PRIu64 "%s",
+	       kinds[kind], messages, taken, counted, stalls, cancelled, text);
+	EXPECT_TRUE(cancelled || count < enough);
 	EXPECT_TRUE(only || (messages && counted && taken && (stalls || kind == HOSTILE)));
 }
 

@@ -5,7 +5,7 @@
  * any completion can be lost. One that moves, however slowly, does not end. And what
  * waits for another thing to move, does.
  */
-#include "mock_run.h"
+#include "mock_fabric.h"
 #include "uring.h"
 #include "harness.h"
 
