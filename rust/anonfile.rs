@@ -101,6 +101,11 @@ impl NewFile {
         Ok(Self { descriptor, file })
     }
 
+    /// One that was made elsewhere.
+    pub(crate) fn made(descriptor: FileDescriptorReservation, file: ARef<File>) -> Self {
+        Self { descriptor, file }
+    }
+
     /// The descriptor.
     pub fn descriptor(&self) -> u32 {
         self.descriptor.reserved_fd()

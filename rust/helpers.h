@@ -12,6 +12,7 @@
 #include <rdma/rdma_cm.h>
 
 #include "helpers/debugfs.h"
+#include "helpers/dmabuf.h"
 #include "helpers/fault.h"
 #include "helpers/mm.h"
 #ifdef DMAPLANE_TEST

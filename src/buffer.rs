@@ -106,7 +106,7 @@ impl Buffer {
 }
 
 impl Mappable for Buffer {
-    fn pages(&self) -> &Pages {
+    fn pages(&self) -> &Arc<Pages> {
         &self.pages
     }
 

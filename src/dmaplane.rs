@@ -47,6 +47,7 @@ module! {
     authors: ["The dmaplane authors"],
     description: "Buffers, channels and RDMA endpoints for AI data paths",
     license: "GPL",
+    imports_ns: ["DMA_BUF"],
 }
 
 /// How often connections are looked after.

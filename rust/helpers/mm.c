@@ -241,6 +241,15 @@ bool dk_vma_is_shared(const struct vm_area_struct *vma)
 	return vma->vm_flags & VM_MAYSHARE;
 }
 
+/* Not by mprotect(2) either. */
+bool dk_vma_forbid_writing(struct vm_area_struct *vma)
+{
+	if (vma->vm_flags & VM_WRITE)
+		return false;
+	vm_flags_clear(vma, VM_MAYWRITE);
+	return true;
+}
+
 const void *dk_vmf_private(const struct vm_fault *vmf)
 {
 	return vmf->vma->vm_private_data;

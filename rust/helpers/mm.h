@@ -31,6 +31,7 @@ void *dk_vmap(struct page **pages, unsigned int count);
 void dk_vunmap(const void *base);
 void dk_vma_set_shared_map(struct vm_area_struct *vma);
 bool dk_vma_is_shared(const struct vm_area_struct *vma);
+bool dk_vma_forbid_writing(struct vm_area_struct *vma);
 const void *dk_vmf_private(const struct vm_fault *vmf);
 unsigned long dk_vmf_index(const struct vm_fault *vmf);
 vm_fault_t dk_vmf_insert(const struct vm_fault *vmf, struct page *page);

@@ -34,7 +34,7 @@ use kernel::{
 /// An object whose pages can be mapped.
 pub trait Mappable: Send + Sync + 'static {
     /// The pages shown.
-    fn pages(&self) -> &Pages;
+    fn pages(&self) -> &Arc<Pages>;
     /// A vma showing the pages came to be.
     fn mapped(&self) {}
     /// A vma showing the pages went away.
@@ -85,6 +85,15 @@ impl<'a> NewMapping<'a> {
     pub fn is_shared(&self) -> bool {
         // SAFETY: by the type invariant.
         unsafe { bindings::dk_vma_is_shared(self.vma) }
+    }
+
+    /// Has it never be written to. `EACCES` if it is writable.
+    pub(crate) fn forbid_writing(&mut self) -> Result {
+        // SAFETY: by the type invariant the vma's flags may be changed.
+        match unsafe { bindings::dk_vma_forbid_writing(self.vma) } {
+            true => Ok(()),
+            false => Err(EACCES),
+        }
     }
 
     /// Shows the pages of `object` from `first` on. `ENXIO` if they do not reach, `EINTR` if the caller

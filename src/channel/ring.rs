@@ -370,7 +370,7 @@ impl CompletionRing {
 }
 
 impl Mappable for CompletionRing {
-    fn pages(&self) -> &Pages {
+    fn pages(&self) -> &Arc<Pages> {
         self.memory.pages()
     }
 }
