@@ -51,6 +51,7 @@ plain! {
     dmaplane_stats: 56,
     dmaplane_buf_create: 32,
     dmaplane_buf_query: 56,
+    dmaplane_buf_export: 32,
     dmaplane_handle: 16,
     dmaplane_fabric: 88,
     dmaplane_fabric_list: 24,

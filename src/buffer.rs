@@ -2,9 +2,11 @@
 
 //! Buffers: zeroed pages near a NUMA node, mapped by user space, registered by regions.
 //!
-//! Ownership: the handle, each mapping and each region hold an `Arc` of the [`Buffer`], which holds
-//! the pages and their charge. The memory goes when the last of them does, never before.
+//! Ownership: the handle, each mapping, each region and each dma-buf ([`export`]) hold an `Arc` of the
+//! [`Buffer`], which holds the pages and their charge. The memory goes when the last of them does, never before.
 //! Locking: none of its own. Where the pages are may change, and what they hold; nothing else does.
+
+pub(crate) mod export;
 
 use crate::{
     context::{

@@ -59,6 +59,7 @@ enum dmaplane_cmd {
 	DMAPLANE_CMD_BUF_CREATE = 0x10,
 	DMAPLANE_CMD_BUF_QUERY = 0x11,
 	DMAPLANE_CMD_BUF_DESTROY = 0x12,
+	DMAPLANE_CMD_BUF_EXPORT = 0x13,
 	DMAPLANE_CMD_FABRIC_LIST = 0x20,
 	DMAPLANE_CMD_REGION_REGISTER = 0x21,
 	DMAPLANE_CMD_REGION_DEREGISTER = 0x22,
@@ -86,6 +87,7 @@ enum dmaplane_cmd {
 #define DMAPLANE_IOC_BUF_CREATE        _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_CREATE)
 #define DMAPLANE_IOC_BUF_QUERY         _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_QUERY)
 #define DMAPLANE_IOC_BUF_DESTROY       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_DESTROY)
+#define DMAPLANE_IOC_BUF_EXPORT        _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_EXPORT)
 #define DMAPLANE_IOC_FABRIC_LIST       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_FABRIC_LIST)
 #define DMAPLANE_IOC_REGION_REGISTER   _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_REGION_REGISTER)
 #define DMAPLANE_IOC_REGION_DEREGISTER _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_REGION_DEREGISTER)
@@ -121,6 +123,8 @@ enum dmaplane_cmd {
 #define DMAPLANE_FEATURE_LIST		(1ULL << 7)
 #define DMAPLANE_FEATURE_SEND		(1ULL << 8)
 #define DMAPLANE_FEATURE_MIGRATE	(1ULL << 9)
+/* BUF_EXPORT */
+#define DMAPLANE_FEATURE_EXPORT		(1ULL << 10)
 
 /**
  * struct dmaplane_info - what this kernel module offers and its limits
@@ -155,7 +159,7 @@ struct dmaplane_info {
  * @size:		in: sizeof(struct dmaplane_stats)
  * @flags:		in: must be 0
  * @buffers:		out: buffers alive, those without a handle that a
- *			mapping or a region still holds included
+ *			mapping, a region or a dma-buf still holds included
  * @regions:		out: regions alive
  * @endpoints:		out: endpoints and listeners alive, those without a handle that a
  *			counter still holds included
@@ -227,7 +231,8 @@ struct dmaplane_buf_create {
  * @node:		out: the node asked for, last by a DMAPLANE_OP_MIGRATE that
  *			succeeded, or DMAPLANE_NODE_ANY
  * @create_flags:	out: DMAPLANE_BUF_* it was made with
- * @mappings:		out: user mappings of the buffer alive now
+ * @mappings:		out: user mappings of the buffer alive now, those of its
+ *			dma-bufs included
  * @moves:		out: how often pages of it were moved, modulo 2^32: as long as
  *			it is the same, each page is where it was
  *
@@ -248,6 +253,55 @@ struct dmaplane_buf_query {
 	__u32 moves;
 };
 
+/* dmaplane_buf_export.flags */
+/* Whoever gets the dma-buf may read the memory, and not write to it. */
+#define DMAPLANE_EXPORT_RDONLY		(1U << 0)
+
+/**
+ * struct dmaplane_buf_export - make a dma-buf of a buffer, or of a part of it
+ * @size:	in: sizeof(struct dmaplane_buf_export)
+ * @flags:	in: DMAPLANE_EXPORT_*
+ * @handle:	in: the buffer
+ * @fd:		out: a descriptor of the dma-buf, closed on exec
+ * @offset:	in: first byte, a multiple of page_size
+ * @length:	in: bytes, a multiple of page_size; 0: all from @offset on
+ *
+ * The dma-buf is the memory, not a copy: other drivers can import it, and any
+ * process that has the descriptor can map it (MAP_SHARED), without /dev/dmaplane.
+ * A buffer can be exported any number of times, and parts may overlap. The memory,
+ * and its charge, live until the last descriptor, mapping and importer are gone,
+ * whatever becomes of handle and context; the context itself does not.
+ *
+ * lseek(fd, 0, SEEK_END) tells the size, poll() and the ioctls of linux/dma-buf.h
+ * work as with any dma-buf. The module's own entries attach no fences: that they are
+ * done is told by their completions. DMA_BUF_IOCTL_SYNC gives the memory to the CPU,
+ * when fences of others are signalled, and back to all devices that have it mapped to read
+ * it. Where devices need that (bounce buffers, no coherence), entries that touch the memory
+ * belong between START and END, too, and only one of the devices that write may have it
+ * mapped at a time: what each has is taken for new.
+ *
+ * With DMAPLANE_EXPORT_RDONLY a writable shared mapping is EACCES, as is mapping for a device
+ * that would write; the kernel does not map it for importers. So drivers that always map
+ * for both directions cannot import it. That holds for this dma-buf, not for the buffer.
+ * mmap() of a dma-buf is EINVAL beyond its end, and with MAP_PRIVATE.
+ *
+ * As long as somebody maps a dma-buf of it, a process, a device or the kernel, a buffer
+ * stays where it is: DMAPLANE_OP_MIGRATE completes with EBUSY. Being only exported,
+ * or attached to, it can be moved. So whoever was given a descriptor can keep it there.
+ *
+ * Errors: EINVAL (@offset or @length not a multiple of page_size), EOVERFLOW (@offset +
+ * @length wraps), ERANGE (beyond the buffer's end, or nothing is left from @offset on),
+ * EMFILE (RLIMIT_NOFILE), ENFILE, ENOMEM.
+ */
+struct dmaplane_buf_export {
+	__u32 size;
+	__u32 flags;
+	__u32 handle;
+	__s32 fd;
+	__aligned_u64 offset;
+	__aligned_u64 length;
+};
+
 /**
  * struct dmaplane_handle - BUF_DESTROY, REGION_DEREGISTER, ENDPOINT_CLOSE,
  *			    CHANNEL_CLOSE, COUNTER_DESTROY
@@ -256,8 +310,8 @@ struct dmaplane_buf_query {
  * @handle:	in: the object; the handle is stale from now on
  * @pad:	in: must be 0
  *
- * BUF_DESTROY: the memory lives on until the last mapping and the last region
- * over it are gone; it is never reused before.
+ * BUF_DESTROY: the memory lives on until the last mapping, the last region
+ * over it and the last dma-buf of it are gone; it is never reused before.
  * REGION_DEREGISTER: the peer's key is invalid when the call returns, unless
  * entries that use the region are in flight or a lease on it is being sent:
  * EBUSY then, and nothing changes. The endpoint that it was registered through
@@ -891,15 +945,15 @@ struct dmaplane_pages {
  *
  * MIGRATE uses @lease, a buffer, @remote_offset, the NUMA node that its pages go to, and @imm
  * (DMAPLANE_MIGRATE_*). It is done by the worker that does long copies, in batches of 2 MiB at
- * most. All who use the buffer go on meanwhile: mappings stay valid and show the same bytes, though
- * whoever touches what is being moved waits for that; COPY, FILL, RECV and lists do. It completes
- * with the number of pages moved, 0 if all were there. It fails with EBUSY if the buffer is
+ * most. All who use the buffer go on meanwhile: its mappings stay valid and show the same bytes,
+ * though whoever touches what is being moved waits for that; COPY, FILL, RECV and lists do. It
+ * completes with the number of pages moved, 0 if all were there. It fails with EBUSY if the buffer is
  * registered (until REGION_DEREGISTER or INVALIDATE; over iWARP what was leased for reading until
- * the connections have ended, too), or if another driver or a system call has references to its
- * pages (direct I/O, vmsplice(2), memory registered by others), and keeps them; ENOSPC with STRICT
- * (the node, or what the buffer's memory cgroup may have, has no room); EIO (the memory of a page
- * is bad, which stays); ECANCELED, and ENOMEM. Batches moved before that stay moved: BUF_QUERY says
- * where pages are.
+ * the connections have ended, too), a dma-buf of it is mapped, or another driver or a system call has
+ * references to its pages (direct I/O, vmsplice(2), memory registered by others), and keeps them;
+ * ENOSPC with STRICT (the node, or what the buffer's memory cgroup may have, has no room); EIO (the
+ * memory of a page is bad, which stays); ECANCELED, and ENOMEM. Batches moved before that stay moved:
+ * BUF_QUERY says where pages are.
  *
  * -- Others: CANCEL, COUNTER_WAIT, NOP
  *
@@ -1199,6 +1253,7 @@ DMAPLANE_LAYOUT(dmaplane_info, 56);
 DMAPLANE_LAYOUT(dmaplane_stats, 56);
 DMAPLANE_LAYOUT(dmaplane_buf_create, 32);
 DMAPLANE_LAYOUT(dmaplane_buf_query, 56);
+DMAPLANE_LAYOUT(dmaplane_buf_export, 32);
 DMAPLANE_LAYOUT(dmaplane_handle, 16);
 DMAPLANE_LAYOUT(dmaplane_fabric, 88);
 DMAPLANE_LAYOUT(dmaplane_fabric_list, 24);

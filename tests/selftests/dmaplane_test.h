@@ -154,6 +154,17 @@ static inline int buf_query(int fd, uint32_t handle, struct dmaplane_buf_query *
 	return cmd(fd, DMAPLANE_IOC_BUF_QUERY, query);
 }
 
+/* A dma-buf of a part of a buffer; 0: up to its end. */
+static inline int buf_export(int fd, uint32_t handle, uint64_t offset, uint64_t length,
+			     uint32_t flags)
+{
+	struct dmaplane_buf_export arg = ARG(buf_export, .handle = handle, .offset = offset,
+					     .length = length, .flags = flags, .fd = -1);
+	int ret = cmd(fd, DMAPLANE_IOC_BUF_EXPORT, &arg);
+
+	return ret ? ret : arg.fd;
+}
+
 static inline uint64_t now_ns(void)
 {
 	struct timespec ts;

@@ -14,6 +14,7 @@ static const char *const kind_name[] = { "buffer", "region", "endpoint", "listen
 union argument {
 	uint32_t word[32];
 	struct dmaplane_buf_query buf_query;
+	struct dmaplane_buf_export buf_export;
 	struct dmaplane_handle handle;
 	struct dmaplane_region_register region_register;
 	struct dmaplane_lease_grant lease_grant;
@@ -41,6 +42,7 @@ static const struct taker {
 #define BIT(kind) (1U << (kind))
 	TAKER(BUF_QUERY, buf_query, buf_query, BIT(BUFFER)),
 	TAKER(BUF_DESTROY, handle, handle, BIT(BUFFER)),
+	TAKER(BUF_EXPORT, buf_export, buf_export, BIT(BUFFER)),
 	TAKER(REGION_REGISTER, region_register, region_register, BIT(ENDPOINT), .length = 4096),
 	TAKER(REGION_DEREGISTER, handle, handle, BIT(REGION)),
 	TAKER(LEASE_GRANT, lease_grant, lease_grant, BIT(ENDPOINT)),

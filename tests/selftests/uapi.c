@@ -29,6 +29,7 @@ static const struct dmaplane_stats stats = ARG(stats);
 static const struct dmaplane_buf_create buf_create_arg =
 	ARG(buf_create, .length = 1, .node = DMAPLANE_NODE_ANY);
 static const struct dmaplane_buf_query buf_query_arg = ARG(buf_query, .handle = NO_HANDLE);
+static const struct dmaplane_buf_export buf_export_arg = ARG(buf_export, .handle = NO_HANDLE);
 static const struct dmaplane_handle handle = ARG(handle, .handle = NO_HANDLE);
 static const struct dmaplane_fabric_list fabric_list = ARG(fabric_list);
 static const struct dmaplane_region_register region_register =
@@ -70,6 +71,7 @@ static const struct command commands[] = {
 	COMMAND(BUF_CREATE, buf_create_arg, 0, .flags = DMAPLANE_BUF_NODE_STRICT),
 	COMMAND(BUF_QUERY, buf_query_arg, -ENOENT),
 	COMMAND(BUF_DESTROY, handle, -ENOENT, HANDLE_PAD),
+	COMMAND(BUF_EXPORT, buf_export_arg, -ENOENT, .flags = DMAPLANE_EXPORT_RDONLY),
 	COMMAND(FABRIC_LIST, fabric_list, 0, .padding = { PAD(fabric_list, pad) }),
 	COMMAND(REGION_REGISTER, region_register, -ENOENT),
 	COMMAND(REGION_DEREGISTER, handle, -ENOENT, HANDLE_PAD),

@@ -63,6 +63,7 @@ plain!(
     dmaplane_stats,
     dmaplane_buf_create,
     dmaplane_buf_query,
+    dmaplane_buf_export,
     dmaplane_handle,
     dmaplane_fabric_list,
     dmaplane_region_register,
@@ -101,6 +102,7 @@ arguments!(
     dmaplane_stats,
     dmaplane_buf_create,
     dmaplane_buf_query,
+    dmaplane_buf_export,
     dmaplane_handle,
     dmaplane_fabric_list,
     dmaplane_region_register,
@@ -149,6 +151,7 @@ commands! {
     BufCreate DMAPLANE_IOC_BUF_CREATE [EFBIG ENXIO ENOSPC EDQUOT EMFILE ENOMEM EINTR]
     BufQuery DMAPLANE_IOC_BUF_QUERY [ENOENT EBADF ENOBUFS ENOMEM]
     BufDestroy DMAPLANE_IOC_BUF_DESTROY [ENOENT EBADF]
+    BufExport DMAPLANE_IOC_BUF_EXPORT [ENOENT EBADF EOVERFLOW ERANGE EMFILE ENFILE ENOMEM]
     FabricList DMAPLANE_IOC_FABRIC_LIST [ENOMEM]
     RegionRegister DMAPLANE_IOC_REGION_REGISTER
         [ENOENT EBADF EOVERFLOW ERANGE ENOTCONN ENODEV EINTR EMFILE ENOMEM]

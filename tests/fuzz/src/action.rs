@@ -52,6 +52,14 @@ pub enum Action {
         room: u8,
     },
     BufDestroy(Call, Pick),
+    /// A dma-buf, and what can be done with it.
+    BufExport {
+        call: Call,
+        buffer: Pick,
+        first: u8,
+        pages: u8,
+        how: u8,
+    },
     FabricList {
         call: Call,
         room: u8,
@@ -255,6 +263,6 @@ mod tests {
         for _ in 0..2000 {
             kinds.extend(parse(&fresh(&mut rng)).iter().map(std::mem::discriminant));
         }
-        assert_eq!(kinds.len(), 38);
+        assert_eq!(kinds.len(), 39);
     }
 }

@@ -161,6 +161,9 @@ impl Worker {
             }
             A::BufQuery { call, buffer, room } => self.query_buffer(&call, buffer, room),
             A::BufDestroy(call, pick) => self.end(&call, pick, Cmd::BufDestroy, &[Kind::Buffer]),
+            A::BufExport { call, buffer, first, pages, how } => {
+                self.export_buffer(&call, buffer, (first, pages), how);
+            }
             A::FabricList { call, room } => {
                 let room = u32::from(room % 8);
                 let mut found = vec![dmaplane_fabric::default(); room as usize];

@@ -71,10 +71,15 @@ impl Worker {
             left = left.into_iter().flat_map(|map| self.map_op(map, *op)).collect();
         }
         if keep {
-            self.kept.extend(left);
-            let extra = self.kept.len().saturating_sub(8);
-            self.kept.drain(..extra);
+            self.keep(left);
         }
+    }
+
+    /// For a while.
+    pub fn keep(&mut self, maps: Vec<Map>) {
+        self.kept.extend(maps);
+        let extra = self.kept.len().saturating_sub(8);
+        self.kept.drain(..extra);
     }
 
     fn map_op(&self, map: Map, op: MapOp) -> Vec<Map> {
