@@ -56,6 +56,14 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "more NUMA nodes than there was room for",
             "ask for the limits again: nr_nodes has grown",
         ),
+        (BufExport, E::INVAL) => (
+            "the part to export does not begin or end at a page",
+            "give an offset and a length that are multiples of page_size",
+        ),
+        (BufExport, E::OVERFLOW | E::RANGE) => (
+            "the part to export is empty or goes beyond the end of the buffer",
+            "give a range inside the buffer",
+        ),
 
         (RegionRegister, E::INVAL) => (
             "the region is empty or does not begin at a page",
@@ -193,11 +201,11 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "more completions were waited for than the ring can hold",
             "wait for fewer",
         ),
-        (ChannelFile, E::MFILE) => (
+        (ChannelFile | BufExport, E::MFILE) => (
             "this process has as many files open as it may",
             "raise its limit: ulimit -n",
         ),
-        (ChannelFile, E::NFILE) => (
+        (ChannelFile | BufExport, E::NFILE) => (
             "the system has as many files open as it may",
             "raise fs.file-max with sysctl",
         ),
@@ -234,8 +242,8 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             ("the region was invalidated", "register the memory again")
         }
         (Entry, E::BUSY) => (
-            "entries that use the region are in flight, or the buffer to move is registered",
-            "link the entry to the last of them, or have it drain; deregister before moving",
+            "entries that use the region are in flight, or the buffer to move is registered or its dma-buf mapped",
+            "link the entry to the last of them, or have it drain; deregister or unmap before moving",
         ),
         (Entry, E::NXIO) => ("the NUMA node does not exist", "see nr_nodes in `dmaplane info`"),
         (Entry, E::NOSPC) => (

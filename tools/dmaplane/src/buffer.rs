@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Buffers near a NUMA node, and mappings of them.
 
-use std::{ptr::NonNull, sync::Arc};
+use std::{os::fd::OwnedFd, ptr::NonNull, sync::Arc};
 
 use crate::context::Object;
 use crate::map::Map;
@@ -16,6 +16,17 @@ pub struct BufferOptions {
     pub node: Option<u32>,
     /// Fail rather than take a page from another node.
     pub strict: bool,
+}
+
+/// What a dma-buf of a buffer is: all of it, to read and write, unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ExportOptions {
+    /// Its first byte in the buffer, a multiple of the page size.
+    pub offset: u64,
+    /// Its length in bytes, a multiple of the page size; without it, up to the buffer's end.
+    pub length: Option<u64>,
+    /// Whoever gets it can read the memory, and not write to it.
+    pub read_only: bool,
 }
 
 /// Zeroed pages that can be mapped here and reached by RDMA.
@@ -93,6 +104,28 @@ impl Buffer {
     pub fn map(&self) -> Result<Mapping> {
         let map = Map::new(self.object.context(), self.mmap_offset, self.length)?;
         Ok(Mapping { map })
+    }
+
+    /// Makes a dma-buf of it, or of a part: the same memory for other drivers and processes, which lives
+    /// as long as any of them has it, with or without this buffer and its context. A buffer can be exported
+    /// any number of times. While a dma-buf of it is mapped a [`Migrate`](crate::Migrate) fails.
+    pub fn export(&self, options: ExportOptions) -> Result<OwnedFd> {
+        // 0 says "up to the end".
+        if options.length == Some(0) {
+            return Err(Error::new(Op::BufExport, rustix::io::Errno::RANGE));
+        }
+        let export = dmaplane_buf_export {
+            flags: if options.read_only {
+                DMAPLANE_EXPORT_RDONLY
+            } else {
+                0
+            },
+            handle: self.id(),
+            offset: options.offset,
+            length: options.length.unwrap_or(0),
+            ..Argument::sized()
+        };
+        sys::buf_export(self.object.context(), export)
     }
 
     pub(crate) fn object(&self) -> &Arc<Object> {

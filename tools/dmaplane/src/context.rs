@@ -220,6 +220,7 @@ impl Info {
                 b if b == u64::from(DMAPLANE_FEATURE_SEND) => "send".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_URING) => "uring".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_MIGRATE) => "migrate".to_owned(),
+                b if b == u64::from(DMAPLANE_FEATURE_EXPORT) => "export".to_owned(),
                 _ => format!("bit-{bit}"),
             })
             .collect()
@@ -229,7 +230,7 @@ impl Info {
 /// What a context holds now, and has done since it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stats {
-    /// Buffers alive, also those only mappings or regions hold.
+    /// Buffers alive, also those only mappings, regions or dma-bufs hold.
     pub buffers: u32,
     /// Regions alive.
     pub regions: u32,

@@ -52,6 +52,7 @@ arguments!(
     dmaplane_stats,
     dmaplane_buf_create,
     dmaplane_buf_query,
+    dmaplane_buf_export,
     dmaplane_handle,
     dmaplane_fabric_list,
     dmaplane_region_register,
@@ -111,10 +112,15 @@ commands! {
 }
 
 // What their arguments carry, pointers or a descriptor, is understood by `buf_query()`,
-// `fabric_list()` and `channel_file()` below only.
+// `buf_export()`, `fabric_list()` and `channel_file()` below only.
 const BUF_QUERY: Command<dmaplane_buf_query> = Command {
     op: Op::BufQuery,
     opcode: DMAPLANE_IOC_BUF_QUERY,
+    argument: PhantomData,
+};
+const BUF_EXPORT: Command<dmaplane_buf_export> = Command {
+    op: Op::BufExport,
+    opcode: DMAPLANE_IOC_BUF_EXPORT,
     argument: PhantomData,
 };
 const FABRIC_LIST: Command<dmaplane_fabric_list> = Command {
@@ -177,6 +183,14 @@ pub(crate) fn buf_query(
     };
     BUF_QUERY.call(fd, &mut query)?;
     Ok(query)
+}
+
+/// BUF_EXPORT: a dma-buf.
+pub(crate) fn buf_export(fd: impl AsFd, mut export: dmaplane_buf_export) -> Result<OwnedFd> {
+    export.fd = -1;
+    BUF_EXPORT.call(fd, &mut export)?;
+    // SAFETY: the command succeeded, so this is a new descriptor, which is nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(export.fd) })
 }
 
 /// FABRIC_LIST into `fabrics`; returns how many there are, which may be more.
