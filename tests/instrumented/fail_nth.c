@@ -126,6 +126,72 @@ static int unmap(struct world *w)
 	return close_context(w);
 }
 
+/* ---- BUF_EXPORT and mmap(2) of a dma-buf ----------------------------------------- */
+
+#define EXPORTED	((PAGES - 1) * 4096ULL)
+
+static int open_to_export(struct world *w)
+{
+	w->other = -1;
+	return open_with_buffer(w);
+}
+
+static int export_with(struct world *w, uint32_t flags)
+{
+	w->other = buf_export(w->fd, w->buffer.handle, 4096, 0, flags);
+	return w->other < 0 ? w->other : 0;
+}
+
+static int export(struct world *w)
+{
+	return export_with(w, 0);
+}
+
+static int export_readable(struct world *w)
+{
+	return export_with(w, DMAPLANE_EXPORT_RDONLY);
+}
+
+static int export_works(struct world *w)
+{
+	void *at = mmap(NULL, EXPORTED, PROT_READ, MAP_SHARED, w->other, 0);
+
+	CHECK(lseek(w->other, 0, SEEK_END) == EXPORTED);
+	CHECK(at != MAP_FAILED);
+	CHECK(first_not(at, EXPORTED, 0) == EXPORTED);
+	munmap(at, EXPORTED);
+	return 0;
+}
+
+static int open_exported(struct world *w)
+{
+	CHECK_IS(0, open_to_export(w));
+	return export(w);
+}
+
+static int map_export(struct world *w)
+{
+	w->at = map_at(w->other, EXPORTED, 0);
+	return w->at == MAP_FAILED ? -errno : 0;
+}
+
+static int map_export_works(struct world *w)
+{
+	CHECK_IS(1, mappings(w));
+	CHECK(first_not(w->at, EXPORTED, 0) == EXPORTED);
+	fill(w->at, EXPORTED, 1);
+	CHECK_IS(0, munmap(w->at, EXPORTED));
+	CHECK_IS(0, mappings(w));
+	return 0;
+}
+
+static int close_exported(struct world *w)
+{
+	if (w->other >= 0)
+		close(w->other);
+	return close_context(w);
+}
+
 /* ---- Channels ------------------------------------------------------------------- */
 
 static int channel_make_with(struct world *w, uint32_t flags)
@@ -502,6 +568,10 @@ static const struct op ops[] = {
 	{ "BUF_QUERY", open_with_buffer, ask, NULL, close_context },
 	{ "BUF_DESTROY", open_with_buffer, destroy, buffer_gone, close_context },
 	{ "mmap of a buffer", open_with_buffer, map, map_works, unmap, map_failed },
+	{ "BUF_EXPORT", open_to_export, export, export_works, close_exported },
+	{ "BUF_EXPORT, RDONLY", open_to_export, export_readable, export_works, close_exported },
+	{ "mmap of a dma-buf", open_exported, map_export, map_export_works, close_exported,
+	  map_failed },
 	{ "CHANNEL_CREATE", open_context, channel_make, ring_works, close_context },
 	{ "CHANNEL_CREATE, SQPOLL", open_context, channel_make_polled, polled_ring_works,
 	  close_context },

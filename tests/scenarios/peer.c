@@ -16,7 +16,8 @@
  *	peer fabrics				number, name, MTU of the RDMA devices
  *	peer resolve HOST			the errno of ENDPOINT_ADDRESS
  *	peer listen HOST			the errno of ENDPOINT_LISTEN
- *	peer hold-file, peer hold-mapping	keep just that until killed
+ *	peer hold-file, peer hold-mapping, peer hold-dmabuf
+ *						keep just that until killed
  */
 #include "peer.h"
 
@@ -181,7 +182,7 @@ static int say_errno(int ret)
 	return 0;
 }
 
-static int hold(bool mapping)
+static int hold(bool mapping, bool dmabuf)
 {
 	int fd = check(DEVICE, open_device());
 	struct buffer buffer;
@@ -190,6 +191,11 @@ static int hold(bool mapping)
 		check("BUF_CREATE", buf_create(fd, 65536, &buffer));
 		if (buf_map(fd, &buffer) == MAP_FAILED)
 			fail("mmap", errno);
+		close(fd);
+	}
+	if (dmabuf) {
+		check("BUF_CREATE", buf_create(fd, 65536, &buffer));
+		check("BUF_EXPORT", buf_export(fd, buffer.handle, 0, 0, 0));
 		close(fd);
 	}
 	printf("holding\n");
@@ -254,9 +260,11 @@ int main(int argc, char **argv)
 		return say_errno(listen_on(check(DEVICE, open_device()), argv[1], 0, 1, &arg));
 	}
 	if (argc == 1 && !strcmp(role, "hold-file"))
-		return hold(false);
+		return hold(false, false);
 	if (argc == 1 && !strcmp(role, "hold-mapping"))
-		return hold(true);
+		return hold(true, false);
+	if (argc == 1 && !strcmp(role, "hold-dmabuf"))
+		return hold(false, true);
 	fprintf(stderr, "usage: peer serve|connect HOST PORT [OPTION…]; see peer.c\n");
 	return 2;
 }

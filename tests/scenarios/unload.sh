@@ -1,12 +1,12 @@
 #!/bin/bash
 #
-# rmmod is refused while a file, a mapping, a connection or an open file of debugfs
+# rmmod is refused while a file, a mapping, a dma-buf, a connection or an open file of debugfs
 # lives, and succeeds when it does not; what the module did can be done again after modprobe.
 
 # shellcheck disable=SC2317,SC2119 # functions are called by "check"
 # shellcheck source=tests/scenarios/lib.sh
 . "$(dirname "$0")/lib.sh"
-plan 14
+plan 18
 two_hosts
 
 # What run would see of what was abandoned is gone then.
@@ -25,7 +25,7 @@ reload() { unload && [[ ! -e /dev/dmaplane && ! -e $objects ]] && load_module; }
 
 check "unloaded and loaded" reload
 
-for thing in file mapping; do
+for thing in file mapping dmabuf; do
 	peer "$thing" a "hold-$thing"
 	check "somebody has a $thing" says "$thing" holding
 	check "refused while a $thing lives" refused

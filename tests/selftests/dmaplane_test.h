@@ -16,6 +16,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/dma-buf.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -146,6 +147,25 @@ static inline void *buf_map(int fd, const struct buffer *buffer)
 
 #define MAX_NODES 64
 
+static inline bool node_online(unsigned int node)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%u/meminfo", node);
+	return !access(path, F_OK);
+}
+
+/* The last @count nodes, as the first has all that the kernel has: how many there are. */
+static inline unsigned int last_nodes(unsigned int *nodes, unsigned int count)
+{
+	unsigned int found = 0;
+
+	for (unsigned int node = MAX_NODES; node-- && found < count;)
+		if (node_online(node))
+			nodes[found++] = node;
+	return found;
+}
+
 static inline int buf_query(int fd, uint32_t handle, struct dmaplane_buf_query *query,
 			    uint64_t node_pages[MAX_NODES])
 {
@@ -163,6 +183,14 @@ static inline int buf_export(int fd, uint32_t handle, uint64_t offset, uint64_t 
 	int ret = cmd(fd, DMAPLANE_IOC_BUF_EXPORT, &arg);
 
 	return ret ? ret : arg.fd;
+}
+
+/* Memory of a dma-buf goes to the processor and back. */
+static inline int sync_cpu(int dmabuf, uint64_t flags)
+{
+	struct dma_buf_sync sync = { .flags = flags };
+
+	return ioctl(dmabuf, DMA_BUF_IOCTL_SYNC, &sync) ? -errno : 0;
 }
 
 static inline uint64_t now_ns(void)

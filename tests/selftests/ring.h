@@ -165,6 +165,20 @@ static inline struct dmaplane_sqe migrate_buffer(uint32_t handle, uint32_t node,
 	return sqe;
 }
 
+/* Moves a buffer: what MIGRATE says. */
+static inline int channel_migrate(struct channel *c, uint32_t handle, uint32_t node, uint32_t flags)
+{
+	struct dmaplane_sqe sqe = migrate_buffer(handle, node, flags);
+	struct dmaplane_cqe cqe;
+	int ret = channel_push(c, &sqe);
+
+	/* With SQPOLL it takes none. */
+	ret = ret ? ret : dmaplane_submit(c);
+	if (ret < 0 || channel_next(c, &cqe))
+		return -ETIME;
+	return cqe.res;
+}
+
 /* Of entries for @endpoint, or of those for none if that is 0. */
 static inline struct dmaplane_sqe cancel(uint64_t user_data, uint32_t endpoint, uint64_t target,
 					 uint32_t flags)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What is held: each row says how holder and peer get there, and what must be
- * true as long as nothing has ended. A further one (an exported buffer, say)
- * is a function or two and a line of the table at the end.
+ * true as long as nothing has ended. A further one is a function or two and a
+ * line of the table at the end.
  */
 #include "matrix.h"
 
@@ -76,6 +76,32 @@ static void check_mapping(struct place *p)
 			wrong(p, "the bytes of mapping %u changed", i);
 		memset(p->memory[i].at + p->memory[i].buffer.length - PAGE, i, PAGE);
 		fill(p->memory[i].at, PAGE, i);
+	}
+}
+
+/* ---- A dma-buf: beside its context, without it, and only a mapping of it ---- */
+
+static void reach_dmabuf(struct place *p)
+{
+	struct memory *m = &p->memory[p->memories++];
+	uint32_t length = a_length(p);
+
+	p->side.fd = open_device();
+	must(p, DEVICE, p->side.fd);
+	must(p, "BUF_CREATE", buf_create(p->side.fd, length, &m->buffer));
+	p->file = buf_export(p->side.fd, m->buffer.handle, 0, 0, 0);
+	must(p, "BUF_EXPORT", p->file);
+	m->at = map_at(p->file, length, 0);
+	if (m->at == MAP_FAILED)
+		must(p, "mmap", -errno);
+	fill(m->at, PAGE, 0);
+	if (p->c->way >= 1) {
+		close(p->side.fd);
+		p->side.fd = -1;
+	}
+	if (p->c->way == 2) {
+		close(p->file);
+		p->file = -1;
 	}
 }
 
@@ -381,5 +407,6 @@ const struct row rows[] = {
 	{ "listener", 4, false, has_caller, reach_listener, check_listener, NULL },
 	{ "file", 3, true, always, reach_file, check_file, NULL },
 	{ "peer", 3, true, always, reach_peer, must_be_established, NULL },
+	{ "dmabuf", 3, false, never, reach_dmabuf, check_mapping, NULL },
 };
 const uint32_t row_count = ARRAY_LEN(rows);
