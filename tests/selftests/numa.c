@@ -18,14 +18,6 @@ FIXTURE(numa) {
 	unsigned int online;	/* as bits */
 };
 
-static bool node_online(unsigned int node)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/sys/devices/system/node/node%u/meminfo", node);
-	return !access(path, F_OK);
-}
-
 FIXTURE_SETUP(numa)
 {
 	self->fd = open_device();

@@ -23,23 +23,9 @@ FIXTURE(numa_migrate) {
 	unsigned int nodes[2];
 };
 
-static bool node_online(unsigned int node)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/sys/devices/system/node/node%u/meminfo", node);
-	return !access(path, F_OK);
-}
-
 FIXTURE_SETUP(numa_migrate)
 {
-	unsigned int found = 0;
-
-	/* The last ones: the first has all that the kernel has. */
-	for (unsigned int node = MAX_NODES; node-- && found < 2;)
-		if (node_online(node))
-			self->nodes[found++] = node;
-	if (found < 2)
+	if (last_nodes(self->nodes, 2) < 2)
 		SKIP(return, "one NUMA node only");
 	self->fd = open_device();
 	ASSERT_LE(0, self->fd);
@@ -61,20 +47,6 @@ FIXTURE_TEARDOWN(numa_migrate)
 	EXPECT_TRUE(WAIT_FOR(live("contexts") == 0));
 	EXPECT_EQ(0, live("buffers"));
 	EXPECT_EQ(0, live("buffer_bytes"));
-}
-
-/* What MIGRATE says. */
-static int migrate(struct channel *c, uint32_t handle, unsigned int node, uint32_t flags)
-{
-	struct dmaplane_sqe sqe = migrate_buffer(handle, node, flags);
-	struct dmaplane_cqe cqe;
-	int ret = channel_push(c, &sqe);
-
-	/* With SQPOLL it takes none. */
-	ret = ret ? ret : dmaplane_submit(c);
-	if (ret < 0 || channel_next(c, &cqe))
-		return -ETIME;
-	return cqe.res;
 }
 
 /* How many pages of a mapping are on @node, by the kernel; BUF_QUERY says the same. */
@@ -127,12 +99,12 @@ TEST_F(numa_migrate, moves)
 	for (unsigned int i = 1; i < 5; i++) {
 		unsigned int node = self->nodes[i % 2];
 
-		EXPECT_EQ(PAGES, migrate(&self->c, handle, node, i & DMAPLANE_MIGRATE_STRICT));
+		EXPECT_EQ(PAGES, channel_migrate(&self->c, handle, node, i & DMAPLANE_MIGRATE_STRICT));
 		EXPECT_EQ(LENGTH, first_wrong(self->at, LENGTH, i));
 		EXPECT_EQ(PAGES, pages_on(_metadata, self->fd, &self->buffer, self->at, node));
 		EXPECT_EQ(node, node_of(self->fd, handle));
 		EXPECT_EQ(4 * i, moves_of(self->fd, handle));
-		EXPECT_EQ(0, migrate(&self->c, handle, node, 0));
+		EXPECT_EQ(0, channel_migrate(&self->c, handle, node, 0));
 		EXPECT_EQ(4 * i, moves_of(self->fd, handle));
 		/* Both mappings show the same pages still. */
 		fill(self->at, LENGTH, i + 1);
@@ -159,7 +131,7 @@ TEST_F(numa_migrate, what_is_elsewhere)
 	for (int i = 0; i < 2; i++) {
 		int64_t there = pages_on(_metadata, self->fd, &buffer, at, self->nodes[i]);
 
-		EXPECT_EQ(PAGES - there, migrate(&self->c, buffer.handle, self->nodes[i],
+		EXPECT_EQ(PAGES - there, channel_migrate(&self->c, buffer.handle, self->nodes[i],
 						 DMAPLANE_MIGRATE_STRICT));
 		EXPECT_EQ(PAGES, pages_on(_metadata, self->fd, &buffer, at, self->nodes[i]));
 		EXPECT_EQ(LENGTH, first_wrong(at, LENGTH, 3));
@@ -201,7 +173,7 @@ TEST_F(numa_migrate, written_meanwhile)
 	for (int i = 0; i < 2; i++)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, count_up, &counting[i]));
 	for (int i = 1; i <= ROUNDS; i++) {
-		ASSERT_EQ(PAGES, migrate(&self->c, self->buffer.handle, self->nodes[i % 2], 0));
+		ASSERT_EQ(PAGES, channel_migrate(&self->c, self->buffer.handle, self->nodes[i % 2], 0));
 		EXPECT_EQ(self->nodes[i % 2], node_of(self->fd, self->buffer.handle));
 	}
 	for (int i = 0; i < 2; i++) {
@@ -316,7 +288,7 @@ TEST_F(numa_migrate, forked_meanwhile)
 		EXPECT_TRUE(cqe.res == PAGES || cqe.res == -EBUSY) TH_LOG("%d", cqe.res);
 	}
 	self->at[3] = 0x99;
-	EXPECT_LE(0, migrate(&self->c, self->buffer.handle, self->nodes[1], 0));
+	EXPECT_LE(0, channel_migrate(&self->c, self->buffer.handle, self->nodes[1], 0));
 	__atomic_store_n(&self->at[2], 0x88, __ATOMIC_RELEASE);
 	for (int i = 0; i < 4; i++) {
 		ASSERT_EQ(pids[i], waitpid(pids[i], &status, 0));
@@ -334,7 +306,7 @@ TEST_F(numa_migrate, cut_and_moved)
 			       MREMAP_MAYMOVE | MREMAP_FIXED, room));
 	ASSERT_EQ(0, munmap(self->at + 100 * PAGE, PAGE));
 	ASSERT_EQ(0, mprotect(self->at + 200 * PAGE, PAGE, PROT_READ));
-	EXPECT_EQ(PAGES, migrate(&self->c, self->buffer.handle, self->nodes[1], 0));
+	EXPECT_EQ(PAGES, channel_migrate(&self->c, self->buffer.handle, self->nodes[1], 0));
 	EXPECT_EQ(3 * PAGE, first_wrong_from(room, 600 * PAGE, 3 * PAGE));
 	EXPECT_EQ(100 * PAGE, first_wrong(self->at, 100 * PAGE, 1));
 	EXPECT_EQ(400 * PAGE, first_wrong_from(self->at + 101 * PAGE, 101 * PAGE, 400 * PAGE));
@@ -357,8 +329,8 @@ TEST_F(numa_migrate, pinned_by_others)
 
 	ASSERT_EQ(0, pipe(fds));
 	ASSERT_EQ(PAGE, vmsplice_page(fds[1], self->at + 7 * PAGE));
-	EXPECT_EQ(-EBUSY, migrate(&self->c, handle, self->nodes[1], 0));
-	EXPECT_EQ(-EBUSY, migrate(&self->c, handle, self->nodes[1], DMAPLANE_MIGRATE_STRICT));
+	EXPECT_EQ(-EBUSY, channel_migrate(&self->c, handle, self->nodes[1], 0));
+	EXPECT_EQ(-EBUSY, channel_migrate(&self->c, handle, self->nodes[1], DMAPLANE_MIGRATE_STRICT));
 	EXPECT_EQ(0, moves_of(self->fd, handle));
 	EXPECT_EQ(self->nodes[0], node_of(self->fd, handle));
 	EXPECT_EQ(PAGES, pages_on(_metadata, self->fd, &self->buffer, self->at, self->nodes[0]));
@@ -369,12 +341,12 @@ TEST_F(numa_migrate, pinned_by_others)
 	self->at[7 * PAGE] ^= 0xff;
 	/* In the third batch. */
 	ASSERT_EQ(PAGE, vmsplice_page(fds[1], self->at + 1100 * PAGE));
-	EXPECT_EQ(-EBUSY, migrate(&self->c, handle, self->nodes[1], 0));
+	EXPECT_EQ(-EBUSY, channel_migrate(&self->c, handle, self->nodes[1], 0));
 	EXPECT_EQ(2, moves_of(self->fd, handle));
 	EXPECT_EQ(1024, pages_on(_metadata, self->fd, &self->buffer, self->at, self->nodes[1]));
 	EXPECT_EQ(self->nodes[0], node_of(self->fd, handle));
 	ASSERT_EQ(PAGE, read(fds[0], bytes, PAGE));
-	EXPECT_EQ(PAGES - 1024, migrate(&self->c, handle, self->nodes[1], 0));
+	EXPECT_EQ(PAGES - 1024, channel_migrate(&self->c, handle, self->nodes[1], 0));
 	EXPECT_EQ(LENGTH, first_wrong(self->at, LENGTH, 1));
 	close(fds[0]);
 	close(fds[1]);
@@ -403,7 +375,7 @@ TEST_F(numa_migrate, used_by_system_calls)
 		_exit(0);
 	}
 	for (int i = 1; i <= ROUNDS; i++) {
-		int moved = migrate(&self->c, self->buffer.handle, self->nodes[i % 2], 0);
+		int moved = channel_migrate(&self->c, self->buffer.handle, self->nodes[i % 2], 0);
 
 		/* A child that does not run has it for longer. */
 		EXPECT_TRUE(moved == -EBUSY || moved >= 0);
@@ -433,7 +405,7 @@ TEST_F(numa_migrate, of_one_context)
 	at = buf_map(fd, &buffer);
 	ASSERT_NE(MAP_FAILED, at);
 	fill(at, LENGTH, 9);
-	EXPECT_EQ(PAGES, migrate(&self->c, self->buffer.handle, self->nodes[1], 0));
+	EXPECT_EQ(PAGES, channel_migrate(&self->c, self->buffer.handle, self->nodes[1], 0));
 	/* They are as they were: nothing of them was taken out of page tables. */
 	ASSERT_EQ(0, mincore(at, LENGTH, resident));
 	EXPECT_EQ(PAGES, first_not(resident, PAGES, 1));
@@ -494,7 +466,7 @@ TEST_F(numa_migrate, cancelled)
 		EXPECT_EQ(LARGE, first_wrong_page(at));
 	}
 	EXPECT_LT(0, cancelled);
-	EXPECT_LE(0, migrate(&self->c, buffer.handle, self->nodes[0], 0));
+	EXPECT_LE(0, channel_migrate(&self->c, buffer.handle, self->nodes[0], 0));
 	EXPECT_EQ(LARGE / PAGE, pages_on(_metadata, self->fd, &buffer, at, self->nodes[0]));
 	EXPECT_EQ(0, munmap(at, LARGE));
 }
@@ -623,10 +595,10 @@ TEST_F(numa_migrate, node_without_room)
 	ASSERT_NE(MAP_FAILED, at);
 	for (uint64_t i = 0; i < length; i += PAGE)
 		*(uint64_t *)(at + i) = ~i;
-	EXPECT_EQ(-ENOSPC, migrate(&self->c, buffer.handle, node, DMAPLANE_MIGRATE_STRICT));
+	EXPECT_EQ(-ENOSPC, channel_migrate(&self->c, buffer.handle, node, DMAPLANE_MIGRATE_STRICT));
 	EXPECT_EQ(self->nodes[0], node_of(self->fd, buffer.handle));
 	there = pages_on(_metadata, self->fd, &buffer, at, node);
-	moved = migrate(&self->c, buffer.handle, node, 0);
+	moved = channel_migrate(&self->c, buffer.handle, node, 0);
 	EXPECT_LE(0, moved);
 	EXPECT_EQ(there + moved, pages_on(_metadata, self->fd, &buffer, at, node));
 	EXPECT_GT(length / PAGE, there + moved);
@@ -688,8 +660,8 @@ static int in_cpuset(void *arg)
 	CHECK(fd >= 0);
 	CHECK(!channel_open_flags(fd, 8, 8, g->channel_flags, &c));
 	CHECK(!buf_create_at(fd, LENGTH, g->nodes[0], 0, &buffer));
-	CHECK(migrate(&c, buffer.handle, g->nodes[1], 0) == -EACCES);
-	CHECK(migrate(&c, buffer.handle, g->nodes[0], 0) == 0);
+	CHECK(channel_migrate(&c, buffer.handle, g->nodes[1], 0) == -EACCES);
+	CHECK(channel_migrate(&c, buffer.handle, g->nodes[0], 0) == 0);
 	CHECK(moves_of(fd, buffer.handle) == 0);
 	return 0;
 }
@@ -709,7 +681,7 @@ static int in_memcg(void *arg)
 	CHECK(!buf_create_at(fd, LARGE, g->nodes[0], 0, &buffer));
 	CHECK(number_of(GROUP "/memory.current") >= (long)LARGE);
 	for (int i = 1; i < 4; i++) {
-		CHECK(migrate(&c, buffer.handle, g->nodes[i % 2], 0) == LARGE / PAGE);
+		CHECK(channel_migrate(&c, buffer.handle, g->nodes[i % 2], 0) == LARGE / PAGE);
 		CHECK(number_of(GROUP "/memory.current") >= (long)LARGE);
 		CHECK(number_of(GROUP "/memory.current") < (long)LARGE * 3 / 2);
 	}
