@@ -166,12 +166,58 @@ TEST_F(vgem, keeps_the_memory)
 	EXPECT_TRUE(WAIT_FOR(live("buffers") == 0));
 }
 
+/*
+ * Where the device's file will show the next object of LENGTH bytes: where it showed one
+ * that has gone. It says that of its own objects only.
+ */
+static uint64_t next_offset(int drm)
+{
+	struct drm_mode_create_dumb made = { .width = 1024, .height = LENGTH / PAGE, .bpp = 32 };
+	struct drm_mode_map_dumb shown = { 0 };
+	struct drm_mode_destroy_dumb gone = { 0 };
+
+	if (ioctl(drm, DRM_IOCTL_MODE_CREATE_DUMB, &made))
+		return 0;
+	shown.handle = gone.handle = made.handle;
+	if (ioctl(drm, DRM_IOCTL_MODE_MAP_DUMB, &shown) ||
+	    ioctl(drm, DRM_IOCTL_MODE_DESTROY_DUMB, &gone))
+		return 0;
+	return shown.offset;
+}
+
+/* An importer may show it in a file of its own. */
+TEST_F(vgem, shown_by_its_file)
+{
+	uint64_t offset = next_offset(self->drm);
+	int dmabuf = export(&self->o, 0, 0, 0);
+	uint32_t handle;
+	uint8_t *at;
+
+	ASSERT_NE(0, offset);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, import(self->drm, dmabuf, &handle));
+	close(dmabuf);
+	at = map_at(self->drm, LENGTH, offset);
+	ASSERT_NE(MAP_FAILED, at);
+	EXPECT_EQ(LENGTH, first_wrong(at, LENGTH, 1));
+	fill(at, LENGTH, 2);
+	EXPECT_EQ(LENGTH, first_wrong(self->o.at, LENGTH, 2));
+	ASSERT_EQ(0, madvise(at, LENGTH, MADV_DONTNEED));
+	EXPECT_EQ(LENGTH, first_wrong(at, LENGTH, 2));
+	EXPECT_EQ(-EBUSY, migrate(&self->o));
+	ASSERT_EQ(0, munmap(at, LENGTH));
+	EXPECT_EQ(0, migrate(&self->o));
+}
+
 /* A read-only one can be attached to: it is the mapping that is refused. */
 TEST_F(vgem, read_only)
 {
-	int dmabuf = export(&self->o, 0, 0, DMAPLANE_EXPORT_RDONLY), again;
+	uint64_t offset = next_offset(self->drm);
+	int dmabuf = export(&self->o, 0, 0, DMAPLANE_EXPORT_RDONLY), again, mem;
 	uint32_t handle;
+	uint8_t *at, byte = 0;
 
+	ASSERT_NE(0, offset);
 	ASSERT_LE(0, dmabuf);
 	ASSERT_EQ(0, import(self->drm, dmabuf, &handle));
 	again = export_again(self->drm, handle);
@@ -181,6 +227,23 @@ TEST_F(vgem, read_only)
 	EXPECT_EQ(EACCES, errno);
 	close(again);
 	close(dmabuf);
+	/* The importer's own is open for writing, so that nobody but us has looked. */
+	EXPECT_EQ(MAP_FAILED, map_at(self->drm, LENGTH, offset));
+	EXPECT_EQ(EACCES, errno);
+	EXPECT_EQ(0, migrate(&self->o));
+	at = mmap64(NULL, LENGTH, PROT_READ, MAP_SHARED, self->drm, offset);
+	ASSERT_NE(MAP_FAILED, at);
+	EXPECT_EQ(LENGTH, first_wrong(at, LENGTH, 1));
+	EXPECT_EQ(-1, mprotect(at, LENGTH, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(EACCES, errno);
+	/* What a debugger writes with. */
+	mem = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, mem);
+	EXPECT_EQ(-1, pwrite(mem, &byte, 1, (uintptr_t)at));
+	close(mem);
+	EXPECT_EQ(LENGTH, first_wrong(self->o.at, LENGTH, 1));
+	EXPECT_EQ(-EBUSY, migrate(&self->o));
+	munmap(at, LENGTH);
 }
 
 struct wait {
