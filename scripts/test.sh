@@ -1,7 +1,7 @@
 #!/bin/bash
 #
 # All tests: the unit tests of tests/unit, tools and tests/fuzz, then the programs
-# and scenarios of tests/selftests and tests/scenarios in virtual machines. The last
+# and scenarios of tests/selftests, tests/stock and tests/scenarios in virtual machines. The last
 # line is "dmaplane: N passed, N failed, N skipped"; the exit status is 0 only
 # if something passed and nothing failed.
 #
@@ -11,9 +11,9 @@
 # said is kept in out/test: PART.log, for a machine KTAP and its kernel's console,
 # PART.console.log.
 #
-# With DMAPLANE_KERNEL=debug all that needs a kernel runs on the instrumented one, the
-# programs and scenarios on siw as well as on rxe, and with it what only that kernel can
-# show: tests/instrumented. With names, DMAPLANE_RDMA=siw chooses the fabric of programs and
+# With DMAPLANE_KERNEL=debug all that needs a kernel runs on the instrumented one (but for
+# tests/stock, which needs drivers that it has not), the programs and scenarios on siw as well
+# as on rxe, and with it what only that kernel can show: tests/instrumented. With names, DMAPLANE_RDMA=siw chooses the fabric of programs and
 # scenarios; DMAPLANE_TEST=y allows those of tests/instrumented on the stock kernel.
 #
 # How much of what has no end of its own, with the default on the instrumented
@@ -211,6 +211,8 @@ mapfile -t numa < <({ programs_of tests/selftests && scenarios_of tests/scenario
 connects() { grep -qE '"(pair|remote|lists)\.h"' "tests/selftests/${1%32}.c"; }
 connected=()
 for name in "${programs[@]}"; do ! connects "$name" || connected+=("$name"); done
+# For drivers that the instrumented kernel has not.
+((!stock)) || mapfile -t -O "${#programs[@]}" programs < <(programs_of tests/stock)
 mapfile -t scenarios < <(scenarios_of tests/scenarios | grep -v '^matrix\|^loss\|^numa')
 mapfile -t loss < <(scenarios_of tests/scenarios | grep '^loss')
 mapfile -t matrix < <(scenarios_of tests/scenarios | grep '^matrix')

@@ -2,7 +2,7 @@
 /*
  * BUF_EXPORT and what can be done with a dma-buf without another driver: mappings,
  * parts, read-only ones, DMA_BUF_IOCTL_SYNC and fences, other processes, what it
- * outlives, and that a mapped one stays where it is. importers.c has other drivers.
+ * outlives, and that a mapped one stays where it is. importers.c has another driver.
  */
 #include "ring.h"
 #include "harness.h"
