@@ -270,7 +270,9 @@ struct dmaplane_buf_query {
  * process that has the descriptor can map it (MAP_SHARED), without /dev/dmaplane.
  * A buffer can be exported any number of times, and parts may overlap. The memory,
  * and its charge, live until the last descriptor, mapping and importer are gone,
- * whatever becomes of handle and context; the context itself does not.
+ * whatever becomes of handle and context; the context itself does not. Pages that the
+ * kernel has in hand for somebody who has mapped them (in a pipe, by a fixed buffer of
+ * io_uring) live on after that, uncharged.
  *
  * lseek(fd, 0, SEEK_END) tells the size, poll() and the ioctls of linux/dma-buf.h
  * work as with any dma-buf. The module's own entries attach no fences: that they are
@@ -278,7 +280,8 @@ struct dmaplane_buf_query {
  * when fences of others are signalled, and back to all devices that have it mapped to read
  * it. Where devices need that (bounce buffers, no coherence), entries that touch the memory
  * belong between START and END, too, and only one of the devices that write may have it
- * mapped at a time: what each has is taken for new.
+ * mapped at a time: what each has is taken for new. What others write while a device has it
+ * mapped only to write to it (a camera) is lost then.
  *
  * With DMAPLANE_EXPORT_RDONLY a writable shared mapping is EACCES, as is mapping for a device
  * that would write; the kernel does not map it for importers. So drivers that always map
