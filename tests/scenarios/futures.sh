@@ -1,7 +1,7 @@
 #!/bin/bash
 #
 # The library's futures, by its example: copies in a hundred tasks, messages that are received and
-# counted, a wait that is given up. It does all of it twice, on one thread and on several.
+# counted, a wait that is given up; and a dma-buf that outlives its context. It does all of it twice, on one thread and on several.
 
 # shellcheck disable=SC2317 # functions are called by "check"
 # shellcheck source=tests/scenarios/lib.sh
@@ -19,9 +19,10 @@ both() {
 }
 
 work=$(mktemp -d)
+shared="shared: seen by who has the descriptor"
 copied="copies: 100 right, 3891200 bytes"
 
-copies() { "$bin/futures" >"$work/said" && both "$copied" "left: 0 channels, 0 endpoints"; }
+copies() { "$bin/futures" >"$work/said" && both "$shared" "$copied" "left: 0 channels, 0 endpoints"; }
 check "copies" copies
 
 # Over iWARP each message is refused, which its future says.
@@ -29,7 +30,7 @@ messages() {
 	local said=("received: 50, sum 1225" "counted: 50")
 	[[ $rdma_type == rxe ]] || said=("refused: 100")
 	"$bin/futures" 10.77.0.1 >"$work/said" &&
-		both "$copied" "${said[@]}" "canceled" "left: 0 channels, 0 endpoints"
+		both "$shared" "$copied" "${said[@]}" "canceled" "left: 0 channels, 0 endpoints"
 }
 one_host
 load_module

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Entries as futures, on tokio: a hundred copies in as many tasks and, with the address of an
 //! RDMA device of this host, a connection of this program to itself on which messages are
-//! received, counted, and waited for in vain.
+//! received, counted, and waited for in vain. And, with no future, a dma-buf.
 //!
 //! ```text
 //! futures [ADDRESS]
@@ -15,13 +15,15 @@ use std::{
 };
 
 use dmaplane::{
-    AsyncChannel, BufCopy, ChannelOptions, ConnectOptions, Context, Endpoint, Errno, ImmOnly,
-    Immediates, Kind, Nop,
+    AsyncChannel, BufCopy, ChannelOptions, ConnectOptions, Context, Endpoint, Errno, ExportOptions,
+    ImmOnly, Immediates, Kind, Nop,
 };
+use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
 use tokio::{runtime::Builder, spawn, task::spawn_blocking, time::timeout};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
+const PAGE: u64 = 4096;
 const COPIES: u64 = 100;
 /// Bytes between those that are copied. So much is copied by a kernel thread.
 const STRIDE: u64 = 72 << 10;
@@ -140,6 +142,38 @@ async fn messages(context: &Context, address: IpAddr) -> Outcome {
     Ok(())
 }
 
+/// A part of a buffer as a dma-buf, which outlives the buffer and its context.
+fn shared() -> Outcome {
+    let text = b"seen by who has the descriptor";
+    let dmabuf = {
+        let buffer = Context::open()?.buffer(3 * PAGE)?;
+        buffer.map()?.copy_in(PAGE as usize, text);
+        let nothing = ExportOptions {
+            length: Some(0),
+            ..ExportOptions::default()
+        };
+        assert!(buffer
+            .export(nothing)
+            .is_err_and(|e| e.errno() == Errno::RANGE));
+        buffer.export(ExportOptions {
+            offset: PAGE,
+            read_only: true,
+            ..ExportOptions::default()
+        })?
+    };
+    let (read, none) = (ProtFlags::READ, std::ptr::null_mut());
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let at = unsafe { mmap(none, 2 * PAGE as usize, read, MapFlags::SHARED, &dmabuf, 0)? };
+    drop(dmabuf);
+    let mut found = [0; 30];
+    // SAFETY: the mapping is longer, and nobody else writes to this memory any more.
+    unsafe { std::ptr::copy_nonoverlapping(at.cast(), found.as_mut_ptr(), found.len()) };
+    // SAFETY: it is not used after this.
+    unsafe { munmap(at, 2 * PAGE as usize)? };
+    println!("shared: {}", String::from_utf8_lossy(&found));
+    Ok(())
+}
+
 fn main() -> Outcome {
     let address = env::args().nth(1).map(|text| text.parse()).transpose()?;
     // With one thread, and with several.
@@ -151,6 +185,7 @@ fn main() -> Outcome {
                 .enable_all()
                 .build()?,
         };
+        shared()?;
         let context = Context::open()?;
         runtime.block_on(async {
             copies(&context).await?;
