@@ -8,6 +8,7 @@ use crate::mm::{
         Migration,
         Shown, //
     },
+    node_online,
     pages::Placement,
     space::Space, //
 };
@@ -68,7 +69,8 @@ struct Exports {
 }
 
 fn exports() -> Result<Exports> {
-    let pages = Pages::new(PAGES, Placement::Any)?;
+    let node = (0..64).find(|node| node_online(*node)).ok_or(ENODEV)?;
+    let pages = Pages::new(PAGES, Placement::Strict(node))?;
     let lives = Arc::new(Atomic::new(1), GFP_KERNEL)?;
     let object = Object {
         pages: pages.clone(),

@@ -228,7 +228,8 @@ static void prepare(struct run *r, struct actor *x)
 		CHECK(r, !region_register(x->side->fd, x->side->endpoint, x->out.buffer.handle, 0,
 					  OUT_BYTES, LOCAL_WRITE, &x->spare[x->spares]), "%s",
 		      x->name);
-	CHECK(r, !buf_create(x->side->fd, HERE_BYTES, &x->here), "%s", x->name);
+	CHECK(r, !buf_create_at(x->side->fd, HERE_BYTES, 0, DMAPLANE_BUF_NODE_STRICT, &x->here), "%s",
+	      x->name);
 	x->here_at = buf_map(x->side->fd, &x->here);
 	CHECK(r, x->here_at != MAP_FAILED, "%s", x->name);
 	CHECK(r, x->in_base >= RECVS * SHOTS * ROOM, "%llu", (unsigned long long)x->in_base);

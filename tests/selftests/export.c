@@ -26,7 +26,8 @@ FIXTURE_SETUP(export)
 	self->fd = open_device();
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, channel_open(self->fd, 8, 8, &self->c));
-	ASSERT_EQ(0, buf_create_at(self->fd, LENGTH, 0, 0, &self->buffer));
+	ASSERT_EQ(0, buf_create_at(self->fd, LENGTH, 0, DMAPLANE_BUF_NODE_STRICT,
+				   &self->buffer));
 	self->at = buf_map(self->fd, &self->buffer);
 	ASSERT_NE(MAP_FAILED, self->at);
 	fill(self->at, LENGTH, 1);
@@ -500,8 +501,10 @@ static int exporter(int socket)
 		return 4;
 	if (write(socket, &byte, 1) != 1)
 		return 5;
-	for (;;)
-		pause();
+	/* Until it is killed, or the other one has gone. */
+	while (read(socket, &byte, 1) > 0)
+		;
+	return 6;
 }
 
 /* It can be given away; who made it can be killed. */

@@ -25,7 +25,7 @@ static inline int open_all(struct owner *o)
 		return o->fd;
 	ret = channel_open(o->fd, 8, 8, &o->c);
 	if (!ret)
-		ret = buf_create_at(o->fd, LENGTH, 0, 0, &o->buffer);
+		ret = buf_create_at(o->fd, LENGTH, 0, DMAPLANE_BUF_NODE_STRICT, &o->buffer);
 	if (ret)
 		return ret;
 	o->at = buf_map(o->fd, &o->buffer);
