@@ -211,8 +211,8 @@ impl<M: Exported> Operations<M> {
     ///
     /// `buffer` has these operations, and lives for `'a`.
     unsafe fn export<'a>(buffer: *mut bindings::dma_buf) -> &'a Export<M> {
-        // SAFETY: by the type invariant, until `release`.
-        unsafe { &*(*buffer).priv_.cast::<Export<M>>() }
+        // SAFETY: by the type invariant it came from `into_foreign`, and goes back in `release`.
+        unsafe { <KBox<Export<M>>>::borrow((*buffer).priv_.cast()) }
     }
 
     /// # Safety
@@ -239,6 +239,8 @@ impl<M: Exported> Operations<M> {
         if !export.writable && unsafe { bindings::dk_dmabuf_writes(direction) } {
             return EACCES.to_ptr();
         }
+        // SAFETY: as above.
+        let direction = unsafe { bindings::dk_dmabuf_wider(direction) };
         // SAFETY: as the caller promises; an importer unmaps before it detaches.
         unsafe { Self::mapped(buffer).map(export.pin(), &export.part, device, direction) }
             .unwrap_or_else(Error::to_ptr)

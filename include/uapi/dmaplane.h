@@ -280,8 +280,7 @@ struct dmaplane_buf_query {
  * when fences of others are signalled, and back to all devices that have it mapped to read
  * it. Where devices need that (bounce buffers, no coherence), entries that touch the memory
  * belong between START and END, too, and only one of the devices that write may have it
- * mapped at a time: what each has is taken for new. What others write while a device has it
- * mapped only to write to it (a camera) is lost then.
+ * mapped at a time: what each has is taken for new.
  *
  * With DMAPLANE_EXPORT_RDONLY a writable shared mapping is EACCES, as is mapping for a device
  * that would write; the kernel does not map it for importers. So drivers that always map

@@ -10,11 +10,19 @@
  */
 int dk_dmabuf_lock_idle(struct dma_buf *buf, enum dma_data_direction direction)
 {
-	bool writes = direction != DMA_FROM_DEVICE;
-	long ret = dma_resv_wait_timeout(buf->resv, dma_resv_usage_rw(writes), true,
-					 MAX_SCHEDULE_TIMEOUT);
+	enum dma_resv_usage usage = dma_resv_usage_rw(direction != DMA_FROM_DEVICE);
+	long ret;
 
-	return ret < 0 ? ret : dma_resv_lock_interruptible(buf->resv, NULL);
+	for (;;) {
+		ret = dma_resv_wait_timeout(buf->resv, usage, true, MAX_SCHEDULE_TIMEOUT);
+		if (ret < 0)
+			return ret;
+		ret = dma_resv_lock_interruptible(buf->resv, NULL);
+		/* None may have come before it was locked. */
+		if (ret || dma_resv_test_signaled(buf->resv, usage))
+			return ret;
+		dma_resv_unlock(buf->resv);
+	}
 }
 
 /* Not to be interrupted: who ends does not look whether that succeeds. */
@@ -35,6 +43,15 @@ bool dk_dmabuf_writes(enum dma_data_direction direction)
 }
 
 /*
+ * For what memory is mapped: a device that only writes may not write all of it, and what others wrote
+ * must not be lost when a bounce buffer comes back.
+ */
+enum dma_data_direction dk_dmabuf_wider(enum dma_data_direction direction)
+{
+	return direction == DMA_FROM_DEVICE ? DMA_BIDIRECTIONAL : direction;
+}
+
+/*
  * The longest pieces that the device takes, and that bounce buffers hold if it needs these.
  *
  * What was written before is for the device to see, and when it is unmapped what that wrote is there, whoever
@@ -45,7 +62,7 @@ bool dk_dmabuf_writes(enum dma_data_direction direction)
 int dk_dmabuf_map(struct device *dev, struct sg_table *table, struct page **pages,
 		  unsigned int count, enum dma_data_direction direction)
 {
-	size_t piece = min_t(size_t, dma_get_max_seg_size(dev), UINT_MAX);
+	size_t piece = dma_get_max_seg_size(dev);
 	int ret;
 
 	/* Some that attach are no devices that do DMA, and the DMA API would warn. */

@@ -4,11 +4,16 @@
 
 #include <linux/dma-buf.h>
 
+#if !IS_ENABLED(CONFIG_DMA_SHARED_BUFFER)
+#error "dmaplane exports dma-bufs: the kernel needs CONFIG_DMA_SHARED_BUFFER"
+#endif
+
 int dk_dmabuf_lock_idle(struct dma_buf *buf, enum dma_data_direction direction);
 void dk_dmabuf_lock(struct dma_buf *buf);
 void dk_dmabuf_unlock(struct dma_buf *buf);
 
 bool dk_dmabuf_writes(enum dma_data_direction direction);
+enum dma_data_direction dk_dmabuf_wider(enum dma_data_direction direction);
 int dk_dmabuf_map(struct device *dev, struct sg_table *table, struct page **pages,
 		  unsigned int count, enum dma_data_direction direction);
 void dk_dmabuf_unmap(struct device *dev, struct sg_table *table,
