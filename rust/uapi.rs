@@ -49,8 +49,8 @@ macro_rules! plain {
 plain! {
     dmaplane_info: 56,
     dmaplane_stats: 56,
-    dmaplane_buf_create: 32,
-    dmaplane_buf_query: 56,
+    dmaplane_buf_create: 40,
+    dmaplane_buf_query: 104,
     dmaplane_buf_export: 32,
     dmaplane_handle: 16,
     dmaplane_fabric: 88,

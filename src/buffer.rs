@@ -30,8 +30,11 @@ use dmakit::{
             Shown, //
         },
         pages::{
+            Blocks,
             Pages,
-            Placement, //
+            Placement,
+            BLOCK_PAGES,
+            ORDERS, //
         },
         space::Space, //
     },
@@ -59,6 +62,7 @@ pub(crate) struct Buffer {
     /// Those of the context's file, among which its own are.
     space: Arc<Space>,
     node: Atomic<i32>,
+    nodes: u64,
     flags: u32,
     mappings: Atomic<i32>,
     _tally: Tally,
@@ -66,14 +70,19 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    fn new(pages: Arc<Pages>, node: i32, flags: u32, context: &Context) -> Result<Arc<Self>> {
+    fn new(
+        pages: Arc<Pages>,
+        arg: &uapi::dmaplane_buf_create,
+        context: &Context,
+    ) -> Result<Arc<Self>> {
         let bytes = pages.len();
         let counters = context.counters();
         let buffer = Self {
             pages,
             space: context.space().clone(),
-            node: Atomic::new(node),
-            flags,
+            node: Atomic::new(arg.node),
+            nodes: arg.nodes,
+            flags: arg.flags,
             mappings: Atomic::new(0),
             _tally: Tally::one(counters, Live::Buffers),
             _bytes: Tally::many(counters, Live::BufferBytes, bytes),
@@ -121,25 +130,66 @@ impl Mappable for Buffer {
     }
 }
 
+const FLAGS: u32 = uapi::DMAPLANE_BUF_NODE_STRICT
+    | uapi::DMAPLANE_BUF_INTERLEAVE
+    | uapi::DMAPLANE_BUF_HUGE
+    | uapi::DMAPLANE_BUF_NO_HUGE;
+
+// What the header says about blocks is what pages are taken in.
+const _: () = assert!(uapi::DMAPLANE_BLOCK_ORDERS as usize == ORDERS);
+const _: () = assert!(uapi::DMAPLANE_HUGE_SIZE as usize == BLOCK_PAGES * PAGE_SIZE);
+
+/// Where the pages shall be.
+fn placement(arg: &uapi::dmaplane_buf_create) -> Result<Placement> {
+    let strict = arg.flags & uapi::DMAPLANE_BUF_NODE_STRICT != 0;
+    if arg.flags & uapi::DMAPLANE_BUF_INTERLEAVE != 0 {
+        if arg.node != uapi::DMAPLANE_NODE_ANY || arg.nodes == 0 {
+            return Err(EINVAL);
+        }
+        let wanted = |node: &i32| arg.nodes & (1 << node) != 0;
+        if (0..64).filter(wanted).any(|node| !mm::node_online(node)) {
+            return Err(ENXIO);
+        }
+        let nodes = arg.nodes;
+        return Ok(Placement::Turns { nodes, strict });
+    }
+    if arg.nodes != 0 {
+        return Err(EINVAL);
+    }
+    match (arg.node, strict) {
+        (uapi::DMAPLANE_NODE_ANY, true) => Err(EINVAL),
+        (uapi::DMAPLANE_NODE_ANY, false) => Ok(Placement::Any),
+        (node, _) if !mm::node_online(node) => Err(ENXIO),
+        (node, true) => Ok(Placement::Strict(node)),
+        (node, false) => Ok(Placement::Prefer(node)),
+    }
+}
+
 /// `BUF_CREATE`
 pub(crate) fn create(context: &Context, arg: &mut uapi::dmaplane_buf_create) -> Result<Created> {
-    let strict = arg.flags & uapi::DMAPLANE_BUF_NODE_STRICT != 0;
-    if arg.flags & !uapi::DMAPLANE_BUF_NODE_STRICT != 0 || arg.length == 0 {
+    let blocks = match (
+        arg.flags & uapi::DMAPLANE_BUF_HUGE != 0,
+        arg.flags & uapi::DMAPLANE_BUF_NO_HUGE != 0,
+    ) {
+        (true, true) => return Err(EINVAL),
+        (true, false) => Blocks::Must,
+        (false, true) => Blocks::Never,
+        (false, false) => Blocks::May,
+    };
+    if arg.flags & !FLAGS != 0 || arg.length == 0 {
         return Err(EINVAL);
     }
     if arg.length > MAX_BUFFER {
         return Err(EFBIG);
     }
-    let placement = match (arg.node, strict) {
-        (uapi::DMAPLANE_NODE_ANY, true) => return Err(EINVAL),
-        (uapi::DMAPLANE_NODE_ANY, false) => Placement::Any,
-        (node, _) if !mm::node_online(node) => return Err(ENXIO),
-        (node, true) => Placement::Strict(node),
-        (node, false) => Placement::Prefer(node),
+    let placement = placement(arg)?;
+    let unit = match blocks {
+        Blocks::Must => BLOCK_PAGES,
+        _ => 1,
     };
-    let count = usize::try_from(arg.length.div_ceil(PAGE_SIZE as u64))?;
-    let pages = Pages::new(count, placement)?;
-    let buffer = Buffer::new(pages, arg.node, arg.flags, context)?;
+    let count = usize::try_from(arg.length.div_ceil(PAGE_SIZE as u64))?.next_multiple_of(unit);
+    let pages = Pages::in_blocks(count, placement, blocks)?;
+    let buffer = Buffer::new(pages, arg, context)?;
     arg.handle = context.insert(Object::Buffer(buffer))?;
     arg.mmap_offset = Context::mmap_offset(arg.handle);
     Ok(Created(arg.handle))
@@ -157,7 +207,8 @@ pub(crate) fn query(context: &Context, arg: &mut uapi::dmaplane_buf_query) -> Re
     }
 
     let mut counts = KVec::from_elem(0u64, usize::try_from(nodes)?, GFP_KERNEL_ACCOUNT)?;
-    let moves = buffer.pages.count_nodes(&mut counts)?;
+    let mut blocks = [0; ORDERS];
+    let moves = buffer.pages.survey(&mut counts, &mut blocks)?;
     let mut out = UserSlice::new(
         UserPtr::from_addr(usize::try_from(arg.node_pages)?),
         core::mem::size_of_val(&counts[..]),
@@ -173,6 +224,8 @@ pub(crate) fn query(context: &Context, arg: &mut uapi::dmaplane_buf_query) -> Re
     arg.node = buffer.node();
     arg.create_flags = buffer.flags;
     arg.moves = moves;
+    arg.nodes = buffer.nodes;
+    arg.blocks = blocks;
     arg.mappings = u32::try_from(buffer.mappings.load(Relaxed)).unwrap_or(0);
     Ok(())
 }

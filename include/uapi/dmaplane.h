@@ -125,6 +125,8 @@ enum dmaplane_cmd {
 #define DMAPLANE_FEATURE_MIGRATE	(1ULL << 9)
 /* BUF_EXPORT */
 #define DMAPLANE_FEATURE_EXPORT		(1ULL << 10)
+/* DMAPLANE_BUF_INTERLEAVE, DMAPLANE_BUF_HUGE, DMAPLANE_BUF_NO_HUGE, dmaplane_buf_query.blocks */
+#define DMAPLANE_FEATURE_PLACEMENT	(1ULL << 11)
 
 /**
  * struct dmaplane_info - what this kernel module offers and its limits
@@ -186,8 +188,26 @@ struct dmaplane_stats {
 /* ---- Buffers ----------------------------------------------------------- */
 
 /* dmaplane_buf_create.flags */
-/* Every page lies on @node, or the call fails with ENOSPC. */
+/* Every page lies on @node, or that of @nodes whose turn it is, or the call fails with ENOSPC. */
 #define DMAPLANE_BUF_NODE_STRICT	(1U << 0)
+/*
+ * The pages lie on the nodes of @nodes by turns, beginning with the lowest number: DMAPLANE_HUGE_SIZE
+ * bytes at a time, with NO_HUGE one page. What has no room on its node lies elsewhere, unless STRICT.
+ */
+#define DMAPLANE_BUF_INTERLEAVE		(1U << 1)
+/*
+ * The memory is in blocks of DMAPLANE_HUGE_SIZE, each contiguous in memory and beginning at a multiple
+ * of that, or the call fails with ENOBUFS. The kernel tries to make room for them, which may take
+ * long. @length is rounded up to whole blocks. MIGRATE keeps to that.
+ */
+#define DMAPLANE_BUF_HUGE		(1U << 2)
+/* It is not taken in blocks of that size. With neither it is as far as there are some at hand. */
+#define DMAPLANE_BUF_NO_HUGE		(1U << 3)
+
+/* The largest block: 2 MiB, which is 1 << 9 pages. */
+#define DMAPLANE_HUGE_SIZE	(2U << 20)
+/* Sizes that a block may have: 1 page, 2, 4, and so on up to that. */
+#define DMAPLANE_BLOCK_ORDERS	10
 
 /**
  * struct dmaplane_buf_create - allocate zeroed pages near a NUMA node
@@ -198,11 +218,17 @@ struct dmaplane_stats {
  * @handle:		out: the buffer
  * @mmap_offset:	out: offset to mmap() the buffer at, MAP_SHARED only;
  *			add a page-aligned offset below 2 GiB to map a part
+ * @nodes:		in: with INTERLEAVE, a bit for each node to use, 1 << 0 for node 0; else 0
  *
- * Errors: EINVAL (@length is 0, unknown flag, STRICT with NODE_ANY), EFBIG
- * (@length above max_buffer), ENXIO (@node does not exist or is offline),
+ * Without a node the memory policy and the cpuset of the caller decide where pages lie; a policy
+ * is asked for each page, so that there are no larger blocks then, unless HUGE.
+ *
+ * Errors: EINVAL (@length is 0, unknown flag, STRICT with NODE_ANY and without INTERLEAVE, INTERLEAVE
+ * with a @node or without @nodes, @nodes without INTERLEAVE, HUGE with NO_HUGE), EFBIG
+ * (@length above max_buffer), ENXIO (@node, or one of @nodes, does not exist or is offline),
  * ENOSPC (STRICT and the node, or what the caller may have of it, has no
- * room), EDQUOT, EMFILE, ENOMEM, EINTR (the caller is being killed).
+ * room), ENOBUFS (HUGE, and there are too few such blocks, with STRICT on the nodes), EDQUOT, EMFILE,
+ * ENOMEM, EINTR (the caller is being killed).
  *
  * mmap() itself fails with ENOENT for a stale offset, EBADF for one of another
  * kind of object, ENXIO for a range beyond the end, EINVAL for a private
@@ -215,6 +241,7 @@ struct dmaplane_buf_create {
 	__s32 node;
 	__u32 handle;
 	__aligned_u64 mmap_offset;
+	__aligned_u64 nodes;
 };
 
 /**
@@ -234,7 +261,12 @@ struct dmaplane_buf_create {
  * @mappings:		out: user mappings of the buffer alive now, those of its
  *			dma-bufs included
  * @moves:		out: how often pages of it were moved, modulo 2^32: as long as
- *			it is the same, each page is where it was
+ *			it is the same, each page is where it was. @node_pages and @blocks
+ *			are those of this number
+ * @nodes:		out: those it was made with
+ * @blocks:		out: how many blocks of 1 << i pages it consists of, read from the pages now:
+ *			pages of the buffer that follow each other in memory, on one node, as large
+ *			as is possible, beginning at a multiple of their size
  *
  * Errors: ENOENT, EBADF, ENOBUFS (@nr_nodes below dmaplane_info.nr_nodes),
  * EFAULT (@node_pages cannot be written).
@@ -251,6 +283,8 @@ struct dmaplane_buf_query {
 	__u32 create_flags;
 	__u32 mappings;
 	__u32 moves;
+	__aligned_u64 nodes;
+	__u32 blocks[DMAPLANE_BLOCK_ORDERS];
 };
 
 /* dmaplane_buf_export.flags */
@@ -1253,8 +1287,8 @@ struct dmaplane_counter_query {
 #endif
 DMAPLANE_LAYOUT(dmaplane_info, 56);
 DMAPLANE_LAYOUT(dmaplane_stats, 56);
-DMAPLANE_LAYOUT(dmaplane_buf_create, 32);
-DMAPLANE_LAYOUT(dmaplane_buf_query, 56);
+DMAPLANE_LAYOUT(dmaplane_buf_create, 40);
+DMAPLANE_LAYOUT(dmaplane_buf_query, 104);
 DMAPLANE_LAYOUT(dmaplane_buf_export, 32);
 DMAPLANE_LAYOUT(dmaplane_handle, 16);
 DMAPLANE_LAYOUT(dmaplane_fabric, 88);

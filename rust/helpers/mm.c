@@ -12,18 +12,20 @@
 
 #include "../helpers.h"
 
-static struct page *alloc_on(int node, bool strict, unsigned int order, gfp_t gfp)
+static struct page *alloc_on(int node, bool strict, unsigned int order, bool hard, gfp_t gfp)
 {
 	struct page *page;
 
 	/* Too little memory is an answer for the caller, not a reason to kill others. */
-	gfp |= strict ? __GFP_THISNODE | __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
+	if (strict)
+		gfp |= __GFP_THISNODE;
+	gfp |= strict && !hard ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
 
 	/*
-	 * Many at once only where single ones would come from, and only if they are there.
-	 * With __GFP_THISNODE no policy is asked, and one says for each page.
+	 * Many at once only where single ones would come from, and only if they are there, unless
+	 * nothing else will do. With __GFP_THISNODE no policy is asked, and one says for each page.
 	 */
-	if (order) {
+	if (order && !hard) {
 		gfp &= ~(__GFP_DIRECT_RECLAIM | __GFP_RETRY_MAYFAIL);
 		gfp |= __GFP_THISNODE | __GFP_NORETRY | __GFP_NOMEMALLOC;
 #ifdef CONFIG_NUMA
@@ -42,17 +44,19 @@ static struct page *alloc_on(int node, bool strict, unsigned int order, gfp_t gf
 	return page;
 }
 
-/* The first of 1 << @order single pages that follow each other, zeroed. */
-struct page *dk_alloc_pages_node(int node, bool strict, unsigned int order)
+/* The first of 1 << @order single pages that follow each other, zeroed. @hard: others make room. */
+struct page *dk_alloc_pages_node(int node, bool strict, unsigned int order, bool hard)
 {
-	return alloc_on(node, strict, order, GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
+	return alloc_on(node, strict, order, hard,
+			GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
 }
 
 /* The same on this node or not at all, charged to @memcg if it is not NULL; not zeroed. */
-struct page *dk_alloc_pages_for(void *memcg, int node, unsigned int order)
+struct page *dk_alloc_pages_for(void *memcg, int node, unsigned int order, bool hard)
 {
 	struct mem_cgroup *old = set_active_memcg(memcg);
-	struct page *page = alloc_on(node, true, order, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	struct page *page = alloc_on(node, true, order, hard,
+				     GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 
 	set_active_memcg(old);
 	return page;
@@ -75,17 +79,46 @@ void dk_memcg_put(void *memcg)
 	mem_cgroup_put(memcg);
 }
 
-/* Adds to @counts, of @nodes, how many pages are on each; whether all are on one of them. */
-bool dk_count_nodes(struct page *const *pages, unsigned long count, u64 *counts,
-		    unsigned int nodes)
+/* Adds to @orders the blocks of @count pages from @pfn on, each at a multiple of its size. */
+static void count_blocks(unsigned long pfn, unsigned long count, u32 *orders, unsigned int max)
 {
+	while (count) {
+		unsigned int order = min_t(unsigned int, ilog2(count), max);
+
+		if (pfn)
+			order = min_t(unsigned int, order, __ffs(pfn));
+		orders[order]++;
+		pfn += 1UL << order;
+		count -= 1UL << order;
+	}
+}
+
+/*
+ * Adds to @nodes, of @nr_nodes, how many pages are on each, and to @orders how many blocks there
+ * are of each order up to @max; whether all are on one of the nodes. A block is on one node.
+ */
+bool dk_survey_pages(struct page *const *pages, unsigned long count, u64 *nodes,
+		     unsigned int nr_nodes, u32 *orders, unsigned int max)
+{
+	unsigned long first = 0, length = 0;
+	unsigned int last = nr_nodes;
+
 	for (unsigned long i = 0; i < count; i++) {
+		unsigned long pfn = page_to_pfn(pages[i]);
 		unsigned int node = page_to_nid(pages[i]);
 
-		if (node >= nodes)
+		if (node >= nr_nodes)
 			return false;
-		counts[node]++;
+		nodes[node]++;
+		if (pfn != first + length || node != last) {
+			count_blocks(first, length, orders, max);
+			first = pfn;
+			length = 0;
+			last = node;
+		}
+		length++;
 	}
+	count_blocks(first, length, orders, max);
 	return true;
 }
 

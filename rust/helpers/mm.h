@@ -7,12 +7,12 @@
 #include <linux/rwsem.h>
 #include <linux/sched/user.h>
 
-struct page *dk_alloc_pages_node(int node, bool strict, unsigned int order);
-struct page *dk_alloc_pages_for(void *memcg, int node, unsigned int order);
+struct page *dk_alloc_pages_node(int node, bool strict, unsigned int order, bool hard);
+struct page *dk_alloc_pages_for(void *memcg, int node, unsigned int order, bool hard);
 void *dk_page_memcg(struct page *page);
 void dk_memcg_put(void *memcg);
-bool dk_count_nodes(struct page *const *pages, unsigned long count, u64 *counts,
-		    unsigned int nodes);
+bool dk_survey_pages(struct page *const *pages, unsigned long count, u64 *nodes,
+		     unsigned int nr_nodes, u32 *orders, unsigned int max);
 void dk_copy_pages(struct page *const *to, size_t to_offset, struct page *const *from,
 		   size_t from_offset, size_t length);
 void dk_read_pages(void *to, struct page *const *from, size_t offset, size_t length);

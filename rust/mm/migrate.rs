@@ -17,6 +17,7 @@
 use super::{
     node_online,
     pages::{
+        Blocks,
         List,
         Pages, //
     },
@@ -145,9 +146,10 @@ impl Migration {
         memcg: &Memcg,
     ) -> Result<bool> {
         let mut others = List::with_capacity(count)?;
-        others.take(count, |order| {
+        let hard = pages.blocks() == Blocks::Must;
+        others.take(count, pages.blocks(), |order| {
             // SAFETY: the node is online, and the context may sleep; there is a reference.
-            unsafe { bindings::dk_alloc_pages_for(memcg.raw(), self.node, order) }
+            unsafe { bindings::dk_alloc_pages_for(memcg.raw(), self.node, order, hard) }
         })?;
         let full = others.as_slice().len() < count;
         if full && self.strict {

@@ -14,7 +14,10 @@
 use super::rwsem::RwSem;
 use crate::{
     bindings,
-    errno::EDQUOT, //
+    errno::{
+        EDQUOT,
+        ENOBUFS, //
+    }, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -83,11 +86,66 @@ pub enum Placement {
     Prefer(i32),
     /// On this node or not at all.
     Strict(i32),
+    /// On each of these nodes, bits, by turns: a block of [`BLOCK_ORDER`] at a time, or without such
+    /// blocks a page.
+    Turns {
+        /// At least one.
+        nodes: u64,
+        /// There or not at all.
+        strict: bool,
+    },
 }
 
-/// Pages are taken in blocks of these orders, as long as there are some: the device's tables are
-/// shorter if pages follow each other, and fewer calls are needed. They are single pages after that.
-const ORDERS: [u32; 3] = [9, 3, 0];
+impl Placement {
+    fn is_strict(self) -> bool {
+        match self {
+            Self::Any | Self::Prefer(_) => false,
+            Self::Strict(_) => true,
+            Self::Turns { strict, .. } => strict,
+        }
+    }
+}
+
+/// The order of the largest blocks: 2 MiB.
+pub const BLOCK_ORDER: u32 = 9;
+
+/// Orders that blocks have: 0 to [`BLOCK_ORDER`].
+pub const ORDERS: usize = BLOCK_ORDER as usize + 1;
+
+/// Pages of such a block.
+pub const BLOCK_PAGES: usize = 1 << BLOCK_ORDER;
+
+/// How much blocks of [`BLOCK_ORDER`] are wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Blocks {
+    /// Nothing smaller.
+    Must,
+    /// As long as there are some.
+    May,
+    /// Not at all.
+    Never,
+}
+
+impl Blocks {
+    /// Pages are taken in blocks of these orders, as long as there are some: the device's tables are
+    /// shorter if pages follow each other, and fewer calls are needed. They are single pages after that.
+    fn orders(self) -> &'static [u32] {
+        match self {
+            Self::Must => &[BLOCK_ORDER],
+            Self::May => &[BLOCK_ORDER, 3, 0],
+            Self::Never => &[3, 0],
+        }
+    }
+}
+
+/// The node whose turn it is after `last`.
+fn next_turn(nodes: u64, last: Option<u32>) -> u32 {
+    let after = last.map_or(0, |last| last.saturating_add(1));
+    match nodes & u64::MAX.checked_shl(after).unwrap_or(0) {
+        0 => nodes.trailing_zeros(),
+        above => above.trailing_zeros(),
+    }
+}
 
 /// A list of order-0 pages.
 ///
@@ -124,9 +182,10 @@ impl List {
     pub(super) fn take(
         &mut self,
         count: usize,
+        blocks: Blocks,
         allocate: impl Fn(u32) -> *mut bindings::page,
     ) -> Result {
-        let mut orders = ORDERS.as_slice();
+        let mut orders = blocks.orders();
         while let (Some(left @ 1..), [order, smaller @ ..]) =
             (count.checked_sub(self.0.len()), orders)
         {
@@ -161,6 +220,17 @@ impl List {
     }
 }
 
+impl List {
+    /// As [`List::take`], zeroed, on `node`, which is online, or where the task's policy says.
+    fn fill(&mut self, count: usize, blocks: Blocks, node: i32, strict: bool) -> Result {
+        let hard = blocks == Blocks::Must;
+        self.take(count, blocks, |order| {
+            // SAFETY: `node` is online or NUMA_NO_NODE, and the context may sleep.
+            unsafe { bindings::dk_alloc_pages_node(node, strict, order, hard) }
+        })
+    }
+}
+
 impl Drop for List {
     fn drop(&mut self) {
         for (i, page) in self.0.iter().enumerate() {
@@ -182,6 +252,7 @@ pub struct Pages {
     #[pin]
     list: RwSem<List>,
     count: usize,
+    blocks: Blocks,
     /// How many [`Pinned`] there are. It becomes more than none only with the list locked.
     pins: Atomic<i32>,
     moves: Atomic<u32>,
@@ -189,36 +260,58 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Allocates `count` zeroed pages.
+    /// Allocates `count` zeroed pages, in blocks as there are.
     ///
     /// Fails with `EDQUOT` (memory limit), `ENOSPC` (a strict node is full), `ENOMEM`, or
     /// `EINTR` when the caller is being killed. The caller has checked that the node is online.
     pub fn new(count: usize, placement: Placement) -> Result<Arc<Self>> {
+        Self::in_blocks(count, placement, Blocks::May)
+    }
+
+    /// As [`Pages::new`]. `ENOBUFS` if there must be blocks and are not; `count` is a multiple of
+    /// [`BLOCK_PAGES`] then.
+    pub fn in_blocks(count: usize, placement: Placement, blocks: Blocks) -> Result<Arc<Self>> {
         let charge = Charge::new(count)?;
+        let full = match placement.is_strict() {
+            true => ENOSPC,
+            false => ENOMEM,
+        };
         // SAFETY: reads statistics.
         if !unsafe { bindings::dk_pages_available(count) } {
-            return Err(match placement {
-                Placement::Strict(_) => ENOSPC,
-                _ => ENOMEM,
-            });
-        }
-        let (node, strict, full) = match placement {
-            Placement::Any => (bindings::NUMA_NO_NODE, false, ENOMEM),
-            Placement::Prefer(node) => (node, false, ENOMEM),
-            Placement::Strict(node) => (node, true, ENOSPC),
-        };
-        let mut list = List::with_capacity(count)?;
-        list.take(count, |order| {
-            // SAFETY: `node` is online or NUMA_NO_NODE, and the context may sleep.
-            unsafe { bindings::dk_alloc_pages_node(node, strict, order) }
-        })?;
-        if list.as_slice().len() != count {
             return Err(full);
+        }
+        let mut list = List::with_capacity(count)?;
+        match placement {
+            Placement::Any => list.fill(count, blocks, bindings::NUMA_NO_NODE, false)?,
+            Placement::Prefer(node) => list.fill(count, blocks, node, false)?,
+            Placement::Strict(node) => list.fill(count, blocks, node, true)?,
+            Placement::Turns { nodes, strict } => {
+                let (step, mut turn) = match blocks {
+                    Blocks::Never => (1, None),
+                    _ => (BLOCK_PAGES, None),
+                };
+                for start in (0..count).step_by(step) {
+                    if list.as_slice().len() != start {
+                        break;
+                    }
+                    let node = next_turn(nodes, turn);
+                    let end = count.min(start.saturating_add(step));
+                    list.fill(end, blocks, i32::try_from(node)?, strict)?;
+                    turn = Some(node);
+                }
+            }
+        }
+        if list.as_slice().len() != count {
+            return Err(match blocks {
+                Blocks::Must => ENOBUFS.into(),
+                _ => full,
+            });
         }
         Arc::pin_init(
             pin_init!(Self {
                 list <- RwSem::new(list),
                 count,
+                blocks,
                 pins: Atomic::new(0),
                 moves: Atomic::new(0),
                 _charge: charge,
@@ -242,6 +335,11 @@ impl Pages {
     /// Whether there are no pages.
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// How much blocks were wanted.
+    pub(super) fn blocks(&self) -> Blocks {
+        self.blocks
     }
 
     /// The list, which changes when pages are moved.
@@ -274,19 +372,32 @@ impl Pages {
         self.moves.load(Relaxed)
     }
 
-    /// Adds how many pages lie on each node, read from the pages; returns what [`Self::moves`] was
-    /// then. `EIO` if one lies on none of them.
-    pub fn count_nodes(&self, counts: &mut [u64]) -> Result<u32> {
-        let nodes = u32::try_from(counts.len())?;
+    /// Adds how many pages lie on each node, and how many blocks of each order there are, all read from
+    /// the pages; returns [`Pages::moves`] for which that holds. `EIO` if a page lies on none of the nodes.
+    pub fn survey(&self, nodes: &mut [u64], orders: &mut [u32; ORDERS]) -> Result<u32> {
+        let nr_nodes = u32::try_from(nodes.len())?;
         let list = self.list.read();
         let pages = list.as_slice();
-        // SAFETY: by the invariant the pages are alive; both arrays are as long as is said.
+        // SAFETY: by the invariant the pages are alive; the arrays are as long as is said, and there is a
+        // count for each order up to that of a block.
         match unsafe {
-            bindings::dk_count_nodes(pages.as_ptr(), pages.len(), counts.as_mut_ptr(), nodes)
+            bindings::dk_survey_pages(
+                pages.as_ptr(),
+                pages.len(),
+                nodes.as_mut_ptr(),
+                nr_nodes,
+                orders.as_mut_ptr(),
+                BLOCK_ORDER,
+            )
         } {
             true => Ok(self.moves()),
             false => Err(EIO),
         }
+    }
+
+    /// As [`Pages::survey`], of the nodes alone.
+    pub fn count_nodes(&self, counts: &mut [u64]) -> Result {
+        self.survey(counts, &mut [0; ORDERS]).map(|_| ())
     }
 
     /// Copies `length` bytes from `offset` on to `to_offset` of `to`, where user space and devices

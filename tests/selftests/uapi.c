@@ -68,7 +68,9 @@ static const struct dmaplane_counter_query counter_query =
 static const struct command commands[] = {
 	COMMAND(INFO, info, 0),
 	COMMAND(STATS, stats, 0),
-	COMMAND(BUF_CREATE, buf_create_arg, 0, .flags = DMAPLANE_BUF_NODE_STRICT),
+	COMMAND(BUF_CREATE, buf_create_arg, 0,
+		.flags = DMAPLANE_BUF_NODE_STRICT | DMAPLANE_BUF_INTERLEAVE | DMAPLANE_BUF_HUGE |
+			 DMAPLANE_BUF_NO_HUGE),
 	COMMAND(BUF_QUERY, buf_query_arg, -ENOENT),
 	COMMAND(BUF_DESTROY, handle, -ENOENT, HANDLE_PAD),
 	COMMAND(BUF_EXPORT, buf_export_arg, -ENOENT, .flags = DMAPLANE_EXPORT_RDONLY),

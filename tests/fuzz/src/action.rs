@@ -44,6 +44,7 @@ pub enum Action {
         call: Call,
         length: u8,
         node: u8,
+        how: u8,
         odd: Value,
     },
     BufQuery {

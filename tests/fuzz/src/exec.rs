@@ -151,13 +151,13 @@ impl Worker {
                 let context = self.context(call.context);
                 self.caller.call(&context, Cmd::Stats, &call, dmaplane_stats::sized(), no_use);
             }
-            A::BufCreate { call, length, node, odd } => {
+            A::BufCreate { call, length, node, how, odd } => {
                 let length = match length {
                     0..=15 => odd.0,
                     16..=63 => u64::from(length) * 8 * PAGE as u64 - 5,
                     _ => u64::from(length % 8 + 1) * PAGE as u64,
                 };
-                self.create_buffer(&call, length, node);
+                self.create_buffer(&call, length, node, how);
             }
             A::BufQuery { call, buffer, room } => self.query_buffer(&call, buffer, room),
             A::BufDestroy(call, pick) => self.end(&call, pick, Cmd::BufDestroy, &[Kind::Buffer]),

@@ -12,13 +12,31 @@ use crate::memory::{Map, PAGE};
 use crate::world::{lock, Context, Kind, Object, Ring};
 
 impl Worker {
-    pub fn create_buffer(&self, call: &Call, length: u64, node: u8) {
+    pub fn create_buffer(&self, call: &Call, length: u64, node: u8, how: u8) {
         let context = self.context(call.context);
         if self.make_room(&context, Kind::Buffer) {
             return;
         }
-        let node = if node < 200 { DMAPLANE_NODE_ANY } else { i32::from(node % 3) };
-        let arg = dmaplane_buf_create { length, node, ..Argument::sized() };
+        let huge = match how {
+            0..=9 => DMAPLANE_BUF_HUGE,
+            10..=69 => DMAPLANE_BUF_NO_HUGE,
+            _ => 0,
+        };
+        let arg = match how % 4 {
+            0 => dmaplane_buf_create {
+                length,
+                flags: huge | DMAPLANE_BUF_INTERLEAVE | u32::from(node & 1),
+                node: DMAPLANE_NODE_ANY,
+                nodes: u64::from(node),
+                ..Argument::sized()
+            },
+            _ => dmaplane_buf_create {
+                length,
+                flags: huge,
+                node: if node < 200 { DMAPLANE_NODE_ANY } else { i32::from(node % 3) },
+                ..Argument::sized()
+            },
+        };
         self.make_buffer(&context, call, arg);
     }
 
@@ -33,7 +51,10 @@ impl Worker {
             self.caller.call(context, Cmd::BufCreate, call, arg, no_use);
         result.ok()?;
         let object = Object {
-            length: arg.length.next_multiple_of(PAGE as u64),
+            length: arg.length.next_multiple_of(match arg.flags & DMAPLANE_BUF_HUGE {
+                0 => PAGE as u64,
+                _ => u64::from(DMAPLANE_HUGE_SIZE),
+            }),
             mmap_offset: arg.mmap_offset,
             ..Object::new(Kind::Buffer, arg.handle)
         };
@@ -79,7 +100,12 @@ impl Worker {
         if result.is_ok() && context.strict {
             let sum: u64 = nodes.iter().sum();
             let length = lock(&context.objects).of(arg.handle).map(|object| object.length);
-            if sum != arg.pages || Some(arg.length) != length || arg.length != sum * PAGE as u64 {
+            let pages = |(order, &blocks): (usize, &u32)| u64::from(blocks) << order;
+            if sum != arg.pages
+                || Some(arg.length) != length
+                || arg.length != sum * PAGE as u64
+                || sum != arg.blocks.iter().enumerate().map(pages).sum::<u64>()
+            {
                 self.caller.violation(format!("{arg:?}: {sum} pages counted, length {length:?}"));
             }
         }
