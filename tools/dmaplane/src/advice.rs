@@ -37,8 +37,12 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
         ),
 
         (BufCreate, E::INVAL) => (
-            "the length is 0, or a strict placement names no node",
-            "give a length above 0, and a node with a strict placement",
+            "the length is 0, or a strict placement names no node, or the options exclude each other",
+            "give a length above 0, a node or nodes by turns with a strict placement, and not both",
+        ),
+        (BufCreate, E::NOBUFS) => (
+            "there are too few blocks of 2 MiB for a buffer that has to consist of them",
+            "free memory, or write 1 to /proc/sys/vm/compact_memory, or take what blocks there are",
         ),
         (BufCreate, E::FBIG) => (
             "the length is above what one buffer may have",

@@ -16,6 +16,61 @@ pub struct BufferOptions {
     pub node: Option<u32>,
     /// Fail rather than take a page from another node.
     pub strict: bool,
+    /// Instead of one node: a bit for each of those that pages lie on by turns, [`HUGE_SIZE`] bytes at a
+    /// time.
+    pub interleave: u64,
+    /// How much blocks of [`HUGE_SIZE`] matter.
+    pub huge: Huge,
+}
+
+/// The largest blocks that memory is taken in, in bytes.
+pub const HUGE_SIZE: u64 = DMAPLANE_HUGE_SIZE as u64;
+
+/// How much blocks of [`HUGE_SIZE`] matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Huge {
+    /// As far as there are some at hand.
+    #[default]
+    IfThere,
+    /// Fail rather than take anything smaller.
+    Always,
+    /// Take smaller ones.
+    Never,
+}
+
+impl BufferOptions {
+    fn flags(&self) -> u32 {
+        let huge = match self.huge {
+            Huge::IfThere => 0,
+            Huge::Always => DMAPLANE_BUF_HUGE,
+            Huge::Never => DMAPLANE_BUF_NO_HUGE,
+        };
+        let strict = if self.strict {
+            DMAPLANE_BUF_NODE_STRICT
+        } else {
+            0
+        };
+        let turns = if self.interleave != 0 {
+            DMAPLANE_BUF_INTERLEAVE
+        } else {
+            0
+        };
+        huge | strict | turns
+    }
+
+    fn of(raw: &dmaplane_buf_query) -> Self {
+        let has = |flag| raw.create_flags & flag != 0;
+        BufferOptions {
+            node: u32::try_from(raw.node).ok(),
+            strict: has(DMAPLANE_BUF_NODE_STRICT),
+            interleave: raw.nodes,
+            huge: match (has(DMAPLANE_BUF_HUGE), has(DMAPLANE_BUF_NO_HUGE)) {
+                (true, _) => Huge::Always,
+                (_, true) => Huge::Never,
+                _ => Huge::IfThere,
+            },
+        }
+    }
 }
 
 /// What a dma-buf of a buffer is: all of it, to read and write, unless said otherwise.
@@ -46,13 +101,10 @@ impl Buffer {
                 .map_err(|_| Error::new(Op::BufCreate, rustix::io::Errno::NXIO))?,
         };
         let mut create = dmaplane_buf_create {
-            flags: if options.strict {
-                DMAPLANE_BUF_NODE_STRICT
-            } else {
-                0
-            },
+            flags: options.flags(),
             length,
             node,
+            nodes: options.interleave,
             ..Argument::sized()
         };
         sys::BUF_CREATE.call(context, &mut create)?;
@@ -91,10 +143,8 @@ impl Buffer {
             length: raw.length,
             pages: raw.pages,
             pages_per_node: nodes,
-            options: BufferOptions {
-                node: u32::try_from(raw.node).ok(),
-                strict: raw.create_flags & DMAPLANE_BUF_NODE_STRICT != 0,
-            },
+            options: BufferOptions::of(&raw),
+            blocks: raw.blocks,
             mappings: raw.mappings,
             moves: raw.moves,
         })
@@ -144,6 +194,9 @@ pub struct Placement {
     pub pages_per_node: Vec<u64>,
     /// What was asked for, the node last by a [`Migrate`](crate::Migrate) that succeeded.
     pub options: BufferOptions,
+    /// Of how many blocks of `1 << i` pages it consists: those that follow each other in memory, as large as
+    /// is possible.
+    pub blocks: [u32; DMAPLANE_BLOCK_ORDERS as usize],
     /// Mappings alive now.
     pub mappings: u32,
     /// How often pages were moved, modulo 2³²: as long as it is the same, each page is where it was.
@@ -214,5 +267,33 @@ impl Mapping {
     pub unsafe fn as_slice(&self, offset: usize, length: usize) -> &[u8] {
         // SAFETY: the caller promises the same.
         unsafe { self.map.slice(offset, length) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_what_is_told_of_them() {
+        for strict in [false, true] {
+            for huge in [Huge::IfThere, Huge::Always, Huge::Never] {
+                for (node, interleave) in [(None, 0), (Some(3), 0), (None, 5)] {
+                    let options = BufferOptions {
+                        node,
+                        strict,
+                        interleave,
+                        huge,
+                    };
+                    let raw = dmaplane_buf_query {
+                        node: node.map_or(DMAPLANE_NODE_ANY, |node| node as i32),
+                        nodes: interleave,
+                        create_flags: options.flags(),
+                        ..Argument::sized()
+                    };
+                    assert_eq!(BufferOptions::of(&raw), options);
+                }
+            }
+        }
     }
 }

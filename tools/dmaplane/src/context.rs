@@ -221,6 +221,7 @@ impl Info {
                 b if b == u64::from(DMAPLANE_FEATURE_URING) => "uring".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_MIGRATE) => "migrate".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_EXPORT) => "export".to_owned(),
+                b if b == u64::from(DMAPLANE_FEATURE_PLACEMENT) => "placement".to_owned(),
                 _ => format!("bit-{bit}"),
             })
             .collect()

@@ -158,7 +158,7 @@ impl Receiver {
         let areas = Areas::new(&hello);
         let node = BufferOptions {
             node: args.node,
-            strict: false,
+            ..BufferOptions::default()
         };
         let buffer = Buffer::create(context, areas.total, node)?;
         let map = buffer.map()?;

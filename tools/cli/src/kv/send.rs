@@ -141,7 +141,7 @@ impl<'a> Sender<'a> {
         let areas = Areas::new(hello);
         let node = BufferOptions {
             node: args.node,
-            strict: false,
+            ..BufferOptions::default()
         };
         let buffer = Buffer::create(&context, areas.total, node)?;
         let mut map = buffer.map()?;

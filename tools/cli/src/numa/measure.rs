@@ -166,6 +166,7 @@ impl Area {
         let options = BufferOptions {
             node: Some(node),
             strict: true,
+            ..BufferOptions::default()
         };
         let buffer = Buffer::create(context, length, options).map_err(|e| match e.errno() {
             Errno::NOSPC => Failure::Limit(format!(
@@ -317,7 +318,9 @@ mod tests {
             options: BufferOptions {
                 node: Some(1),
                 strict: true,
+                ..BufferOptions::default()
             },
+            blocks: [0, 0, 0, 1, 0, 0, 0, 0, 0, 0],
             mappings: 0,
             moves: 0,
         }
