@@ -20,6 +20,7 @@ pub mod errno;
 pub mod eventfd;
 pub mod kthread;
 pub mod mm;
+pub mod param;
 pub mod periodic;
 pub mod rdma;
 pub mod uapi;

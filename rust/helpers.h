@@ -18,6 +18,7 @@
 #ifdef DMAPLANE_TEST
 #include "helpers/mock.h"
 #endif
+#include "helpers/param.h"
 #include "helpers/poll.h"
 #include "helpers/rdma.h"
 #include "helpers/thread.h"

@@ -47,7 +47,7 @@ macro_rules! plain {
 }
 
 plain! {
-    dmaplane_info: 56,
+    dmaplane_info: 72,
     dmaplane_stats: 56,
     dmaplane_buf_create: 40,
     dmaplane_buf_query: 104,

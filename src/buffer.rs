@@ -67,11 +67,14 @@ pub(crate) struct Buffer {
     mappings: Atomic<i32>,
     _tally: Tally,
     _bytes: Tally,
+    // Note: dropped after the pages.
+    _memory: Tally,
 }
 
 impl Buffer {
     fn new(
         pages: Arc<Pages>,
+        memory: Tally,
         arg: &uapi::dmaplane_buf_create,
         context: &Context,
     ) -> Result<Arc<Self>> {
@@ -86,6 +89,7 @@ impl Buffer {
             mappings: Atomic::new(0),
             _tally: Tally::one(counters, Live::Buffers),
             _bytes: Tally::many(counters, Live::BufferBytes, bytes),
+            _memory: memory,
         };
         Ok(Arc::new(buffer, GFP_KERNEL_ACCOUNT)?)
     }
@@ -108,6 +112,11 @@ impl Buffer {
             first: usize::try_from(offset)? / PAGE_SIZE,
         };
         migration.step(&self.pages, &shown)
+    }
+
+    /// User mappings alive.
+    pub(crate) fn mappings(&self) -> u32 {
+        u32::try_from(self.mappings.load(Relaxed)).unwrap_or(0)
     }
 
     /// The memory.
@@ -188,8 +197,10 @@ pub(crate) fn create(context: &Context, arg: &mut uapi::dmaplane_buf_create) -> 
         _ => 1,
     };
     let count = usize::try_from(arg.length.div_ceil(PAGE_SIZE as u64))?.next_multiple_of(unit);
+    let bytes = u64::try_from(count)?.saturating_mul(PAGE_SIZE as u64);
+    let memory = Tally::memory(context.counters(), bytes)?;
     let pages = Pages::in_blocks(count, placement, blocks)?;
-    let buffer = Buffer::new(pages, arg, context)?;
+    let buffer = Buffer::new(pages, memory, arg, context)?;
     arg.handle = context.insert(Object::Buffer(buffer))?;
     arg.mmap_offset = Context::mmap_offset(arg.handle);
     Ok(Created(arg.handle))
@@ -226,7 +237,7 @@ pub(crate) fn query(context: &Context, arg: &mut uapi::dmaplane_buf_query) -> Re
     arg.moves = moves;
     arg.nodes = buffer.nodes;
     arg.blocks = blocks;
-    arg.mappings = u32::try_from(buffer.mappings.load(Relaxed)).unwrap_or(0);
+    arg.mappings = buffer.mappings();
     Ok(())
 }
 

@@ -6,6 +6,10 @@
 //! the count cannot differ from what is alive.
 //! Locking: none, the counters are atomic.
 
+use dmakit::{
+    errno::EDQUOT,
+    param, //
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -23,6 +27,8 @@ pub(crate) enum Live {
     Contexts,
     Buffers,
     BufferBytes,
+    /// Of buffers and rings: what the limits are about.
+    MemoryBytes,
     Regions,
     Endpoints,
     Channels,
@@ -32,10 +38,11 @@ pub(crate) enum Live {
 }
 
 /// Names of the kinds, in the order of [`Live`].
-pub(crate) const LIVE_NAMES: [&str; 9] = [
+pub(crate) const LIVE_NAMES: [&str; 10] = [
     "contexts",
     "buffers",
     "buffer_bytes",
+    "memory_bytes",
     "regions",
     "endpoints",
     "channels",
@@ -117,6 +124,30 @@ impl Counters {
         self.abandoned.load(Relaxed)
     }
 
+    /// Counts memory, here and in the parent, unless it is more than there may be then.
+    fn charge(&self, bytes: i64) -> Result {
+        let limit = match &self.parent {
+            Some(_) => param::max_context_memory(),
+            None => param::max_memory(),
+        };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let count = self.live.get(Live::MemoryBytes as usize).ok_or(EINVAL)?;
+        let mut old = count.load(Relaxed);
+        loop {
+            let new = old.checked_add(bytes).filter(|new| *new <= limit);
+            match count.cmpxchg(old, new.ok_or(EDQUOT)?, Relaxed) {
+                Ok(_) => break,
+                Err(now) => old = now,
+            }
+        }
+        let Some(parent) = &self.parent else {
+            return Ok(());
+        };
+        parent
+            .charge(bytes)
+            .inspect_err(|_| count.add(-bytes, Relaxed))
+    }
+
     fn add(&self, kind: Live, amount: i64) {
         if let Some(count) = self.live.get(kind as usize) {
             count.add(amount, Relaxed);
@@ -138,6 +169,17 @@ impl Tally {
     /// Counts one object.
     pub(crate) fn one(counters: &Arc<Counters>, kind: Live) -> Self {
         Self::many(counters, kind, 1)
+    }
+
+    /// Counts memory that is about to be taken. `EDQUOT` if the context, or the module, has too much then.
+    pub(crate) fn memory(counters: &Arc<Counters>, bytes: u64) -> Result<Self> {
+        let amount = i64::try_from(bytes).map_err(|_| EDQUOT)?;
+        counters.charge(amount)?;
+        Ok(Self {
+            counters: counters.clone(),
+            kind: Live::MemoryBytes,
+            amount,
+        })
     }
 
     /// Counts `amount` units.

@@ -11,6 +11,7 @@ use crate::{
 };
 use dmakit::{
     mm,
+    param,
     uapi, //
 };
 use kernel::{
@@ -59,6 +60,8 @@ pub(crate) fn info(_context: &Context, arg: &mut uapi::dmaplane_info) -> Result 
         max_ring_entries: MAX_RING_ENTRIES,
         max_depth: MAX_DEPTH,
         nr_nodes: mm::nr_nodes(),
+        max_memory: param::max_memory(),
+        max_context_memory: param::max_context_memory(),
     };
     Ok(())
 }

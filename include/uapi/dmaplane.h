@@ -29,7 +29,8 @@
  *  - Every wait takes a timeout in nanoseconds (DMAPLANE_FOREVER: none), ends
  *    with ETIME when it has passed, and with EINTR when a signal arrives.
  *  - More objects than dmaplane_info allows is EMFILE; no memory is ENOMEM; memory
- *    beyond RLIMIT_MEMLOCK (without CAP_IPC_LOCK) is EDQUOT.
+ *    beyond RLIMIT_MEMLOCK (without CAP_IPC_LOCK), or beyond what dmaplane_info
+ *    allows, is EDQUOT.
  *
  * All integers are in host byte order, all sizes and offsets in bytes. The
  * layout is the same for 32-bit programs, but mmap offsets need 64 bits of
@@ -141,6 +142,10 @@ enum dmaplane_cmd {
  * @max_ring_entries:	out: largest submission or completion ring
  * @max_depth:		out: largest send_depth or recv_depth of an endpoint
  * @nr_nodes:		out: NUMA node numbers are below this
+ * @max_memory:		out: bytes that buffers and rings of all contexts together may
+ *			have, or 0x7fffffffffffffff: the module's parameter
+ *			max_memory_mib, which root may change at any time
+ * @max_context_memory:	out: the same of one context: max_context_mib
  */
 struct dmaplane_info {
 	__u32 size;
@@ -154,6 +159,8 @@ struct dmaplane_info {
 	__u32 max_ring_entries;
 	__u32 max_depth;
 	__u32 nr_nodes;
+	__aligned_u64 max_memory;
+	__aligned_u64 max_context_memory;
 };
 
 /**
@@ -1285,7 +1292,7 @@ struct dmaplane_counter_query {
 #define DMAPLANE_LAYOUT(type, bytes) \
 	extern char type##_layout[sizeof(struct type) == (bytes) ? 1 : -1]
 #endif
-DMAPLANE_LAYOUT(dmaplane_info, 56);
+DMAPLANE_LAYOUT(dmaplane_info, 72);
 DMAPLANE_LAYOUT(dmaplane_stats, 56);
 DMAPLANE_LAYOUT(dmaplane_buf_create, 40);
 DMAPLANE_LAYOUT(dmaplane_buf_query, 104);

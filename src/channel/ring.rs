@@ -51,6 +51,7 @@ use super::{
 use crate::{
     counters::{
         Counters,
+        Tally,
         Total, //
     },
     pure::ring::{
@@ -120,6 +121,8 @@ pub(crate) struct CompletionRing {
     own_pollers: Arc<Pollers>,
     /// What the thread that takes entries sleeps on, if there is one.
     waker: Option<Arc<Waker>>,
+    // Note: dropped after the memory.
+    _charge: Tally,
 }
 
 struct State {
@@ -151,6 +154,7 @@ impl CompletionRing {
         waker: Option<Arc<Waker>>,
     ) -> Result<Arc<Self>> {
         let count = usize::try_from(layout.length)? / PAGE_SIZE;
+        let charge = Tally::memory(counters, u64::from(layout.length))?;
         let pages = Pages::new(count, Placement::Any)?;
         let memory = Shared::new(pages)?;
         memory.write(
@@ -197,6 +201,7 @@ impl CompletionRing {
                 pollers,
                 own_pollers,
                 waker,
+                _charge: charge,
             }),
             GFP_KERNEL_ACCOUNT,
         )

@@ -43,6 +43,8 @@ fn as_json(info: &Info, fabrics: &[Fabric], stats: &Stats) -> serde_json::Value 
             "objects": info.max_objects,
             "ring_entries": info.max_ring_entries,
             "depth": info.max_depth,
+            "memory": info.max_memory,
+            "context_memory": info.max_context_memory,
         },
         "nodes": info.nr_nodes,
         "fabrics": fabrics.iter().map(|f| json!({
@@ -81,6 +83,9 @@ fn for_people(info: &Info, fabrics: &[Fabric], stats: &Stats) -> String {
     row("largest ring", format!("{} entries", info.max_ring_entries));
     row("largest depth", info.max_depth.to_string());
     row("objects of a context", info.max_objects.to_string());
+    let limit = |bytes: Option<u64>| bytes.map_or("no limit".to_owned(), size::show);
+    row("memory of a context", limit(info.max_context_memory));
+    row("memory of all", limit(info.max_memory));
     row(
         "in this context",
         format!(
@@ -128,6 +133,8 @@ mod tests {
             max_ring_entries: 4096,
             max_depth: 512,
             nr_nodes: 1,
+            max_memory: Some(1 << 34),
+            max_context_memory: None,
         };
         let fabric = Fabric {
             id: 3,

@@ -58,6 +58,8 @@ impl Context {
             max_ring_entries: raw.max_ring_entries,
             max_depth: raw.max_depth,
             nr_nodes: raw.nr_nodes,
+            max_memory: limit(raw.max_memory),
+            max_context_memory: limit(raw.max_context_memory),
         })
     }
 
@@ -199,6 +201,15 @@ pub struct Info {
     pub max_depth: u32,
     /// NUMA node numbers are below this.
     pub nr_nodes: u32,
+    /// Bytes that buffers and rings of all contexts may have together, if there is a limit.
+    pub max_memory: Option<u64>,
+    /// Bytes that those of one context may have, if there is a limit.
+    pub max_context_memory: Option<u64>,
+}
+
+/// A limit, unless it says that there is none.
+fn limit(bytes: u64) -> Option<u64> {
+    (bytes < i64::MAX as u64).then_some(bytes)
 }
 
 impl Info {
@@ -327,6 +338,8 @@ mod tests {
             max_ring_entries: 0,
             max_depth: 0,
             nr_nodes: 1,
+            max_memory: None,
+            max_context_memory: None,
         };
         assert_eq!(
             info.feature_names(),

@@ -247,7 +247,7 @@ mod tests {
     fn numbers_of_commands_come_from_the_header() {
         assert_eq!(INFO.opcode, 0xda00);
         assert_eq!(CHANNEL_CLOSE.opcode, 0xda42);
-        assert_eq!(dmaplane_info::sized().size, 56);
+        assert_eq!(dmaplane_info::sized().size, 72);
     }
 
     #[test]
