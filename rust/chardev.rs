@@ -28,6 +28,7 @@ use kernel::{
     ffi,
     fs::File,
     prelude::*,
+    seq_file::SeqFile,
     sync::{
         poll::PollTable,
         Arc,
@@ -79,6 +80,8 @@ pub trait CharDevice: Sized + Send + Sync + 'static {
     fn ioctl(this: ArcBorrow<'_, Self>, file: &File, command: u32, arg: usize) -> Result<isize>;
     /// Readiness now; registers the caller for changes.
     fn poll(&self, file: &File, table: &PollTable<'_>) -> Events;
+    /// Somebody reads the file's lines in `/proc/PID/fdinfo`.
+    fn show_fdinfo(&self, seq: &SeqFile);
     /// A mapping is made.
     fn mmap(&self, mapping: NewMapping<'_>) -> Result;
 }
@@ -146,6 +149,7 @@ impl<T: CharDevice> Registration<T> {
             compat_ioctl: bindings::compat_ptr_ioctl,
             poll: Some(Self::poll),
             mmap: Some(Self::mmap),
+            show_fdinfo: Some(Self::show_fdinfo),
             llseek: Some(bindings::noop_llseek),
             ..pin_init::zeroed()
         }
@@ -231,6 +235,16 @@ impl<T: CharDevice> Registration<T> {
         // SAFETY: the file is open for this call, and not in an `fdget_pos` section of ours.
         this.poll(unsafe { File::from_raw_file(file) }, &table)
             .mask()
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel on an open file of ours.
+    unsafe extern "C" fn show_fdinfo(seq: *mut bindings::seq_file, file: *mut bindings::file) {
+        // SAFETY: `open` has put an `Arc<T>` there, which lives until `release`.
+        let this = unsafe { <Arc<T>>::borrow((*file).private_data.cast()) };
+        // SAFETY: valid for the time of the call, and nobody else's meanwhile.
+        this.show_fdinfo(unsafe { SeqFile::from_raw(seq) });
     }
 
     /// # Safety

@@ -9,6 +9,7 @@
 //! core, whose locks others hold around user copies.
 //! Teardown: [`teardown`] ends the objects in order when the file is released.
 
+mod fdinfo;
 mod teardown;
 
 use crate::{
@@ -62,6 +63,7 @@ use kernel::{
     new_mutex,
     page::PAGE_SIZE,
     prelude::*,
+    seq_file::SeqFile,
     sync::{
         poll::PollTable,
         Arc,
@@ -369,6 +371,10 @@ impl CharDevice for Context {
             slot = found.saturating_add(1);
         }
         events
+    }
+
+    fn show_fdinfo(&self, seq: &SeqFile) {
+        fdinfo::show(self, seq);
     }
 
     fn mmap(&self, mapping: NewMapping<'_>) -> Result {

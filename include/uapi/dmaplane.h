@@ -178,6 +178,12 @@ struct dmaplane_info {
  * @completed:		out: completions of those entries since open; equal to
  *			@submitted when nothing is in flight
  * @received:		out: receive completions since open
+ *
+ * /proc/PID/fdinfo/FD of the context's file says the same to others: lines "dmaplane-NAME:", a tab
+ * and a number, where NAME is buffers, buffer-bytes, memory-bytes (that of rings included: what
+ * max_context_memory limits), regions, endpoints, channels; mappings and nodeN-bytes, which are those
+ * of buffers with a handle, the latter read from the pages, for each node that has some. Their order
+ * may change, and others may be added.
  */
 struct dmaplane_stats {
 	__u32 size;
