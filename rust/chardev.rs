@@ -149,6 +149,7 @@ impl<T: CharDevice> Registration<T> {
             compat_ioctl: bindings::compat_ptr_ioctl,
             poll: Some(Self::poll),
             mmap: Some(Self::mmap),
+            get_unmapped_area: Some(bindings::dk_get_unmapped_area),
             show_fdinfo: Some(Self::show_fdinfo),
             llseek: Some(bindings::noop_llseek),
             ..pin_init::zeroed()

@@ -142,6 +142,9 @@ struct Held<M> {
 }
 
 impl<M: Mappable> Mappable for Held<M> {
+    // A part may begin inside of a block, and addresses are not chosen for large entries.
+    const WHOLE: bool = false;
+
     fn pages(&self) -> &Arc<Pages> {
         self.pinned.pages()
     }

@@ -144,7 +144,9 @@ enum dmaplane_cmd {
  * @nr_nodes:		out: NUMA node numbers are below this
  * @max_memory:		out: bytes that buffers and rings of all contexts together may
  *			have, or 0x7fffffffffffffff: the module's parameter
- *			max_memory_mib, which root may change at any time
+ *			max_memory_mib, which root may change at any time. A buffer
+ *			counts until the last mapping, region and dma-buf of it is gone;
+ *			pages that others keep after that (a page of a pipe, a BIO) do not
  * @max_context_memory:	out: the same of one context: max_context_mib
  */
 struct dmaplane_info {
@@ -245,7 +247,17 @@ struct dmaplane_stats {
  *
  * mmap() itself fails with ENOENT for a stale offset, EBADF for one of another
  * kind of object, ENXIO for a range beyond the end, EINVAL for a private
- * mapping.
+ * mapping. When it returns all pages are mapped, but for blocks of DMAPLANE_HUGE_SIZE which begin at a
+ * multiple of that in the mapping's addresses, as they do where mmap() chooses these: each is mapped as
+ * a whole at its first touch, by one fault, or at once with MAP_POPULATE. If transparent huge pages
+ * are off (/sys/kernel/mm/transparent_hugepage/enabled, MADV_NOHUGEPAGE) it is as well, with entries of
+ * single pages.
+ *
+ * What it shows is the memory itself, in a child of fork(), too, unless MADV_DONTFORK. munmap(),
+ * mprotect() and mremap() may be of parts, but no mapping grows (EFAULT), nor leaves another behind
+ * (MREMAP_DONTUNMAP, EINVAL). MADV_DONTNEED never loses a byte, and MADV_REMOVE and MADV_FREE fail. One
+ * with PROT_READ can be made writable by mprotect(), unless the file was opened for reading only; of
+ * such a file no mapping can be written to, though its commands do not ask.
  */
 struct dmaplane_buf_create {
 	__u32 size;

@@ -4,6 +4,7 @@
 #include <linux/cpuset.h>
 #include <linux/cred.h>
 #include <linux/highmem.h>
+#include <linux/huge_mm.h>
 #include <linux/memcontrol.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
@@ -34,17 +35,26 @@ static struct page *alloc_on(int node, bool strict, unsigned int order, bool har
 #endif
 	}
 
+	/* Not by folio_alloc(): the kernel would take it for one of its own huge pages. */
+	if (order == DK_BLOCK_ORDER)
+		gfp |= __GFP_COMP;
 	/* Without a node the task's memory policy decides. */
 	if (node == NUMA_NO_NODE)
 		page = alloc_pages(gfp, order);
 	else
 		page = alloc_pages_node(node, gfp, order);
-	if (page && order)
+	/* A reference to each page. */
+	if (page && order == DK_BLOCK_ORDER)
+		page_ref_add(page, (1 << order) - 1);
+	else if (page && order)
 		split_page(page, order);
 	return page;
 }
 
-/* The first of 1 << @order single pages that follow each other, zeroed. @hard: others make room. */
+/*
+ * The first of 1 << @order pages that follow each other, zeroed, each with a reference. They are
+ * one folio if that is DK_BLOCK_ORDER, else single pages. @hard: others make room.
+ */
 struct page *dk_alloc_pages_node(int node, bool strict, unsigned int order, bool hard)
 {
 	return alloc_on(node, strict, order, hard,
@@ -60,6 +70,47 @@ struct page *dk_alloc_pages_for(void *memcg, int node, unsigned int order, bool 
 
 	set_active_memcg(old);
 	return page;
+}
+
+/* How many of the pages, from the first on, follow each other in its folio. */
+static unsigned long folio_run(struct page *const *pages, unsigned long count)
+{
+	struct folio *folio = page_folio(pages[0]);
+	unsigned long run = 1;
+
+	count = min(count, folio_nr_pages(folio) - folio_page_idx(folio, pages[0]));
+	while (run < count && pages[run] == pages[0] + run)
+		run++;
+	return run;
+}
+
+/* Whether the pages begin with all of a folio of DK_BLOCK_ORDER. */
+static bool is_block(struct page *const *pages, unsigned long count)
+{
+	return folio_order(page_folio(pages[0])) == DK_BLOCK_ORDER &&
+	       folio_run(pages, count) == 1UL << DK_BLOCK_ORDER;
+}
+
+static bool are_bad(struct page *const *pages, unsigned long count)
+{
+	for (unsigned long i = 0; i < count; i++)
+		if (PageHWPoison(pages[i]))
+			return true;
+	return false;
+}
+
+/* Drops a reference to each. */
+void dk_put_pages(struct page *const *pages, unsigned long count)
+{
+	for (unsigned long i = 0, run; i < count; i += run) {
+		struct folio *folio = page_folio(pages[i]);
+
+		run = folio_run(pages + i, count - i);
+		/* Only single ones with bad memory would be kept back by the kernel. */
+		if (run > 1 && are_bad(pages + i, run))
+			folio_get(folio);
+		folio_put_refs(folio, run);
+	}
 }
 
 /* The memory cgroup that a page is charged to, with a reference, or NULL. */
@@ -103,20 +154,22 @@ bool dk_survey_pages(struct page *const *pages, unsigned long count, u64 *nodes,
 	unsigned long first = 0, length = 0;
 	unsigned int last = nr_nodes;
 
-	for (unsigned long i = 0; i < count; i++) {
+	for (unsigned long i = 0, run; i < count; i += run) {
 		unsigned long pfn = page_to_pfn(pages[i]);
 		unsigned int node = page_to_nid(pages[i]);
 
 		if (node >= nr_nodes)
 			return false;
-		nodes[node]++;
+		/* Pages of a folio need not be looked at one by one. */
+		run = folio_run(pages + i, count - i);
+		nodes[node] += run;
 		if (pfn != first + length || node != last) {
 			count_blocks(first, length, orders, max);
 			first = pfn;
 			length = 0;
 			last = node;
 		}
-		length++;
+		length += run;
 	}
 	count_blocks(first, length, orders, max);
 	return true;
@@ -294,10 +347,120 @@ unsigned long dk_vmf_index(const struct vm_fault *vmf)
 	return vmf->pgoff;
 }
 
-/* The page table gets a reference of its own, unless somebody else has filled it. */
-vm_fault_t dk_vmf_insert(const struct vm_fault *vmf, struct page *page)
+/*
+ * Shows the page that is @wanted among these, and the others as well, as far as the vma reaches and
+ * there is nothing yet: who touches one will touch more. The page tables get references of their own.
+ * All are shown by one page table, and nobody shows a block there meanwhile.
+ */
+vm_fault_t dk_vmf_insert(struct vm_fault *vmf, struct page *const *pages, unsigned long count,
+			 unsigned long wanted)
 {
-	return vmf_insert_page(vmf->vma, vmf->address, page);
+	const struct vm_area_struct *vma = vmf->vma;
+	unsigned int tries = 3;
+	vm_fault_t ret;
+
+	if (PageHWPoison(pages[wanted]))
+		return VM_FAULT_HWPOISON;
+	/* Another thread has brought the block meanwhile, into which no page can go. */
+	if (pmd_trans_huge(pmdp_get_lockless(vmf->pmd)))
+		return VM_FAULT_NOPAGE;
+	/* Not by vmf->page, of which the kernel would show the whole folio, wherever that begins. */
+	do {
+		/* That another thread had the page table freed is told like too little memory. */
+		ret = vmf_insert_page_mkwrite(vmf, pages[wanted], false);
+	} while (ret & VM_FAULT_OOM && --tries);
+	for (unsigned long i = 0; i < count && ret == VM_FAULT_NOPAGE; i++) {
+		unsigned long at = vmf->address + ((i - wanted) << PAGE_SHIFT);
+		struct vm_fault other = { .vma = vmf->vma, .address = at };
+
+		if (i == wanted || at < vma->vm_start || at >= vma->vm_end || PageHWPoison(pages[i]))
+			continue;
+		/* That nobody asked for. */
+		if (vmf_insert_page_mkwrite(&other, pages[i], false) != VM_FAULT_NOPAGE)
+			break;
+	}
+	return ret;
+}
+
+/* Which page of those that one page table shows is wanted. */
+unsigned long dk_vmf_in_table(const struct vm_fault *vmf)
+{
+	return (vmf->address & ~PMD_MASK) >> PAGE_SHIFT;
+}
+
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+
+static_assert(DK_BLOCK_ORDER == PMD_ORDER);
+
+/*
+ * Shows a block, with which the pages begin, by one entry, which gets a reference to the folio.
+ * The entry allows what the vma does, so that it is never changed: it is said to be for reading,
+ * as one for writing must not meet another. Where there is one it is done page by page.
+ */
+vm_fault_t dk_vmf_insert_block(struct vm_fault *vmf, struct page *const *pages,
+			       unsigned long count)
+{
+	struct vm_area_struct *vma = vmf->vma;
+
+	if (vma->vm_flags & VM_MIXEDMAP || are_bad(pages, count) ||
+	    !thp_vma_suitable_order(vma, vmf->address, PMD_ORDER) ||
+	    !pmd_none(pmdp_get_lockless(vmf->pmd)) || !is_block(pages, count))
+		return VM_FAULT_FALLBACK;
+	return vmf_insert_folio_pmd(vmf, page_folio(pages[0]), false);
+}
+
+/* Whether the pages, at @address of a new vma, are a block that one entry can show. */
+bool dk_vma_fits_block(struct vm_area_struct *vma, unsigned long address,
+		       struct page *const *pages, unsigned long count)
+{
+	return IS_ALIGNED(address, PMD_SIZE) && is_block(pages, count) &&
+	       thp_vma_suitable_order(vma, address, PMD_ORDER) &&
+	       !mm_flags_test(MMF_DISABLE_THP_COMPLETELY, vma->vm_mm);
+}
+
+/* So that entries for reading and writing of all programs can be large. */
+unsigned long dk_get_unmapped_area(struct file *file, unsigned long address, unsigned long length,
+				   unsigned long pgoff, unsigned long flags)
+{
+	return thp_get_unmapped_area(file, address, length, pgoff, flags);
+}
+
+#else
+
+vm_fault_t dk_vmf_insert_block(struct vm_fault *vmf, struct page *const *pages,
+			       unsigned long count)
+{
+	return VM_FAULT_FALLBACK;
+}
+
+bool dk_vma_fits_block(struct vm_area_struct *vma, unsigned long address,
+		       struct page *const *pages, unsigned long count)
+{
+	return false;
+}
+
+unsigned long dk_get_unmapped_area(struct file *file, unsigned long address, unsigned long length,
+				   unsigned long pgoff, unsigned long flags)
+{
+	return mm_get_unmapped_area(file, address, length, pgoff, flags);
+}
+
+#endif
+
+/*
+ * A vma in which blocks are shown by one entry each. It must not be one of mixed things: the
+ * kernel would take large entries for such without a reference, and forget it when it splits
+ * them. There is nothing in it but pages with one. VM_HUGEPAGE, as of a DAX device: madvise(2)
+ * is not needed, but can refuse.
+ */
+void dk_vma_set_huge(struct vm_area_struct *vma)
+{
+	vm_flags_mod(vma, VM_HUGEPAGE, VM_MIXEDMAP);
+}
+
+vm_fault_t dk_vmf_fallback(void)
+{
+	return VM_FAULT_FALLBACK;
 }
 
 vm_fault_t dk_vmf_refuse(void)
@@ -325,7 +488,11 @@ void dk_space_init(struct address_space *space)
 	address_space_init_once(space);
 	init_rwsem(&space->invalidate_lock);
 	space->a_ops = &empty_aops;
-	mapping_set_gfp_mask(space, GFP_USER);
+	/*
+	 * Nothing is allocated for it. That it would have to lie low is what NUMA balancing takes for
+	 * a reason not to sample pages, which it could not move anyway.
+	 */
+	mapping_set_gfp_mask(space, GFP_USER | __GFP_DMA);
 }
 
 /* For a file being opened. */
@@ -355,17 +522,22 @@ unsigned long dk_pages_elsewhere(struct page *const *pages, unsigned long count,
 	return found;
 }
 
-/* How many pages from the first on have no more than @room among them that are not on @node. */
+/*
+ * How many pages from the first on have no more than @room among them that are not on @node. No
+ * folio is cut.
+ */
 unsigned long dk_pages_fitting(struct page *const *pages, unsigned long count, int node,
 			       unsigned long room)
 {
-	unsigned long i;
+	unsigned long i, run;
 
-	for (i = 0; i < count; i++) {
+	for (i = 0; i < count; i += run) {
+		run = folio_run(pages + i, count - i);
 		if (page_to_nid(pages[i]) == node)
 			continue;
-		if (!room--)
+		if (room < run)
 			break;
+		room -= run;
 	}
 	return i;
 }
@@ -389,9 +561,11 @@ void dk_pages_unmap(struct address_space *space, unsigned long index,
  */
 bool dk_pages_ours(struct page *const *pages, unsigned long count, int node)
 {
-	for (unsigned long i = 0; i < count; i++)
-		if (page_to_nid(pages[i]) != node && page_ref_count(pages[i]) != 1)
+	for (unsigned long i = 0, run; i < count; i += run) {
+		run = folio_run(pages + i, count - i);
+		if (page_to_nid(pages[i]) != node && folio_ref_count(page_folio(pages[i])) != run)
 			return false;
+	}
 	/* What was written before the reference went is read after this. */
 	smp_mb();
 	return true;
@@ -399,17 +573,28 @@ bool dk_pages_ours(struct page *const *pages, unsigned long count, int node)
 
 /*
  * Each that is not on @node is replaced by the next one of @others, which gets its bytes, and
- * takes its place there. Returns how many. One whose memory is bad stays, and @bad says so.
+ * takes its place there. Returns how many. One whose memory is bad stays, and @bad says so; if @others
+ * are a block, so that it does not come apart, all stay.
  */
 unsigned long dk_pages_replace(struct page **pages, unsigned long count, int node,
 			       struct page **others, bool *bad)
 {
-	unsigned long done = 0;
+	bool block = PageCompound(others[0]);
+	unsigned long done = 0, copied = 0;
 
+	for (unsigned long i = 0; block && i < count; i++) {
+		if (page_to_nid(pages[i]) == node)
+			continue;
+		if (copy_mc_highpage(others[copied], pages[i])) {
+			*bad = true;
+			return 0;
+		}
+		copied++;
+	}
 	for (unsigned long i = 0; i < count; i++) {
 		if (page_to_nid(pages[i]) == node)
 			continue;
-		if (copy_mc_highpage(others[done], pages[i])) {
+		if (!block && copy_mc_highpage(others[done], pages[i])) {
 			*bad = true;
 			continue;
 		}

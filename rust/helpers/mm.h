@@ -7,8 +7,12 @@
 #include <linux/rwsem.h>
 #include <linux/sched/user.h>
 
+/* Memory comes in folios of this order, or in single pages. */
+#define DK_BLOCK_ORDER 9
+
 struct page *dk_alloc_pages_node(int node, bool strict, unsigned int order, bool hard);
 struct page *dk_alloc_pages_for(void *memcg, int node, unsigned int order, bool hard);
+void dk_put_pages(struct page *const *pages, unsigned long count);
 void *dk_page_memcg(struct page *page);
 void dk_memcg_put(void *memcg);
 bool dk_survey_pages(struct page *const *pages, unsigned long count, u64 *nodes,
@@ -34,7 +38,17 @@ bool dk_vma_is_shared(const struct vm_area_struct *vma);
 bool dk_vma_forbid_writing(struct vm_area_struct *vma);
 const void *dk_vmf_private(const struct vm_fault *vmf);
 unsigned long dk_vmf_index(const struct vm_fault *vmf);
-vm_fault_t dk_vmf_insert(const struct vm_fault *vmf, struct page *page);
+vm_fault_t dk_vmf_insert(struct vm_fault *vmf, struct page *const *pages, unsigned long count,
+			 unsigned long wanted);
+unsigned long dk_vmf_in_table(const struct vm_fault *vmf);
+vm_fault_t dk_vmf_insert_block(struct vm_fault *vmf, struct page *const *pages,
+			       unsigned long count);
+bool dk_vma_fits_block(struct vm_area_struct *vma, unsigned long address,
+		       struct page *const *pages, unsigned long count);
+void dk_vma_set_huge(struct vm_area_struct *vma);
+unsigned long dk_get_unmapped_area(struct file *file, unsigned long address, unsigned long length,
+				   unsigned long pgoff, unsigned long flags);
+vm_fault_t dk_vmf_fallback(void);
 vm_fault_t dk_vmf_refuse(void);
 
 void dk_rwsem_init(struct rw_semaphore *sem);

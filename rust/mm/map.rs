@@ -5,34 +5,48 @@
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h)
 //!
-//! All pages are mapped at once. Those that are moved vanish from the page tables, and a fault maps
-//! what is there instead.
+//! All pages are mapped at once, but for blocks where one entry can show all of them: a fault makes it.
+//! Those that are moved vanish from the page tables, and a fault maps what is there instead, with all
+//! others that the page table has room for.
 //!
 //! Ownership: each vma made here owns an `Arc` of the object whose pages it shows, so the object
 //! lives until the last `munmap`, whoever drops its other references.
 //! Locking: `mmap_lock` is held for writing in `mmap`, for reading in `fault` (there is no
-//! `map_pages`, so no fault comes with only the vma locked), and at least the vma is locked in
-//! `open` and `close`; the object's callbacks must not take a lock that is held around a user copy.
-//! The pages' list is locked for reading in `mmap` and `fault`.
+//! `map_pages`, so that it does not come with only the vma locked; `huge_fault` may), and at least the
+//! vma is locked in `open` and `close`; the object's callbacks must not take a lock that is held around a
+//! user copy.
+//! The pages' list is locked for reading in `mmap` and `fault`, and inside of that, in faults,
+//! [`View::faulting`]: the kernel forbids pages to be inserted where a block was.
 //! Teardown: `close` of the vma drops the `Arc`.
 
 use crate::{
     bindings,
-    mm::pages::Pages, //
+    mm::pages::{
+        Pages,
+        BLOCK_ORDER,
+        BLOCK_PAGES, //
+    }, //
 };
 use core::marker::PhantomData;
 use kernel::{
     error::to_result,
+    ffi,
     page::{
         PAGE_SHIFT,
         PAGE_SIZE, //
     },
+    new_mutex,
     prelude::*,
-    sync::Arc, //
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
 };
 
 /// An object whose pages can be mapped.
 pub trait Mappable: Send + Sync + 'static {
+    /// Whether blocks may be shown by one entry: page 0 of a mapping is one of a file of the device's.
+    const WHOLE: bool = true;
     /// The pages shown.
     fn pages(&self) -> &Arc<Pages>;
     /// A vma showing the pages came to be.
@@ -110,23 +124,36 @@ impl<'a> NewMapping<'a> {
         unsafe { bindings::dk_vma_set_shared_map(self.vma) };
         // SAFETY: by the type invariant.
         let mut at = unsafe { (*self.vma).__bindgen_anon_1.__bindgen_anon_1.vm_start };
-        for next in (first..end).step_by(PIECE) {
+        let (mut next, mut huge) = (first, false);
+        while next < end {
             let list = pages.list().read_killable()?;
-            let part = next..end.min(next.saturating_add(PIECE));
-            let part = list.as_slice().get(part).ok_or(ENXIO)?;
-            let mut left = part.len();
-            // SAFETY: the range is inside of the vma, which allows mixed maps, the array has `left`
-            // live order-0 pages and is not modified; each page gets a reference of its own.
-            to_result(unsafe {
-                bindings::vm_insert_pages(self.vma, at, part.as_ptr().cast_mut(), &raw mut left)
-            })?;
+            let whole = (next / PIECE + 1).saturating_mul(PIECE);
+            let part = list.as_slice().get(next..end.min(whole)).ok_or(ENXIO)?;
+            let (pages, mut left) = (part.as_ptr(), part.len());
+            // SAFETY: the array has `left` live pages.
+            if M::WHOLE && unsafe { bindings::dk_vma_fits_block(self.vma, at, pages, left) } {
+                huge = true;
+            } else {
+                // SAFETY: the range is inside of the vma, which allows mixed maps, the array has `left`
+                // live pages and is not modified; each page gets a reference of its own.
+                to_result(unsafe {
+                    bindings::vm_insert_pages(self.vma, at, pages.cast_mut(), &raw mut left)
+                })?;
+            }
             at += part.len() * PAGE_SIZE;
+            next += part.len();
         }
-        let view = View {
+        if huge {
+            // SAFETY: by the type invariant the vma's flags may be changed. What was inserted are pages
+            // with references, and so will be what faults insert.
+            unsafe { bindings::dk_vma_set_huge(self.vma) };
+        }
+        let view = pin_init!(View {
             index: index.wrapping_sub(first),
             object,
-        };
-        let view = Arc::new(view, GFP_KERNEL_ACCOUNT)?;
+            faulting <- new_mutex!((), "View::faulting"),
+        });
+        let view = Arc::pin_init(view, GFP_KERNEL_ACCOUNT)?;
         view.object.mapped();
         let operations: &'static bindings::vm_operations_struct = &Operations::<M>::TABLE;
         // SAFETY: by the type invariant the vma is ours to set up; the private data is what
@@ -139,14 +166,18 @@ impl<'a> NewMapping<'a> {
     }
 }
 
-/// Pages mapped while the list is locked.
-const PIECE: usize = 512;
+/// Pages mapped while the list is locked. Blocks begin at multiples of that.
+const PIECE: usize = BLOCK_PAGES;
 
 /// What a vma shows, however it is cut and moved.
+#[pin_data]
 struct View<M> {
     /// The page of the file that is page 0 of the object.
     index: usize,
     object: Arc<M>,
+    /// Held while entries are made, which are of a block or of pages.
+    #[pin]
+    faulting: Mutex<()>,
 }
 
 /// The vma operations of mappings that show an `M`.
@@ -161,6 +192,7 @@ impl<M: Mappable> Operations<M> {
         open: Some(Self::open),
         close: Some(Self::close),
         fault: Some(Self::fault),
+        huge_fault: Some(Self::huge_fault),
         ..pin_init::zeroed()
     };
 
@@ -195,16 +227,53 @@ impl<M: Mappable> Operations<M> {
         let view = unsafe { &*bindings::dk_vmf_private(fault).cast::<View<M>>() };
         // SAFETY: the argument is valid for the call.
         let index = unsafe { bindings::dk_vmf_index(fault) }.wrapping_sub(view.index);
+        // SAFETY: as above.
+        let before = unsafe { bindings::dk_vmf_in_table(fault) };
+        let after = BLOCK_PAGES.saturating_sub(before);
         let list = view.object.pages().list().read_killable();
-        let page = list
+        let (first, wanted) = (index.saturating_sub(before), index.min(before));
+        let piece = list
             .as_ref()
             .ok()
-            .and_then(|list| list.as_slice().get(index));
-        match page {
-            // SAFETY: as above; the vma allows mixed maps, and the page is a live one of order 0.
-            Some(page) => unsafe { bindings::dk_vmf_insert(fault, *page) },
+            .and_then(|list| list.as_slice().get(first..))
+            .map(|rest| rest.get(..wanted.saturating_add(after)).unwrap_or(rest));
+        let _guard = view.faulting.lock();
+        match piece {
+            // SAFETY: as above, and the pages are alive.
+            Some(piece) if wanted < piece.len() => unsafe {
+                bindings::dk_vmf_insert(fault, piece.as_ptr(), piece.len(), wanted)
+            },
             // SAFETY: has no conditions.
-            None => unsafe { bindings::dk_vmf_refuse() },
+            _ => unsafe { bindings::dk_vmf_refuse() },
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel for an address in a vma that has these operations.
+    unsafe extern "C" fn huge_fault(
+        fault: *mut bindings::vm_fault,
+        order: ffi::c_uint,
+    ) -> bindings::vm_fault_t {
+        // SAFETY: as of `fault`.
+        let view = unsafe { &*bindings::dk_vmf_private(fault).cast::<View<M>>() };
+        // SAFETY: the argument is valid for the call.
+        let index = unsafe { bindings::dk_vmf_index(fault) }.wrapping_sub(view.index);
+        // SAFETY: as above.
+        let first = index.checked_sub(unsafe { bindings::dk_vmf_in_table(fault) });
+        let list = view.object.pages().list().read_killable();
+        let block =
+            list.as_ref().ok().zip(first).and_then(|(list, first)| {
+                list.as_slice().get(first..first.checked_add(BLOCK_PAGES)?)
+            });
+        let _guard = view.faulting.lock();
+        match block {
+            // SAFETY: as above; these pages are alive.
+            Some(block) if order == BLOCK_ORDER => unsafe {
+                bindings::dk_vmf_insert_block(fault, block.as_ptr(), block.len())
+            },
+            // SAFETY: has no conditions.
+            _ => unsafe { bindings::dk_vmf_fallback() },
         }
     }
 }

@@ -19,7 +19,8 @@ use super::{
     pages::{
         Blocks,
         List,
-        Pages, //
+        Pages,
+        BLOCK_PAGES, //
     },
     space::Space, //
 };
@@ -34,8 +35,8 @@ use kernel::{
     }, //
 };
 
-/// Pages moved while the list is locked.
-const BATCH: usize = 512;
+/// Pages moved while the list is locked. Blocks begin at multiples of that, so that none is cut.
+const BATCH: usize = BLOCK_PAGES;
 
 /// Batches without anything to move before others get their turn.
 const LOOKS: usize = 64;
@@ -80,6 +81,15 @@ pub struct Migration {
     strict: bool,
     next: usize,
     moved: usize,
+}
+
+/// What became of a batch.
+enum Turn {
+    Done,
+    /// Somebody has references.
+    Busy,
+    /// It is not what it was.
+    Stale,
 }
 
 impl Migration {
@@ -145,8 +155,12 @@ impl Migration {
         count: usize,
         memcg: &Memcg,
     ) -> Result<bool> {
-        let mut others = List::with_capacity(count)?;
         let hard = pages.blocks() == Blocks::Must;
+        if hard && count % BLOCK_PAGES != 0 {
+            // A block of which only a part could be moved once.
+            return Err(EIO);
+        }
+        let mut others = List::with_capacity(count)?;
         others.take(count, pages.blocks(), |order| {
             // SAFETY: the node is online, and the context may sleep; there is a reference.
             unsafe { bindings::dk_alloc_pages_for(memcg.raw(), self.node, order, hard) }
@@ -162,27 +176,36 @@ impl Migration {
             if pause > 0 {
                 fsleep(Delta::from_millis(pause));
             }
-            if self.exchange(pages, shown, end, &mut others)? {
-                return Ok(!full && self.next < pages.count());
+            match self.exchange(pages, shown, end, count, &mut others)? {
+                Turn::Done => return Ok(!full && self.next < pages.count()),
+                Turn::Stale => return Ok(true),
+                Turn::Busy => {}
             }
         }
         Err(EBUSY)
     }
 
-    /// Replaces as many of the next as there are others for; these are the old ones then. False if
-    /// somebody has references.
+    /// Replaces as many of the next as there are others for; these are the old ones then. `expected`
+    /// of them were elsewhere when the others were taken.
     fn exchange(
         &mut self,
         pages: &Pages,
         shown: &Shown<'_>,
         end: usize,
+        expected: usize,
         others: &mut List,
-    ) -> Result<bool> {
+    ) -> Result<Turn> {
         let mut list = pages.list().write();
         if pages.is_pinned() {
             return Err(EBUSY);
         }
         let part = list.as_mut_slice().get_mut(self.next..end).ok_or(EINVAL)?;
+        // SAFETY: these pages are alive.
+        let count = unsafe { bindings::dk_pages_elsewhere(part.as_ptr(), part.len(), self.node) };
+        if count != expected {
+            // Another channel moves it, too. A block taken for more would not begin where it must.
+            return Ok(Turn::Stale);
+        }
         let room = others.as_slice().len();
         let (node, at) = (self.node, part.as_mut_ptr());
         // SAFETY: these pages are alive.
@@ -192,7 +215,7 @@ impl Migration {
         unsafe { bindings::dk_pages_unmap(shown.space.raw(), index, at, count, node) };
         // SAFETY: as above.
         if !unsafe { bindings::dk_pages_ours(at, count, node) } {
-            return Ok(false);
+            return Ok(Turn::Busy);
         }
         let (others, mut bad) = (others.as_mut_slice().as_mut_ptr(), false);
         // SAFETY: nobody else uses those that are replaced, nor does while the list is locked, and
@@ -205,7 +228,7 @@ impl Migration {
         self.moved = self.moved.saturating_add(moved);
         match bad {
             true => Err(EIO),
-            false => Ok(true),
+            false => Ok(Turn::Done),
         }
     }
 }

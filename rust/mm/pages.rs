@@ -106,8 +106,8 @@ impl Placement {
     }
 }
 
-/// The order of the largest blocks: 2 MiB.
-pub const BLOCK_ORDER: u32 = 9;
+/// The order of the largest blocks: 2 MiB. Each is a folio, its pages follow each other in the list.
+pub const BLOCK_ORDER: u32 = bindings::DK_BLOCK_ORDER;
 
 /// Orders that blocks have: 0 to [`BLOCK_ORDER`].
 pub const ORDERS: usize = BLOCK_ORDER as usize + 1;
@@ -147,7 +147,7 @@ fn next_turn(nodes: u64, last: Option<u32>) -> u32 {
     }
 }
 
-/// A list of order-0 pages.
+/// A list of pages: single ones, and the pages of blocks.
 ///
 /// # Invariants
 ///
@@ -176,9 +176,8 @@ impl List {
         &mut self.0
     }
 
-    /// Fills it up to `count`, for which there is room, or as far as there are pages. `allocate`
-    /// takes a block of an order as single pages, or returns null. `EINTR` when the caller is being
-    /// killed.
+    /// Fills it up to `count`, for which there is room, or as far as there are pages. `allocate` takes a
+    /// block of an order with a reference to each page, or returns null. `EINTR` when the caller is being killed.
     pub(super) fn take(
         &mut self,
         count: usize,
@@ -211,8 +210,8 @@ impl List {
                 let page = first.wrapping_add(i);
                 // INVARIANT: each page's initial reference is ours. There is room for `count`.
                 if self.0.push_within_capacity(page).is_err() {
-                    // SAFETY: we own the reference to the page, which nobody else has seen.
-                    unsafe { bindings::__free_pages(page, 0) };
+                    // SAFETY: we own the reference to the page.
+                    unsafe { bindings::dk_put_pages(&page, 1) };
                 }
             }
         }
@@ -233,14 +232,12 @@ impl List {
 
 impl Drop for List {
     fn drop(&mut self) {
-        for (i, page) in self.0.iter().enumerate() {
-            if i % 1024 == 1023 {
-                // SAFETY: pages are dropped in process context.
-                unsafe { bindings::dk_cond_resched() };
-            }
-            // SAFETY: by the invariant we hold this reference; `__free_pages` drops it and
-            // frees the page only if no mapping holds another.
-            unsafe { bindings::__free_pages(*page, 0) };
+        for part in self.0.chunks(2 * BLOCK_PAGES) {
+            // SAFETY: by the invariant we hold these references; pages are freed only if no mapping
+            // holds another.
+            unsafe { bindings::dk_put_pages(part.as_ptr(), part.len()) };
+            // SAFETY: pages are dropped in process context.
+            unsafe { bindings::dk_cond_resched() };
         }
     }
 }
@@ -595,6 +592,86 @@ mod tests {
             let mut counts = [0; 64];
             pages.count_nodes(&mut counts)?;
             assert_eq!(counts.get(node as usize), Some(&8));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn blocks_are_counted_as_they_are() -> Result {
+        for (count, blocks) in [
+            (1030, Blocks::May),
+            (1030, Blocks::Never),
+            (1024, Blocks::Must),
+        ] {
+            let pages = Pages::in_blocks(count, Placement::Any, blocks)?;
+            let (mut nodes, mut orders) = ([0; 64], [0; ORDERS]);
+            assert_eq!(pages.survey(&mut nodes, &mut orders), Ok(0));
+            assert_eq!(nodes.iter().sum::<u64>(), count as u64);
+            let sizes = (0..).zip(&orders).map(|(order, n)| u64::from(*n) << order);
+            assert_eq!(sizes.sum::<u64>(), count as u64);
+            if blocks == Blocks::Must {
+                assert_eq!(orders[BLOCK_ORDER as usize], 2);
+            }
+            assert_eq!(pages.survey(&mut [], &mut orders), Err(EIO));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn turns_go_round() {
+        assert_eq!(next_turn(0b1010, None), 1);
+        assert_eq!(next_turn(0b1010, Some(1)), 3);
+        assert_eq!(next_turn(0b1010, Some(3)), 1);
+        assert_eq!(next_turn(1, Some(0)), 0);
+        assert_eq!(next_turn(1 << 63 | 1, Some(0)), 63);
+        assert_eq!(next_turn(1 << 63 | 1, Some(63)), 0);
+    }
+
+    #[test]
+    fn by_turns_on_each_node() -> Result {
+        let online = |node: &u32| node_online(*node as i32);
+        let all: u64 = (0..nr_nodes().min(64)).filter(online).map(|n| 1 << n).sum();
+        for (blocks, step) in [(Blocks::Never, 1), (Blocks::May, BLOCK_PAGES)] {
+            let placement = Placement::Turns {
+                nodes: all,
+                strict: true,
+            };
+            let pages = Pages::in_blocks(3 * BLOCK_PAGES + 7, placement, blocks)?;
+            let pinned = Pages::pin(&pages);
+            let (mut turn, mut counts, mut orders) = (None, [0; 64], [0; ORDERS]);
+            for part in pinned.as_ptrs().chunks(step) {
+                turn = Some(next_turn(all, turn));
+                // SAFETY: these pages are alive; the counts are as many as is said.
+                assert!(unsafe {
+                    bindings::dk_survey_pages(
+                        part.as_ptr(),
+                        part.len(),
+                        counts.as_mut_ptr(),
+                        64,
+                        orders.as_mut_ptr(),
+                        BLOCK_ORDER,
+                    )
+                });
+                let here = turn.and_then(|turn| counts.get_mut(turn as usize));
+                assert_eq!(here.map(core::mem::take), Some(part.len() as u64));
+            }
+            assert!(counts.iter().all(|count| *count == 0));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn blocks_stay_blocks_when_they_move() -> Result {
+        let pages = Pages::in_blocks(2 * BLOCK_PAGES, Placement::Any, Blocks::Must)?;
+        pages.fill(0, 0x5a, 2 * BLOCK_PAGES * PAGE_SIZE)?;
+        for node in (0..nr_nodes()).filter_map(|node| i32::try_from(node).ok()) {
+            if node_online(node) {
+                move_all(&pages, node)?;
+                let mut orders = [0; ORDERS];
+                pages.survey(&mut [0; 64], &mut orders)?;
+                assert_eq!(orders[BLOCK_ORDER as usize], 2);
+                assert!(other_than(&pages, 0x5a)?.is_empty());
+            }
         }
         Ok(())
     }

@@ -193,6 +193,49 @@ static inline int sync_cpu(int dmabuf, uint64_t flags)
 	return ioctl(dmabuf, DMA_BUF_IOCTL_SYNC, &sync) ? -errno : 0;
 }
 
+/* Of how many blocks of DMAPLANE_HUGE_SIZE a buffer consists, or -errno. */
+static inline int64_t huge_blocks(int fd, uint32_t handle)
+{
+	uint64_t nodes[MAX_NODES];
+	struct dmaplane_buf_query query;
+	int ret = buf_query(fd, handle, &query, nodes);
+
+	return ret ? ret : (int64_t)query.blocks[DMAPLANE_BLOCK_ORDERS - 1];
+}
+
+/* Bytes of the mapping at @at that entries of DMAPLANE_HUGE_SIZE show, or -1. */
+static inline int64_t mapped_huge(const void *at)
+{
+	FILE *file = fopen("/proc/self/smaps", "re");
+	unsigned long from, to, kb;
+	int64_t found = -1;
+	bool here = false;
+	char line[256];
+
+	while (file && found < 0 && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			here = (uintptr_t)at >= from && (uintptr_t)at < to;
+		else if (here && sscanf(line, "FilePmdMapped: %lu kB", &kb) == 1)
+			found = kb << 10;
+	}
+	if (file)
+		fclose(file);
+	return found;
+}
+
+/* Whether the kernel may make such entries. */
+static inline bool huge_pages(void)
+{
+	char line[64] = "";
+	FILE *file = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "re");
+
+	if (file && !fgets(line, sizeof(line), file))
+		line[0] = 0;
+	if (file)
+		fclose(file);
+	return line[0] && !strstr(line, "[never]");
+}
+
 static inline uint64_t now_ns(void)
 {
 	struct timespec ts;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Mappings of buffers: two of one buffer, parts, what mmap() refuses, fork,
- * mremap, mprotect, split munmap, and memory that outlives its handle.
+ * mremap, mprotect, madvise, split munmap, read-only files, and memory that outlives its handle.
  */
-#include "dmaplane_test.h"
+#include "touch.h"
+
 #include "harness.h"
 
 #define PAGE	4096ULL
@@ -56,32 +57,6 @@ static int map_errno(int fd, uint64_t length, int flags, uint64_t offset)
 		return errno;
 	munmap(at, length);
 	return 0;
-}
-
-/* What a child that touches this address dies of; 0: it lives. */
-struct touch {
-	volatile uint8_t *at;
-	bool write;
-};
-
-static int touch(void *arg)
-{
-	struct touch *t = arg;
-	uint8_t value = *t->at;
-
-	if (t->write)
-		*t->at = value;
-	return 0;
-}
-
-static int dies_of(volatile uint8_t *at, bool write)
-{
-	struct touch t = { at, write };
-	int status;
-
-	fflush(NULL);
-	status = in_child(touch, &t);
-	return WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 TEST_F(mappings, two_of_one_buffer)
@@ -223,14 +198,82 @@ TEST_F(mappings, mremap)
 	EXPECT_EQ(3, mappings_of(self->fd, self->buffer.handle));
 	EXPECT_EQ(0, buf_destroy(self->fd, self->buffer.handle));
 	EXPECT_EQ(6 * PAGE, first_wrong(moved, 6 * PAGE, 1));
-	/* It cannot grow beyond what was mapped: that shows nothing, at least. */
+	/* It cannot grow, nor leave another mapping behind. */
 	grown = mremap(moved, 6 * PAGE, 16 * PAGE, MREMAP_MAYMOVE);
-	if (grown != MAP_FAILED) {
-		EXPECT_NE(0, dies_of(grown + LENGTH, false));
-		munmap(grown, 16 * PAGE);
-	}
+	EXPECT_EQ(MAP_FAILED, grown);
+	EXPECT_EQ(EFAULT, errno);
+	grown = mremap(moved, 6 * PAGE, 6 * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP);
+	EXPECT_EQ(MAP_FAILED, grown);
+	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(0, munmap(room, 4 * LENGTH));
 	EXPECT_TRUE(WAIT_FOR(buffers_of(self->fd) == 0));
+}
+
+/* Advice takes no byte away. */
+TEST_F(mappings, madvise)
+{
+	const int advice[] = {
+		MADV_DONTNEED, MADV_COLD, MADV_PAGEOUT, MADV_WILLNEED, MADV_NOHUGEPAGE,
+		MADV_HUGEPAGE, MADV_MERGEABLE,
+	};
+	int status;
+	pid_t pid;
+
+	for (size_t i = 0; i < ARRAY_LEN(advice); i++) {
+		madvise(self->at + PAGE, 5 * PAGE, advice[i]);
+		EXPECT_EQ(LENGTH, first_wrong(self->at, LENGTH, 1)) TH_LOG("after %d", advice[i]);
+	}
+	EXPECT_EQ(0, madvise(self->at, LENGTH, MADV_DONTNEED));
+	EXPECT_EQ(-1, madvise(self->at, LENGTH, MADV_FREE));
+	EXPECT_EQ(-1, madvise(self->at, LENGTH, MADV_REMOVE));
+	EXPECT_EQ(LENGTH, first_wrong(self->at, LENGTH, 1));
+	/* A child has it unless that is refused. */
+	ASSERT_EQ(0, madvise(self->at, LENGTH, MADV_DONTFORK));
+	fflush(NULL);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(*(volatile uint8_t *)self->at);
+	EXPECT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_TRUE(WIFSIGNALED(status));
+	EXPECT_EQ(LENGTH, first_wrong(self->at, LENGTH, 1));
+}
+
+/* A mapping to read may become one to write, but not of a file that is only read. */
+TEST_F(mappings, read_only)
+{
+	int fd = open(DEVICE, O_RDONLY | O_CLOEXEC);
+	struct buffer buffer;
+	uint8_t *at;
+
+	ASSERT_LE(0, fd);
+	at = mmap64(NULL, LENGTH, PROT_READ, MAP_SHARED, self->fd, self->buffer.offset);
+	ASSERT_NE(MAP_FAILED, at);
+	EXPECT_EQ(LENGTH, first_wrong(at, LENGTH, 1));
+	EXPECT_EQ(SIGSEGV, dies_of(at + PAGE, true));
+	self->at[PAGE] ^= 0xff;
+	EXPECT_EQ(PAGE, first_wrong(at, LENGTH, 1));
+	ASSERT_EQ(0, mprotect(at, LENGTH, PROT_READ | PROT_WRITE));
+	at[PAGE] ^= 0xff;
+	EXPECT_EQ(LENGTH, first_wrong(self->at, LENGTH, 1));
+	EXPECT_EQ(0, munmap(at, LENGTH));
+
+	/* Whole blocks and pages. */
+	for (uint64_t length = LENGTH; length <= 2 * DMAPLANE_HUGE_SIZE;
+	     length += 2 * DMAPLANE_HUGE_SIZE - LENGTH) {
+		ASSERT_EQ(0, buf_create(fd, length, &buffer));
+		EXPECT_EQ(MAP_FAILED, buf_map(fd, &buffer));
+		EXPECT_EQ(EACCES, errno);
+		at = mmap64(NULL, length, PROT_READ, MAP_SHARED, fd, buffer.offset);
+		ASSERT_NE(MAP_FAILED, at);
+		EXPECT_EQ(length, first_not(at, length, 0));
+		EXPECT_EQ(SIGSEGV, dies_of(at, true));
+		EXPECT_EQ(-1, mprotect(at, length, PROT_READ | PROT_WRITE));
+		EXPECT_EQ(EACCES, errno);
+		EXPECT_EQ(length, first_not(at, length, 0));
+		EXPECT_EQ(0, munmap(at, length));
+	}
+	EXPECT_EQ(0, close(fd));
 }
 
 static int child_with_mapping(void *arg)
