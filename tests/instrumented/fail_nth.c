@@ -51,6 +51,12 @@ static int create_strict(struct world *w)
 	return buf_create_at(w->fd, 4096, 0, DMAPLANE_BUF_NODE_STRICT, &w->buffer);
 }
 
+static int create_huge(struct world *w)
+{
+	return buf_create_at(w->fd, DMAPLANE_HUGE_SIZE, DMAPLANE_NODE_ANY, DMAPLANE_BUF_HUGE,
+			     &w->buffer);
+}
+
 static int open_with_buffer(struct world *w)
 {
 	CHECK_IS(0, open_context(w));
@@ -565,6 +571,8 @@ static const struct op ops[] = {
 	{ "BUF_CREATE", open_context, create, buffer_works, close_context },
 	{ "BUF_CREATE strict", open_context, create_strict, buffer_works, close_context,
 	  .errors = { ENOSPC } },
+	{ "BUF_CREATE of blocks", open_context, create_huge, buffer_works, close_context,
+	  .errors = { ENOBUFS } },
 	{ "BUF_QUERY", open_with_buffer, ask, NULL, close_context },
 	{ "BUF_DESTROY", open_with_buffer, destroy, buffer_gone, close_context },
 	{ "mmap of a buffer", open_with_buffer, map, map_works, unmap, map_failed },

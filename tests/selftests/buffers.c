@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Buffers: creation and its errors, zeroed memory, what QUERY says, limits,
- * and that nothing is left of a thousand contexts. Mappings: mappings.c.
+ * Buffers: creation and its errors, zeroed memory, what QUERY says, blocks, limits, what
+ * fdinfo says, and that nothing is left of a thousand contexts. Mappings: mappings.c.
  */
 #include "dmaplane_test.h"
 #include "harness.h"
@@ -41,6 +41,12 @@ TEST_F(buffers, create_errors)
 		{ PAGE, INT32_MAX, 0, -ENXIO },
 		{ PAGE, INT32_MIN, 0, -ENXIO },
 		{ PAGE, -2, 0, -ENXIO },
+		{ PAGE, DMAPLANE_NODE_ANY, DMAPLANE_BUF_HUGE | DMAPLANE_BUF_NO_HUGE, -EINVAL },
+		{ PAGE, DMAPLANE_NODE_ANY, DMAPLANE_BUF_INTERLEAVE, -EINVAL },
+		{ PAGE, 0, DMAPLANE_BUF_INTERLEAVE, -EINVAL },
+		{ PAGE, DMAPLANE_NODE_ANY, 1U << 4, -EINVAL },
+		{ self->info.max_buffer + 1, 0, DMAPLANE_BUF_HUGE, -EFBIG },
+		{ PAGE, 99, DMAPLANE_BUF_HUGE, -ENXIO },
 	};
 	struct dmaplane_stats stats;
 	struct buffer buffer;
@@ -83,6 +89,72 @@ TEST_F(buffers, length_in_whole_pages)
 		ASSERT_EQ(0, get_stats(self->fd, &stats));
 		EXPECT_EQ(i + 1, stats.buffers);
 		EXPECT_EQ(total, stats.buffer_bytes);
+	}
+}
+
+/* INTERLEAVE takes a set of nodes, and nothing else does. */
+TEST_F(buffers, sets_of_nodes)
+{
+	const struct { uint64_t nodes; int32_t node; uint32_t flags; int result; } cases[] = {
+		{ 1, DMAPLANE_NODE_ANY, DMAPLANE_BUF_INTERLEAVE, 0 },
+		{ 1, DMAPLANE_NODE_ANY, DMAPLANE_BUF_INTERLEAVE | DMAPLANE_BUF_NODE_STRICT, 0 },
+		{ 1, DMAPLANE_NODE_ANY, DMAPLANE_BUF_INTERLEAVE | DMAPLANE_BUF_NO_HUGE, 0 },
+		{ 1, 0, DMAPLANE_BUF_INTERLEAVE, -EINVAL },
+		{ 1, DMAPLANE_NODE_ANY, 0, -EINVAL },
+		{ 1, 0, 0, -EINVAL },
+		{ 1ULL << 63 | 1, DMAPLANE_NODE_ANY, DMAPLANE_BUF_INTERLEAVE, -ENXIO },
+		{ UINT64_MAX, DMAPLANE_NODE_ANY, DMAPLANE_BUF_INTERLEAVE, -ENXIO },
+	};
+	struct dmaplane_buf_query query;
+	uint64_t nodes[MAX_NODES];
+
+	EXPECT_TRUE(self->info.features & DMAPLANE_FEATURE_PLACEMENT);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct dmaplane_buf_create arg =
+			ARG(buf_create, .length = 5 * PAGE, .node = cases[i].node,
+			    .flags = cases[i].flags, .nodes = cases[i].nodes);
+
+		EXPECT_EQ(cases[i].result, cmd(self->fd, DMAPLANE_IOC_BUF_CREATE, &arg))
+			TH_LOG("case %zu", i);
+		if (cases[i].result)
+			continue;
+		ASSERT_EQ(0, buf_query(self->fd, arg.handle, &query, nodes));
+		EXPECT_EQ(1, query.nodes);
+		EXPECT_EQ(DMAPLANE_NODE_ANY, query.node);
+		EXPECT_EQ(cases[i].flags, query.create_flags);
+		EXPECT_EQ(5, nodes[0]);
+	}
+}
+
+/* What is said of blocks is all of the buffer, whatever was asked for. */
+TEST_F(buffers, blocks_are_all_of_it)
+{
+	const uint32_t flags[] = { 0, DMAPLANE_BUF_HUGE, DMAPLANE_BUF_NO_HUGE };
+	const uint64_t lengths[] = { PAGE, 8 * PAGE, 511 * PAGE, 513 * PAGE, 9 << 20 };
+	struct dmaplane_buf_query query;
+	uint64_t nodes[MAX_NODES];
+	struct buffer buffer;
+
+	for (size_t i = 0; i < ARRAY_LEN(flags) * ARRAY_LEN(lengths); i++) {
+		uint64_t length = lengths[i / ARRAY_LEN(flags)], pages = 0;
+		uint32_t flag = flags[i % ARRAY_LEN(flags)];
+
+		ASSERT_EQ(0, buf_create_at(self->fd, length, DMAPLANE_NODE_ANY, flag, &buffer));
+		ASSERT_EQ(0, buf_query(self->fd, buffer.handle, &query, nodes));
+		for (unsigned int order = 0; order < DMAPLANE_BLOCK_ORDERS; order++)
+			pages += (uint64_t)query.blocks[order] << order;
+		EXPECT_EQ(query.pages, pages);
+		EXPECT_EQ(0, query.nodes);
+		EXPECT_EQ(0, query.moves);
+		if (flag == DMAPLANE_BUF_HUGE) {
+			uint64_t blocks = (length + DMAPLANE_HUGE_SIZE - 1) / DMAPLANE_HUGE_SIZE;
+
+			EXPECT_EQ(blocks * DMAPLANE_HUGE_SIZE, query.length);
+			EXPECT_EQ(blocks, query.blocks[DMAPLANE_BLOCK_ORDERS - 1]);
+		} else {
+			EXPECT_EQ(length, query.length);
+		}
+		EXPECT_EQ(0, buf_destroy(self->fd, buffer.handle));
 	}
 }
 
@@ -182,6 +254,120 @@ TEST_F(buffers, more_than_the_machine_has)
 	ASSERT_EQ(0, get_stats(self->fd, &stats));
 	EXPECT_EQ(0, stats.buffer_bytes);
 	EXPECT_EQ(0, buf_create(self->fd, PAGE, &buffer));
+}
+
+#define PARAMETER(name)	"/sys/module/dmaplane/parameters/" name
+
+static int set_limit(const char *path, unsigned long mib)
+{
+	FILE *file = fopen(path, "we");
+	int ret;
+
+	if (!file)
+		return -errno;
+	ret = fprintf(file, "%lu", mib) < 0;
+	return fclose(file) || ret ? -EIO : 0;
+}
+
+/* Limits of one context and of all, for root as well: the rest of a refusal is nothing. */
+TEST_F(buffers, limits)
+{
+	const char *const paths[] = { PARAMETER("max_context_mib"), PARAMETER("max_memory_mib") };
+	struct dmaplane_channel_create channel = ARG(channel_create, .sq_entries = 4,
+						     .cq_entries = 4);
+	int other = open_device();
+
+	ASSERT_LE(0, other);
+	EXPECT_EQ(INT64_MAX, self->info.max_memory);
+	EXPECT_EQ(INT64_MAX, self->info.max_context_memory);
+	for (int all = 0; all < 2; all++) {
+		struct buffer first, buffer;
+		struct dmaplane_info info;
+		struct dmaplane_stats stats;
+
+		ASSERT_EQ(0, set_limit(paths[all], 4));
+		EXPECT_EQ(0, get_info(self->fd, &info));
+		EXPECT_EQ(all ? INT64_MAX : 4 << 20, info.max_context_memory);
+		EXPECT_EQ(all ? 4 << 20 : INT64_MAX, info.max_memory);
+		EXPECT_EQ(-EDQUOT, buf_create(self->fd, (4 << 20) + 1, &buffer));
+		EXPECT_EQ(-EDQUOT, buf_create_at(self->fd, (4 << 20) + 1, DMAPLANE_NODE_ANY,
+						 DMAPLANE_BUF_HUGE, &buffer));
+		EXPECT_EQ(0, live("memory_bytes"));
+		EXPECT_EQ(0, buf_create(self->fd, 3 << 20, &first));
+		EXPECT_EQ(-EDQUOT, buf_create(self->fd, (1 << 20) + 1, &buffer));
+		EXPECT_EQ(0, buf_create(self->fd, 1 << 20, &buffer));
+		EXPECT_EQ(4 << 20, live("memory_bytes"));
+		/* Rings count, and another context does or does not. */
+		EXPECT_EQ(-EDQUOT, cmd(self->fd, DMAPLANE_IOC_CHANNEL_CREATE, &channel));
+		EXPECT_EQ(all ? -EDQUOT : 0, buf_create(other, 4 << 20, &buffer));
+		if (!all) {
+			EXPECT_EQ(0, buf_destroy(other, buffer.handle));
+		}
+		/* One that is lowered refuses what comes, and takes nothing away. */
+		EXPECT_EQ(0, set_limit(paths[all], 1));
+		EXPECT_EQ(0, buf_destroy(self->fd, first.handle));
+		EXPECT_EQ(-EDQUOT, buf_create(self->fd, PAGE, &first));
+		ASSERT_EQ(0, get_stats(self->fd, &stats));
+		EXPECT_EQ(1, stats.buffers);
+		EXPECT_EQ(1 << 20, stats.buffer_bytes);
+		EXPECT_EQ(0, set_limit(paths[all], 0));
+		EXPECT_EQ(0, buf_create(self->fd, 8 << 20, &first));
+		EXPECT_EQ(0, close(self->fd));
+		self->fd = open_device();
+		ASSERT_LE(0, self->fd);
+		EXPECT_TRUE(WAIT_FOR(live("memory_bytes") == 0));
+	}
+	EXPECT_EQ(0, close(other));
+}
+
+/* What fdinfo says under that name, or -1. */
+static int64_t fdinfo(int fd, const char *name)
+{
+	char path[64], line[128], word[64];
+	int64_t value, found = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "dmaplane-%63[^:]:\t%ld", word, &value) == 2 && !strcmp(word, name))
+			found = value;
+	if (file)
+		fclose(file);
+	return found;
+}
+
+TEST_F(buffers, fdinfo)
+{
+	struct dmaplane_channel_create channel = ARG(channel_create, .sq_entries = 4,
+						     .cq_entries = 4);
+	struct buffer buffers[2];
+	uint8_t *at;
+
+	EXPECT_EQ(0, fdinfo(self->fd, "buffers"));
+	EXPECT_EQ(0, fdinfo(self->fd, "memory-bytes"));
+	EXPECT_EQ(0, fdinfo(self->fd, "mappings"));
+	EXPECT_EQ(-1, fdinfo(self->fd, "node0-bytes"));
+	ASSERT_EQ(0, buf_create_at(self->fd, 3 * PAGE, 0, DMAPLANE_BUF_NODE_STRICT, &buffers[0]));
+	ASSERT_EQ(0, buf_create_at(self->fd, 4 << 20, 0, DMAPLANE_BUF_NODE_STRICT, &buffers[1]));
+	ASSERT_EQ(0, cmd(self->fd, DMAPLANE_IOC_CHANNEL_CREATE, &channel));
+	at = buf_map(self->fd, &buffers[1]);
+	ASSERT_NE(MAP_FAILED, at);
+	EXPECT_EQ(2, fdinfo(self->fd, "buffers"));
+	EXPECT_EQ(3 * PAGE + (4 << 20), fdinfo(self->fd, "buffer-bytes"));
+	EXPECT_EQ(3 * PAGE + (4 << 20) + channel.mmap_length, fdinfo(self->fd, "memory-bytes"));
+	EXPECT_EQ(3 * PAGE + (4 << 20), fdinfo(self->fd, "node0-bytes"));
+	EXPECT_EQ(0, fdinfo(self->fd, "regions"));
+	EXPECT_EQ(0, fdinfo(self->fd, "endpoints"));
+	EXPECT_EQ(1, fdinfo(self->fd, "channels"));
+	EXPECT_EQ(1, fdinfo(self->fd, "mappings"));
+	/* What has no handle is alive, and no longer found. */
+	EXPECT_EQ(0, buf_destroy(self->fd, buffers[1].handle));
+	EXPECT_EQ(2, fdinfo(self->fd, "buffers"));
+	EXPECT_EQ(0, fdinfo(self->fd, "mappings"));
+	EXPECT_EQ(3 * PAGE, fdinfo(self->fd, "node0-bytes"));
+	EXPECT_EQ(0, munmap(at, 4 << 20));
+	EXPECT_EQ(1, fdinfo(self->fd, "buffers"));
 }
 
 #define LIMIT	(1 << 20)
