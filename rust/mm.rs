@@ -2,6 +2,8 @@
 
 //! Memory: nodes, charged pages and moving them, memory shared with user space, mappings.
 
+mod charge;
+mod list;
 pub mod map;
 pub mod migrate;
 pub mod pages;

@@ -15,13 +15,13 @@
 //! Teardown: none; what was moved stays.
 
 use super::{
-    node_online,
-    pages::{
+    list::{
         Blocks,
         List,
-        Pages,
         BLOCK_PAGES, //
     },
+    node_online,
+    pages::Pages,
     space::Space, //
 };
 use crate::bindings;
