@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Buffers: zeroed pages near a NUMA node, mapped by user space, registered by regions.
+//! Buffers: zeroed pages near a NUMA node, mapped by user space, or memory that user space has
+//! ([`pin`](self::pin)); registered by regions.
 //!
 //! Ownership: the handle, each mapping, each region and each dma-buf ([`export`]) hold an `Arc` of the
 //! [`Buffer`], which holds the pages and their charge. The memory goes when the last of them does, never before.
 //! Locking: none of its own. Where the pages are may change, and what they hold; nothing else does.
 
 pub(crate) mod export;
+pub(crate) mod pin;
 
 use crate::{
     context::{
@@ -21,7 +23,10 @@ use crate::{
     ioctl::Created, //
 };
 use dmakit::{
-    errno::ENOBUFS,
+    errno::{
+        ENOBUFS,
+        EOPNOTSUPP, //
+    },
     mm::{
         self,
         map::Mappable,
@@ -75,7 +80,8 @@ impl Buffer {
     fn new(
         pages: Arc<Pages>,
         memory: Tally,
-        arg: &uapi::dmaplane_buf_create,
+        (node, nodes): (i32, u64),
+        flags: u32,
         context: &Context,
     ) -> Result<Arc<Self>> {
         let bytes = pages.len();
@@ -83,9 +89,9 @@ impl Buffer {
         let buffer = Self {
             pages,
             space: context.space().clone(),
-            node: Atomic::new(arg.node),
-            nodes: arg.nodes,
-            flags: arg.flags,
+            node: Atomic::new(node),
+            nodes,
+            flags,
             mappings: Atomic::new(0),
             _tally: Tally::one(counters, Live::Buffers),
             _bytes: Tally::many(counters, Live::BufferBytes, bytes),
@@ -97,6 +103,22 @@ impl Buffer {
     /// The node asked for, or `DMAPLANE_NODE_ANY`.
     pub(crate) fn node(&self) -> i32 {
         self.node.load(Relaxed)
+    }
+
+    /// `EACCES` if it must not be written to.
+    pub(crate) fn check_writable(&self) -> Result {
+        match self.flags & uapi::DMAPLANE_BUF_RDONLY {
+            0 => Ok(()),
+            _ => Err(EACCES),
+        }
+    }
+
+    /// `EOPNOTSUPP` if it is not the module's own memory, which is nobody's to give away.
+    pub(crate) fn check_own(&self) -> Result {
+        match self.flags & uapi::DMAPLANE_BUF_PINNED {
+            0 => Ok(()),
+            _ => Err(EOPNOTSUPP.into()),
+        }
     }
 
     /// Another one was asked for, and its pages are there.
@@ -200,7 +222,7 @@ pub(crate) fn create(context: &Context, arg: &mut uapi::dmaplane_buf_create) -> 
     let bytes = u64::try_from(count)?.saturating_mul(PAGE_SIZE as u64);
     let memory = Tally::memory(context.counters(), bytes)?;
     let pages = Pages::in_blocks(count, placement, blocks)?;
-    let buffer = Buffer::new(pages, memory, arg, context)?;
+    let buffer = Buffer::new(pages, memory, (arg.node, arg.nodes), arg.flags, context)?;
     arg.handle = context.insert(Object::Buffer(buffer))?;
     arg.mmap_offset = Context::mmap_offset(arg.handle);
     Ok(Created(arg.handle))

@@ -389,7 +389,10 @@ impl CharDevice for Context {
             Rings(Arc<CompletionRing>),
         }
         let shown = match self.objects.lock().get(handle).ok_or(ENOENT)? {
-            Object::Buffer(buffer) => Shown::Buffer(buffer.clone()),
+            Object::Buffer(buffer) => {
+                buffer.check_own()?;
+                Shown::Buffer(buffer.clone())
+            }
             // Not the channel: it would be ended here, under `mmap_lock`, if it is closed meanwhile.
             Object::Channel(channel) => Shown::Rings(channel.ring().clone()),
             _ => return Err(EBADF),

@@ -160,6 +160,9 @@ const ACCESS: u32 = uapi::DMAPLANE_ACCESS_REMOTE_WRITE
     | uapi::DMAPLANE_ACCESS_REMOTE_READ
     | uapi::DMAPLANE_ACCESS_LOCAL_WRITE;
 
+/// What has the memory written to.
+const WRITES: u32 = uapi::DMAPLANE_ACCESS_REMOTE_WRITE | uapi::DMAPLANE_ACCESS_LOCAL_WRITE;
+
 /// What its keys allow.
 fn key_access(access: u32) -> mr::Access {
     let bits = [
@@ -186,6 +189,9 @@ pub(crate) fn register(
     let endpoint = context.get::<Endpoint>(arg.endpoint)?;
     let buffer = context.get::<Buffer>(arg.buffer)?;
     check_range(arg.offset, arg.length, buffer.pages().len())?;
+    if arg.access & WRITES != 0 {
+        buffer.check_writable()?;
+    }
 
     let fabric = endpoint.fabric()?;
     let keys = mr::Region::new(

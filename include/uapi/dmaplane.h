@@ -61,6 +61,7 @@ enum dmaplane_cmd {
 	DMAPLANE_CMD_BUF_QUERY = 0x11,
 	DMAPLANE_CMD_BUF_DESTROY = 0x12,
 	DMAPLANE_CMD_BUF_EXPORT = 0x13,
+	DMAPLANE_CMD_BUF_PIN = 0x14,
 	DMAPLANE_CMD_FABRIC_LIST = 0x20,
 	DMAPLANE_CMD_REGION_REGISTER = 0x21,
 	DMAPLANE_CMD_REGION_DEREGISTER = 0x22,
@@ -89,6 +90,7 @@ enum dmaplane_cmd {
 #define DMAPLANE_IOC_BUF_QUERY         _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_QUERY)
 #define DMAPLANE_IOC_BUF_DESTROY       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_DESTROY)
 #define DMAPLANE_IOC_BUF_EXPORT        _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_EXPORT)
+#define DMAPLANE_IOC_BUF_PIN           _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_PIN)
 #define DMAPLANE_IOC_FABRIC_LIST       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_FABRIC_LIST)
 #define DMAPLANE_IOC_REGION_REGISTER   _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_REGION_REGISTER)
 #define DMAPLANE_IOC_REGION_DEREGISTER _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_REGION_DEREGISTER)
@@ -128,6 +130,8 @@ enum dmaplane_cmd {
 #define DMAPLANE_FEATURE_EXPORT		(1ULL << 10)
 /* DMAPLANE_BUF_INTERLEAVE, DMAPLANE_BUF_HUGE, DMAPLANE_BUF_NO_HUGE, dmaplane_buf_query.blocks */
 #define DMAPLANE_FEATURE_PLACEMENT	(1ULL << 11)
+/* BUF_PIN */
+#define DMAPLANE_FEATURE_PIN		(1ULL << 12)
 
 /**
  * struct dmaplane_info - what this kernel module offers and its limits
@@ -218,6 +222,10 @@ struct dmaplane_stats {
 #define DMAPLANE_BUF_HUGE		(1U << 2)
 /* It is not taken in blocks of that size. With neither it is as far as there are some at hand. */
 #define DMAPLANE_BUF_NO_HUGE		(1U << 3)
+
+/* BUF_QUERY alone says these: it was made by BUF_PIN, and must not be written to. */
+#define DMAPLANE_BUF_PINNED		(1U << 4)
+#define DMAPLANE_BUF_RDONLY		(1U << 5)
 
 /* The largest block: 2 MiB, which is 1 << 9 pages. */
 #define DMAPLANE_HUGE_SIZE	(2U << 20)
@@ -352,7 +360,7 @@ struct dmaplane_buf_query {
  *
  * Errors: EINVAL (@offset or @length not a multiple of page_size), EOVERFLOW (@offset +
  * @length wraps), ERANGE (beyond the buffer's end, or nothing is left from @offset on),
- * EMFILE (RLIMIT_NOFILE), ENFILE, ENOMEM.
+ * EOPNOTSUPP (the buffer was made by BUF_PIN), EMFILE (RLIMIT_NOFILE), ENFILE, ENOMEM.
  */
 struct dmaplane_buf_export {
 	__u32 size;
@@ -361,6 +369,43 @@ struct dmaplane_buf_export {
 	__s32 fd;
 	__aligned_u64 offset;
 	__aligned_u64 length;
+};
+
+/* dmaplane_buf_pin.flags */
+/* The memory is read, and not written to. */
+#define DMAPLANE_PIN_RDONLY		(1U << 0)
+
+/**
+ * struct dmaplane_buf_pin - make a buffer of memory that the caller has
+ * @size:	in: sizeof(struct dmaplane_buf_pin)
+ * @flags:	in: DMAPLANE_PIN_*
+ * @addr:	in: its first byte, a multiple of page_size
+ * @length:	in: bytes, a multiple of page_size
+ * @handle:	out: the buffer
+ * @pad:	in: must be 0
+ *
+ * The buffer is the pages that are there now, and keeps them for as long as it lives, whatever is done
+ * to the addresses: after munmap(), MADV_DONTNEED or exec() what is mapped there is other memory, or
+ * none. A child of fork() has copies. They stay where they are: MIGRATE is EBUSY. They are charged
+ * like those of other buffers.
+ *
+ * It is used as any buffer, but has no mapping of the module's, and cannot be exported: mmap() and
+ * BUF_EXPORT are EOPNOTSUPP. With PIN_RDONLY memory that the caller may only read can be pinned, and
+ * what would write to it is EACCES: COPY, FILL and RECV to it, regions with LOCAL_WRITE or
+ * REMOTE_WRITE.
+ *
+ * Errors: EINVAL (@length is 0, unknown flag, not a multiple of page_size), EFBIG (@length above
+ * max_buffer), EOVERFLOW (@addr + @length wraps), EFAULT (not all of it is mapped, and, without
+ * PIN_RDONLY, writable; or it cannot be kept: a writable shared mapping of a file in most file
+ * systems, memory of devices), EDQUOT, EMFILE, ENOMEM, EINTR (the caller is being killed).
+ */
+struct dmaplane_buf_pin {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 addr;
+	__aligned_u64 length;
+	__u32 handle;
+	__u32 pad;
 };
 
 /**
@@ -461,7 +506,8 @@ struct dmaplane_fabric_list {
  * @handle:	out: the region
  *
  * Errors: EINVAL (@length is 0, unknown access, @offset not page-aligned),
- * EOVERFLOW (@offset + @length wraps), ERANGE (beyond the buffer's end),
+ * EOVERFLOW (@offset + @length wraps), ERANGE (beyond the buffer's end), EACCES (@access
+ * would have a buffer written to that must not be),
  * ENOTCONN (@endpoint is not established), ENODEV (the fabric is gone), EINTR.
  */
 struct dmaplane_region_register {
@@ -1042,7 +1088,7 @@ struct dmaplane_pages {
  * ranges overlap, FILL with an @imm above 255), EOPNOTSUPP, ENOENT or EBADF (@endpoint, @region,
  * @lease of COPY, FILL, MIGRATE and RECV, @list), ENXIO (MIGRATE: the node does not exist or is
  * offline), ENOKEY (@lease), EKEYREVOKED (@region was invalidated), EACCES (the lease does not
- * allow it, or @region to be written, or the caller's cpuset that node), EOVERFLOW (offset + length
+ * allow it, or @region or a buffer to be written, or the caller's cpuset that node), EOVERFLOW (offset + length
  * wraps), ERANGE (beyond the end of the region, lease or buffer, also of @list), EFBIG (above
  * max_transfer, in all), E2BIG (@list_count), EDQUOT (the list), EMSGSIZE (SEND, RECV), EOPNOTSUPP
  * (nothing else is wrong, but the fabric lacks DMAPLANE_FABRIC_WRITE_IMM), EXDEV (@region is on
@@ -1315,6 +1361,7 @@ DMAPLANE_LAYOUT(dmaplane_stats, 56);
 DMAPLANE_LAYOUT(dmaplane_buf_create, 40);
 DMAPLANE_LAYOUT(dmaplane_buf_query, 104);
 DMAPLANE_LAYOUT(dmaplane_buf_export, 32);
+DMAPLANE_LAYOUT(dmaplane_buf_pin, 32);
 DMAPLANE_LAYOUT(dmaplane_handle, 16);
 DMAPLANE_LAYOUT(dmaplane_fabric, 88);
 DMAPLANE_LAYOUT(dmaplane_fabric_list, 24);

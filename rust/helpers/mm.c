@@ -113,6 +113,23 @@ void dk_put_pages(struct page *const *pages, unsigned long count)
 	}
 }
 
+/*
+ * Pins pages of the caller's memory for as long as it takes, from @address on. How many, at least one,
+ * or an error.
+ */
+long dk_pin_pages(unsigned long address, unsigned int count, bool write, struct page **pages)
+{
+	long got = pin_user_pages_fast(address, count, FOLL_LONGTERM | (write ? FOLL_WRITE : 0), pages);
+
+	return got ? got : -EFAULT;
+}
+
+/* If they could be written to, they were. */
+void dk_unpin_pages(struct page **pages, unsigned long count, bool write)
+{
+	unpin_user_pages_dirty_lock(pages, count, write);
+}
+
 /* The memory cgroup that a page is charged to, with a reference, or NULL. */
 void *dk_page_memcg(struct page *page)
 {

@@ -13,6 +13,8 @@
 struct page *dk_alloc_pages_node(int node, bool strict, unsigned int order, bool hard);
 struct page *dk_alloc_pages_for(void *memcg, int node, unsigned int order, bool hard);
 void dk_put_pages(struct page *const *pages, unsigned long count);
+long dk_pin_pages(unsigned long address, unsigned int count, bool write, struct page **pages);
+void dk_unpin_pages(struct page **pages, unsigned long count, bool write);
 void *dk_page_memcg(struct page *page);
 void dk_memcg_put(void *memcg);
 bool dk_survey_pages(struct page *const *pages, unsigned long count, u64 *nodes,

@@ -2,9 +2,10 @@
 
 //! Lists of pages, single ones and blocks.
 //!
-//! C header: [`include/linux/gfp.h`](srctree/include/linux/gfp.h)
+//! C headers: [`include/linux/gfp.h`](srctree/include/linux/gfp.h),
+//! [`include/linux/mm.h`](srctree/include/linux/mm.h)
 //!
-//! Ownership: a [`List`] holds a reference to each of its pages.
+//! Ownership: a [`List`] holds a reference to each of its pages, or a pin if they are a user's.
 //! Locking: none; who shares one sees to it.
 //! Teardown: dropping it puts the pages, in process context.
 
@@ -14,6 +15,7 @@ use kernel::{
         flags::*,
         KVVec, //
     },
+    page::PAGE_SIZE,
     prelude::*, //
 };
 
@@ -22,6 +24,9 @@ pub const BLOCK_ORDER: u32 = bindings::DK_BLOCK_ORDER;
 
 /// Orders that blocks have: 0 to [`BLOCK_ORDER`].
 pub const ORDERS: usize = BLOCK_ORDER as usize + 1;
+
+/// Pages pinned by one call.
+const AT_ONCE: usize = 64;
 
 /// Pages of such a block.
 pub const BLOCK_PAGES: usize = 1 << BLOCK_ORDER;
@@ -49,12 +54,24 @@ impl Blocks {
     }
 }
 
+/// How a list holds its pages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// By a reference to each.
+    Reference,
+    /// By a pin of each, as they are memory of a user's. `write`: it may have changed.
+    Pin { write: bool },
+}
+
 /// A list of pages: single ones, and the pages of blocks.
 ///
 /// # Invariants
 ///
-/// Each pointer is a page that we hold a reference to.
-pub(super) struct List(KVVec<*mut bindings::page>);
+/// Each pointer is a page that we hold, as `hold` says.
+pub(super) struct List {
+    pages: KVVec<*mut bindings::page>,
+    hold: Hold,
+}
 
 // SAFETY: pages are not bound to a task.
 unsafe impl Send for List {}
@@ -62,20 +79,61 @@ unsafe impl Send for List {}
 unsafe impl Sync for List {}
 
 impl List {
+    /// Room for `count` pages, each with a reference.
     pub(super) fn with_capacity(count: usize) -> Result<Self> {
-        let mut list = KVVec::new();
-        list.reserve(count, GFP_KERNEL_ACCOUNT)?;
+        Self::holding(count, Hold::Reference)
+    }
+
+    fn holding(count: usize, hold: Hold) -> Result<Self> {
+        let mut pages = KVVec::new();
+        pages.reserve(count, GFP_KERNEL_ACCOUNT)?;
         // INVARIANT: the list is empty.
-        Ok(Self(list))
+        Ok(Self { pages, hold })
+    }
+
+    /// Pins `count` pages of the caller's memory from `address` on, for as long as the list is there;
+    /// to be written to, if `write`. `EFAULT` if it is not mapped, not allowed that, or cannot be
+    /// pinned, `ENOMEM`, `EINTR` when the caller is being killed.
+    pub(super) fn of_user(address: usize, count: usize, write: bool) -> Result<Self> {
+        let mut list = Self::holding(count, Hold::Pin { write })?;
+        while let Some(left @ 1..) = count.checked_sub(list.pages.len()) {
+            // SAFETY: called in process context.
+            unsafe { bindings::dk_cond_resched() };
+            // SAFETY: as above.
+            if unsafe { bindings::dk_fatal_signal_pending() } {
+                return Err(EINTR);
+            }
+            let mut some = [core::ptr::null_mut(); AT_ONCE];
+            let wanted = left.min(AT_ONCE);
+            let done = list.pages.len().checked_mul(PAGE_SIZE);
+            let at = done.and_then(|done| address.checked_add(done)).ok_or(EFAULT)?;
+            // SAFETY: there is room for as many; any address may be asked for, in process context.
+            let got = unsafe { bindings::dk_pin_pages(at, wanted as u32, write, some.as_mut_ptr()) };
+            let got = match usize::try_from(got) {
+                Ok(got) => got,
+                Err(_) if got == (ENOMEM.to_errno() as isize) => return Err(ENOMEM),
+                Err(_) if got == (EINTR.to_errno() as isize) => return Err(EINTR),
+                Err(_) => return Err(EFAULT),
+            };
+            for page in some.iter().take(got) {
+                let mut one = *page;
+                // INVARIANT: each was pinned. There is room for `count`.
+                if list.pages.push_within_capacity(one).is_err() {
+                    // SAFETY: the pin is ours.
+                    unsafe { bindings::dk_unpin_pages(&raw mut one, 1, write) };
+                }
+            }
+        }
+        Ok(list)
     }
 
     pub(super) fn as_slice(&self) -> &[*mut bindings::page] {
-        &self.0
+        &self.pages
     }
 
     /// Who changes it sees to it that the references move with the pointers.
     pub(super) fn as_mut_slice(&mut self) -> &mut [*mut bindings::page] {
-        &mut self.0
+        &mut self.pages
     }
 
     /// Fills it up to `count`, for which there is room, or as far as there are pages. `allocate` takes a
@@ -88,14 +146,14 @@ impl List {
     ) -> Result {
         let mut orders = blocks.orders();
         while let (Some(left @ 1..), [order, smaller @ ..]) =
-            (count.checked_sub(self.0.len()), orders)
+            (count.checked_sub(self.pages.len()), orders)
         {
             let block = 1usize << order;
             if left < block {
                 orders = smaller;
                 continue;
             }
-            if self.0.len() % 1024 == 0 {
+            if self.pages.len() % 1024 == 0 {
                 // SAFETY: called in process context.
                 unsafe { bindings::dk_cond_resched() };
                 // SAFETY: as above.
@@ -111,7 +169,7 @@ impl List {
             for i in 0..block {
                 let page = first.wrapping_add(i);
                 // INVARIANT: each page's initial reference is ours. There is room for `count`.
-                if self.0.push_within_capacity(page).is_err() {
+                if self.pages.push_within_capacity(page).is_err() {
                     // SAFETY: we own the reference to the page.
                     unsafe { bindings::dk_put_pages(&page, 1) };
                 }
@@ -132,10 +190,16 @@ impl List {
 
 impl Drop for List {
     fn drop(&mut self) {
-        for part in self.0.chunks(2 * BLOCK_PAGES) {
-            // SAFETY: by the invariant we hold these references; pages are freed only if no mapping
-            // holds another.
-            unsafe { bindings::dk_put_pages(part.as_ptr(), part.len()) };
+        for part in self.pages.chunks_mut(2 * BLOCK_PAGES) {
+            match self.hold {
+                // SAFETY: by the invariant we hold these references; pages are freed only if no
+                // mapping holds another.
+                Hold::Reference => unsafe { bindings::dk_put_pages(part.as_ptr(), part.len()) },
+                // SAFETY: by the invariant these pins are ours, and this is process context.
+                Hold::Pin { write } => unsafe {
+                    bindings::dk_unpin_pages(part.as_mut_ptr(), part.len(), write)
+                },
+            }
             // SAFETY: pages are dropped in process context.
             unsafe { bindings::dk_cond_resched() };
         }

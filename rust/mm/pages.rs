@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Zeroed pages on a NUMA node, charged to the user who asked for them.
+//! Zeroed pages on a NUMA node, or memory that a user has, charged to who asked for them.
 //!
 //! Ownership: [`Pages`] holds one reference to each page and the charge. Mappings take page
 //! references of their own.
@@ -86,7 +86,7 @@ fn next_turn(nodes: u64, last: Option<u32>) -> u32 {
     }
 }
 
-/// Zeroed pages.
+/// Zeroed pages, or some that a user has.
 #[pin_data]
 pub struct Pages {
     // Note: the drop order is relevant: the pages before the charge.
@@ -94,7 +94,8 @@ pub struct Pages {
     list: RwSem<List>,
     count: usize,
     blocks: Blocks,
-    /// How many [`Pinned`] there are. It becomes more than none only with the list locked.
+    /// How many [`Pinned`] there are, and one more for pages of a user's. It becomes more than none
+    /// only with the list locked.
     pins: Atomic<i32>,
     moves: Atomic<u32>,
     _charge: Charge,
@@ -148,12 +149,24 @@ impl Pages {
                 _ => full,
             });
         }
+        Self::of(list, count, blocks, 0, charge)
+    }
+
+    /// Pins `count` pages of the caller's own memory from `address` on, a multiple of their size; they
+    /// stay where they are, and what they are. As of [`List::of_user`], and `EDQUOT`.
+    pub fn of_user(address: usize, count: usize, write: bool) -> Result<Arc<Self>> {
+        let charge = Charge::new(count)?;
+        let list = List::of_user(address, count, write)?;
+        Self::of(list, count, Blocks::May, 1, charge)
+    }
+
+    fn of(list: List, count: usize, blocks: Blocks, pins: i32, charge: Charge) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 list <- RwSem::new(list),
                 count,
                 blocks,
-                pins: Atomic::new(0),
+                pins: Atomic::new(pins),
                 moves: Atomic::new(0),
                 _charge: charge,
             }),

@@ -39,6 +39,7 @@ pub(crate) fn export(context: &Context, arg: &mut uapi::dmaplane_buf_export) -> 
         return Err(EINVAL);
     }
     let buffer = context.get::<Buffer>(arg.handle)?;
+    buffer.check_own()?;
     let size = buffer.pages().len();
     let length = match arg.length {
         0 => size.saturating_sub(arg.offset),

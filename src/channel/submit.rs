@@ -148,6 +148,7 @@ fn receive(context: &Context, sqe: &uapi::dmaplane_sqe) -> Result<Work> {
     let to = context.get::<Buffer>(sqe.lease)?;
     let bytes = u64::from(each).saturating_mul(left.into());
     check_range(sqe.remote_offset, bytes, to.pages().len())?;
+    to.check_writable()?;
     let receive = Receive {
         to,
         offset: sqe.remote_offset,

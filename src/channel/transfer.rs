@@ -47,6 +47,7 @@ impl Transfer {
     pub(super) fn new(source: Source, to: Arc<Buffer>, offset: u64, length: u32) -> Result<Self> {
         let bytes = u64::from(length);
         check_range(offset, bytes, to.pages().len())?;
+        to.check_writable()?;
         if let Source::Buffer(from, first) = &source {
             check_range(*first, bytes, from.pages().len())?;
             if Arc::ptr_eq(from, &to) && first.abs_diff(offset) < bytes {

@@ -64,6 +64,7 @@ plain!(
     dmaplane_buf_create,
     dmaplane_buf_query,
     dmaplane_buf_export,
+    dmaplane_buf_pin,
     dmaplane_handle,
     dmaplane_fabric_list,
     dmaplane_region_register,
@@ -103,6 +104,7 @@ arguments!(
     dmaplane_buf_create,
     dmaplane_buf_query,
     dmaplane_buf_export,
+    dmaplane_buf_pin,
     dmaplane_handle,
     dmaplane_fabric_list,
     dmaplane_region_register,
@@ -151,10 +153,12 @@ commands! {
     BufCreate DMAPLANE_IOC_BUF_CREATE [EFBIG ENXIO ENOSPC ENOBUFS EDQUOT EMFILE ENOMEM EINTR]
     BufQuery DMAPLANE_IOC_BUF_QUERY [ENOENT EBADF ENOBUFS ENOMEM]
     BufDestroy DMAPLANE_IOC_BUF_DESTROY [ENOENT EBADF]
-    BufExport DMAPLANE_IOC_BUF_EXPORT [ENOENT EBADF EOVERFLOW ERANGE EMFILE ENFILE ENOMEM]
+    BufExport DMAPLANE_IOC_BUF_EXPORT
+        [ENOENT EBADF EOPNOTSUPP EOVERFLOW ERANGE EMFILE ENFILE ENOMEM]
+    BufPin DMAPLANE_IOC_BUF_PIN [EFBIG EOVERFLOW EDQUOT EMFILE ENOMEM EINTR]
     FabricList DMAPLANE_IOC_FABRIC_LIST [ENOMEM]
     RegionRegister DMAPLANE_IOC_REGION_REGISTER
-        [ENOENT EBADF EOVERFLOW ERANGE ENOTCONN ENODEV EINTR EMFILE ENOMEM]
+        [ENOENT EBADF EACCES EOVERFLOW ERANGE ENOTCONN ENODEV EINTR EMFILE ENOMEM]
     RegionDeregister DMAPLANE_IOC_REGION_DEREGISTER [ENOENT EBADF EBUSY]
     LeaseGrant DMAPLANE_IOC_LEASE_GRANT
         [ENOENT EBADF EACCES EXDEV ENOTCONN EMFILE ENODEV ENOMEM EKEYREVOKED]
@@ -192,7 +196,8 @@ impl Cmd {
 }
 
 /// What mmap() of the device may fail with: what BUF_CREATE says, and the kernel's own.
-pub const MMAP_ERRNOS: &[i32] = &[ENOENT, EBADF, ENXIO, EINVAL, ENOMEM, EOVERFLOW, libc::EAGAIN];
+pub const MMAP_ERRNOS: &[i32] =
+    &[ENOENT, EBADF, ENXIO, EINVAL, EOPNOTSUPP, ENOMEM, EOVERFLOW, libc::EAGAIN];
 
 /// The name of an errno, for messages.
 pub fn name(errno: i32) -> String {

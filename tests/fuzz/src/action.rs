@@ -61,6 +61,13 @@ pub enum Action {
         pages: u8,
         how: u8,
     },
+    /// A buffer of the program's own memory.
+    BufPin {
+        call: Call,
+        first: u8,
+        pages: u8,
+        how: u8,
+    },
     FabricList {
         call: Call,
         room: u8,
@@ -264,6 +271,6 @@ mod tests {
         for _ in 0..2000 {
             kinds.extend(parse(&fresh(&mut rng)).iter().map(std::mem::discriminant));
         }
-        assert_eq!(kinds.len(), 39);
+        assert_eq!(kinds.len(), 40);
     }
 }

@@ -235,7 +235,8 @@ impl Worker {
         }
         // What does not fit is not written: there is something else then.
         let place = lock(&context.objects).of(list).map(|o| (o.mmap_offset, o.length as usize));
-        if let Some((mmap_offset, len)) = place.filter(|(_, len)| *len < 4 << 20) {
+        let mapped = |(offset, len): &(u64, usize)| *offset != 0 && *len < 4 << 20;
+        if let Some((mmap_offset, len)) = place.filter(mapped) {
             let prot = libc::PROT_READ | libc::PROT_WRITE;
             let map = Map::new(context.fd(), mmap_offset, len, prot, libc::MAP_SHARED);
             if let (Ok(map), true) = (map, offset as usize + bytes.len() <= len) {

@@ -164,6 +164,7 @@ impl Worker {
             A::BufExport { call, buffer, first, pages, how } => {
                 self.export_buffer(&call, buffer, (first, pages), how);
             }
+            A::BufPin { call, first, pages, how } => self.pin_buffer(&call, first, pages, how),
             A::FabricList { call, room } => {
                 let room = u32::from(room % 8);
                 let mut found = vec![dmaplane_fabric::default(); room as usize];

@@ -80,6 +80,46 @@ impl Worker {
         Some(arg.handle)
     }
 
+    /// BUF_PIN, of memory that nothing else is in; the buffer may outlive the mapping.
+    pub fn pin_buffer(&mut self, call: &Call, first: u8, pages: u8, how: u8) {
+        let context = self.context(call.context);
+        if self.make_room(&context, Kind::Buffer) {
+            return;
+        }
+        let len = usize::from(pages % 64 + 1) * PAGE;
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let Ok(map) = Map::new(-1, 0, len, prot, flags) else {
+            return;
+        };
+        let (odd, less) = match first {
+            0..=15 => (usize::from(first), 0),
+            16..=31 => (0, usize::from(first)),
+            _ => (0, 0),
+        };
+        let arg = dmaplane_buf_pin {
+            flags: if how & 1 == 0 { 0 } else { DMAPLANE_PIN_RDONLY },
+            addr: (map.start() + odd) as u64,
+            length: (len - less) as u64,
+            ..Argument::sized()
+        };
+        // Other memory of this program must not be written to.
+        let call = call.sparing(8, 24);
+        if call.place().is_contended() {
+            return;
+        }
+        let Outcome { result, arg, .. } =
+            self.caller.call(&context, Cmd::BufPin, &call, arg, no_use);
+        if result.is_ok() {
+            let object =
+                Object { length: arg.length, ..Object::new(Kind::Buffer, arg.handle) };
+            self.add(&context, object);
+        }
+        if how & 2 == 0 {
+            self.keep(vec![map]);
+        }
+    }
+
     pub fn query_buffer(&self, call: &Call, buffer: Pick, room: u8) {
         let context = self.context(call.context);
         let mut nodes = vec![0u64; 1024];

@@ -39,8 +39,9 @@ impl Worker {
         if mode & 0x60 == 0x20 {
             flags |= libc::MAP_NORESERVE;
         }
-        let offset =
-            known.as_ref().map_or(u64::from(handle) << 31, |object| object.mmap_offset) + first;
+        // What has none cannot be mapped, which is tried.
+        let known_offset = known.as_ref().map(|object| object.mmap_offset).filter(|at| *at != 0);
+        let offset = known_offset.unwrap_or(u64::from(handle) << 31) + first;
         self.caller.log.busy(true);
         let made = Map::new(context.fd(), offset, len, prot, flags);
         self.caller.log.busy(false);
@@ -53,7 +54,9 @@ impl Worker {
             Err(e) => {
                 let buffer =
                     known.as_ref().filter(|object| object.kind == Kind::Buffer && context.strict);
-                let fits = buffer.is_some_and(|object| first + len as u64 <= object.length);
+                let fits = buffer.is_some_and(|object| {
+                    known_offset.is_some() && first + len as u64 <= object.length
+                });
                 if !MMAP_ERRNOS.contains(&e) || fits && shared && e != libc::ENOMEM {
                     self.caller.violation(format!("mmap of {handle:#x} failed: {}", name(e)));
                 }

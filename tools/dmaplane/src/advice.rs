@@ -44,7 +44,7 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "there are too few blocks of 2 MiB for a buffer that has to consist of them",
             "free memory, or write 1 to /proc/sys/vm/compact_memory, or take what blocks there are",
         ),
-        (BufCreate, E::FBIG) => (
+        (BufCreate | BufPin, E::FBIG) => (
             "the length is above what one buffer may have",
             "see max_buffer in `dmaplane info`, and use several buffers",
         ),
@@ -63,6 +63,18 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
         (BufExport, E::INVAL) => (
             "the part to export does not begin or end at a page",
             "give an offset and a length that are multiples of page_size",
+        ),
+        (Mmap | BufExport, E::OPNOTSUPP) => (
+            "the buffer is memory that the program had already",
+            "use that memory itself, or create a buffer",
+        ),
+        (BufPin, E::INVAL) => (
+            "the memory does not begin or end at a page, or there is none",
+            "give an address and a length that are multiples of page_size",
+        ),
+        (BufPin, E::FAULT) => (
+            "the memory is not mapped, must not be written to, or cannot be kept where it is",
+            "pin anonymous or shared memory, or for reading only what is only read",
         ),
         (BufExport, E::OVERFLOW | E::RANGE) => (
             "the part to export is empty or goes beyond the end of the buffer",

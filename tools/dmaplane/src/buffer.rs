@@ -84,11 +84,12 @@ pub struct ExportOptions {
     pub read_only: bool,
 }
 
-/// Zeroed pages that can be mapped here and reached by RDMA.
+/// Zeroed pages that can be mapped here and reached by RDMA, or memory that this program has.
 #[derive(Debug, Clone)]
 pub struct Buffer {
     object: Arc<Object>,
-    mmap_offset: u64,
+    /// If it can be mapped.
+    mmap_offset: Option<u64>,
     length: u64,
 }
 
@@ -111,11 +112,36 @@ impl Buffer {
         let object = Arc::new(context.object(create.handle, &sys::BUF_DESTROY));
         let buffer = Buffer {
             object,
-            mmap_offset: create.mmap_offset,
+            mmap_offset: Some(create.mmap_offset),
             length: 0,
         };
         let length = buffer.query()?.length;
         Ok(Buffer { length, ..buffer })
+    }
+
+    /// Pins memory that this program has, and makes a buffer of it: the pages that are there now, for as
+    /// long as the buffer lives. Its first byte and its length are multiples of the page size. It has no
+    /// [mapping](Buffer::map) and cannot be [exported](Buffer::export). If it is `read_only` nothing writes
+    /// to it.
+    ///
+    /// # Safety
+    ///
+    /// Unless it is `read_only`, entries and peers may change the bytes at any time until the buffer
+    /// is gone, as another process would change memory that is shared: whoever has references to
+    /// them must allow that.
+    pub unsafe fn pin(context: &Context, memory: NonNull<[u8]>, read_only: bool) -> Result<Self> {
+        let mut pin = dmaplane_buf_pin {
+            flags: if read_only { DMAPLANE_PIN_RDONLY } else { 0 },
+            addr: memory.cast::<u8>().as_ptr() as u64,
+            length: memory.len() as u64,
+            ..Argument::sized()
+        };
+        sys::BUF_PIN.call(context, &mut pin)?;
+        Ok(Buffer {
+            object: Arc::new(context.object(pin.handle, &sys::BUF_DESTROY)),
+            mmap_offset: None,
+            length: pin.length,
+        })
     }
 
     /// Its handle.
@@ -152,7 +178,10 @@ impl Buffer {
 
     /// Maps all of it.
     pub fn map(&self) -> Result<Mapping> {
-        let map = Map::new(self.object.context(), self.mmap_offset, self.length)?;
+        let offset = self
+            .mmap_offset
+            .ok_or_else(|| Error::new(Op::Mmap, rustix::io::Errno::OPNOTSUPP))?;
+        let map = Map::new(self.object.context(), offset, self.length)?;
         Ok(Mapping { map })
     }
 

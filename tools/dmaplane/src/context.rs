@@ -233,6 +233,7 @@ impl Info {
                 b if b == u64::from(DMAPLANE_FEATURE_MIGRATE) => "migrate".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_EXPORT) => "export".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_PLACEMENT) => "placement".to_owned(),
+                b if b == u64::from(DMAPLANE_FEATURE_PIN) => "pin".to_owned(),
                 _ => format!("bit-{bit}"),
             })
             .collect()

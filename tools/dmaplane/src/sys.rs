@@ -53,6 +53,7 @@ arguments!(
     dmaplane_buf_create,
     dmaplane_buf_query,
     dmaplane_buf_export,
+    dmaplane_buf_pin,
     dmaplane_handle,
     dmaplane_fabric_list,
     dmaplane_region_register,
@@ -91,6 +92,7 @@ commands! {
     STATS Stats DMAPLANE_IOC_STATS dmaplane_stats;
     BUF_CREATE BufCreate DMAPLANE_IOC_BUF_CREATE dmaplane_buf_create;
     BUF_DESTROY BufDestroy DMAPLANE_IOC_BUF_DESTROY dmaplane_handle;
+    BUF_PIN BufPin DMAPLANE_IOC_BUF_PIN dmaplane_buf_pin;
     REGION_REGISTER RegionRegister DMAPLANE_IOC_REGION_REGISTER dmaplane_region_register;
     REGION_DEREGISTER RegionDeregister DMAPLANE_IOC_REGION_DEREGISTER dmaplane_handle;
     LEASE_GRANT LeaseGrant DMAPLANE_IOC_LEASE_GRANT dmaplane_lease_grant;
