@@ -240,19 +240,22 @@ if ((stock && !${#wanted[@]})); then
 	part tools cargo_tests tools tools
 	part fuzz-unit cargo_tests fuzz-unit tests/fuzz
 fi
+# Where direct I/O goes to: the instrumented kernel has no block devices.
+disk=(--disk 64M)
+((stock)) || disk=(--share "$out/share")
 item=DMAPLANE_LIMIT=$((limit - 100))
 machine_part matrix "$limit" -- "$item" "${matrix[@]}"
 machine_part instrumented "$limit" --share "$out/share" -- "$item" "${instrumented[@]}"
 machine_part faults "$limit" -- "$item" "${faults[@]}"
 machine_part scenarios 1800 -- "$fabric" DMAPLANE_LIMIT=500 "${scenarios[@]}"
 machine_part loss 600 -- "$fabric" DMAPLANE_LIMIT=500 "${loss[@]}"
-machine_part programs 2400 -- "$fabric" DMAPLANE_LIMIT=600 "${programs[@]}"
+machine_part programs 2400 "${disk[@]}" -- "$fabric" DMAPLANE_LIMIT=600 "${programs[@]}"
 if ((!stock && !${#wanted[@]})); then
 	machine_part scenarios-siw 1800 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=500 "${scenarios[@]}"
 	machine_part loss-siw 600 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=500 "${loss[@]}"
-	machine_part programs-siw 2400 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=600 "${connected[@]}"
+	machine_part programs-siw 2400 "${disk[@]}" -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=600 "${connected[@]}"
 fi
-machine_part numa 1200 --numa 4 -- "${numa[@]}"
+machine_part numa 1200 --numa 4 "${disk[@]}" -- "${numa[@]}"
 
 # As many at a time as there are processors and memory, but two at least: most of
 # them wait more than they compute. Each in a process group of its own, so that all

@@ -7,6 +7,7 @@
 #
 #   --overlay DIR      lay DIR's contents over the machine's / (may be repeated)
 #   --share DIR        DIR is /share in the machine, writable
+#   --disk SIZE        an NVMe disk, empty, and lost afterwards
 #   --net MY:PEER:MAC  a network card, MTU 4200, linked to a second machine's over the
 #                      unix sockets MY and PEER (the second has them the other way round)
 #   --name N  --cpus 2  --mem 1G  --numa NODES       the machine
@@ -35,7 +36,7 @@ mode=${1-}
 [[ $mode == run || $mode == shell ]] || { usage >&2; exit 2; }
 shift
 
-name=vm cpus='' mem=1G numa=0 share='' timeout=300 log='' append='' icount=''
+name=vm cpus='' mem=1G numa=0 share='' disk='' timeout=300 log='' append='' icount=''
 overlays=() nets=() extra=()
 while (($#)) && [[ $1 != -- ]]; do
 	(($# > 1)) || die "$1 wants a value"
@@ -49,6 +50,7 @@ while (($#)) && [[ $1 != -- ]]; do
 	--log) log=$2 ;;
 	--append) append+=" $2" ;;
 	--icount) icount=$2 ;;
+	--disk) disk=$2 ;;
 	--overlay) overlays+=("$2") ;;
 	--net) nets+=("$2") ;;
 	--qemu) extra+=("$2") ;;
@@ -177,6 +179,13 @@ for ((i = 0; i < ${#nets[@]}; i++)); do
 	)
 	kernel_args+=' dmavm.net=1'
 done
+if [[ $disk ]]; then
+	truncate -s "$disk" "$run/disk"
+	args+=(
+		-drive "if=none,id=disk,file=$run/disk,format=raw,cache=unsafe"
+		-device "nvme,drive=disk,serial=dmaplane"
+	)
+fi
 if [[ $share ]]; then
 	args+=(-virtfs "local,path=$share,mount_tag=share,security_model=none")
 	kernel_args+=' dmavm.share=1'

@@ -6,10 +6,7 @@
  * connection and nothing else.
  */
 #include "pair.h"
-
-#include <rdma/rdma_cma.h>
-#include <rdma/rdma_verbs.h>
-
+#include "user.h"
 #include "harness.h"
 
 /* What the two kernels say to each other first: see src/pure/wire/hello.rs. */
@@ -51,36 +48,6 @@ FIXTURE_TEARDOWN(foreign)
 
 /* ---- A user-space peer -------------------------------------------------- */
 
-struct user {
-	struct rdma_event_channel *events;
-	struct rdma_cm_id *id;
-	struct rdma_cm_event *event;
-};
-
-/* The next event: its type, or -errno. It stays until the one after it is asked for. */
-static int next_event(struct user *u)
-{
-	struct pollfd p = { .fd = u->events->fd, .events = POLLIN };
-
-	if (u->event)
-		rdma_ack_cm_event(u->event);
-	u->event = NULL;
-	if (poll(&p, 1, PATIENCE / MS) != 1)
-		return -ETIME;
-	return rdma_get_cm_event(u->events, &u->event) ? -errno : (int)u->event->event;
-}
-
-static int add_queue_pair(struct rdma_cm_id *id)
-{
-	struct ibv_qp_init_attr attr = {
-		.cap = { .max_send_wr = 16, .max_recv_wr = 64, .max_send_sge = 1,
-			 .max_recv_sge = 1 },
-		.qp_type = IBV_QPT_RC, .sq_sig_all = 1,
-	};
-
-	return rdma_create_qp(id, NULL, &attr);
-}
-
 /* Connects; returns the last event's type, e.g. RDMA_CM_EVENT_REJECTED. */
 static int user_connect(struct user *u, const struct dmaplane_addr *dst, const void *data,
 			size_t length)
@@ -100,16 +67,6 @@ static int user_connect(struct user *u, const struct dmaplane_addr *dst, const v
 	    rdma_connect(u->id, &param))
 		return -EPROTO;
 	return next_event(u);
-}
-
-static void user_end(struct user *u)
-{
-	if (u->event)
-		rdma_ack_cm_event(u->event);
-	u->event = NULL;
-	if (u->id->qp)
-		rdma_destroy_qp(u->id);
-	rdma_destroy_id(u->id);
 }
 
 /* ---- Requests that dmaplane must not take ------------------------------- */

@@ -5,6 +5,8 @@
 
 #include "ring.h"
 
+#include <sys/uio.h>
+
 #include <dmaplane/uring.h>
 
 struct uring {
@@ -164,6 +166,60 @@ static inline int uring_do(struct uring *u, int file, const struct dmaplane_sqe 
 	ret = uring_submit(u);
 	ret = ret < 0 ? ret : uring_next(u, &cqe);
 	return ret ?: cqe.user_data != 0x1234 ? -EBADMSG : cqe.res;
+}
+
+/* Registers memory, whose pages are the ring's as well then, until its end or uring_unregister(). */
+static inline int uring_register(const struct uring *u, const struct iovec *memory, uint32_t count)
+{
+	return syscall(__NR_io_uring_register, u->fd, IORING_REGISTER_BUFFERS, memory, count) < 0 ?
+		-errno : 0;
+}
+
+static inline int uring_unregister(const struct uring *u)
+{
+	return syscall(__NR_io_uring_register, u->fd, IORING_UNREGISTER_BUFFERS, NULL, 0) < 0 ?
+		-errno : 0;
+}
+
+/* Puts READ_FIXED or WRITE_FIXED of such memory into the ring. */
+static inline struct io_uring_sqe *uring_push_fixed(struct uring *u, uint8_t opcode, int file,
+						    uint16_t index, const uint8_t *at,
+						    uint32_t length, uint64_t offset,
+						    uint64_t user_data)
+{
+	struct io_uring_sqe *sqe = uring_get(u);
+
+	sqe->opcode = opcode;
+	sqe->fd = file;
+	sqe->buf_index = index;
+	sqe->addr = (uintptr_t)at;
+	sqe->len = length;
+	sqe->off = offset;
+	sqe->user_data = user_data;
+	return sqe;
+}
+
+/* Does all of it: @length, or what went wrong. */
+static inline int64_t uring_fixed(struct uring *u, uint8_t opcode, int file, uint16_t index,
+				  const uint8_t *at, uint32_t length, uint64_t offset)
+{
+	uint32_t done = 0;
+
+	while (done < length) {
+		struct io_uring_cqe cqe = { 0 };
+		int ret;
+
+		uring_push_fixed(u, opcode, file, index, at + done, length - done, offset + done,
+				 0x4321);
+		ret = uring_submit(u);
+		ret = ret < 0 ? ret : uring_next(u, &cqe);
+		if (!ret && cqe.user_data != 0x4321)
+			ret = -EBADMSG;
+		if (ret || cqe.res <= 0)
+			return ret ?: cqe.res ?: -ENODATA;
+		done += cqe.res;
+	}
+	return done;
 }
 
 #endif /* DMAPLANE_TEST_URING_H */
