@@ -60,7 +60,7 @@ pub(crate) struct Region {
     #[pin]
     keys: Mutex<Option<Arc<mr::Region>>>,
     // Note: the buffer stays until after the keys are gone.
-    _buffer: Arc<Buffer>,
+    buffer: Arc<Buffer>,
     _tally: Tally,
 }
 
@@ -73,6 +73,11 @@ impl Region {
     /// Bytes.
     pub(crate) fn length(&self) -> u64 {
         self.length
+    }
+
+    /// What it is a part of.
+    pub(crate) fn buffer(&self) -> &Arc<Buffer> {
+        &self.buffer
     }
 
     /// Whether it may be used like that: one of `DMAPLANE_ACCESS_*`.
@@ -210,7 +215,7 @@ pub(crate) fn register(
             access,
             users: Atomic::new(0),
             keys <- new_mutex!(Some(keys)),
-            _buffer: buffer,
+            buffer,
             _tally: Tally::one(context.counters(), Live::Regions),
         }),
         GFP_KERNEL_ACCOUNT,

@@ -149,7 +149,7 @@ enum dmaplane_cmd {
  * @max_memory:		out: bytes that buffers and rings of all contexts together may
  *			have, or 0x7fffffffffffffff: the module's parameter
  *			max_memory_mib, which root may change at any time. A buffer
- *			counts until the last mapping, region and dma-buf of it is gone;
+ *			counts for as long as BUF_DESTROY says;
  *			pages that others keep after that (a page of a pipe, a BIO) do not
  * @max_context_memory:	out: the same of one context: max_context_mib
  */
@@ -417,7 +417,8 @@ struct dmaplane_buf_pin {
  * @pad:	in: must be 0
  *
  * BUF_DESTROY: the memory lives on until the last mapping, the last region
- * over it and the last dma-buf of it are gone; it is never reused before.
+ * over it and the last dma-buf of it are gone, and over iWARP the connections whose peers were
+ * leased it for reading; it is never reused before.
  * REGION_DEREGISTER: the peer's key is invalid when the call returns, unless
  * entries that use the region are in flight or a lease on it is being sent:
  * EBUSY then, and nothing changes. The endpoint that it was registered through

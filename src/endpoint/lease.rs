@@ -211,7 +211,7 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
     if rights.read && fabric.rdma().quirks().sends_after_key {
         // There is room for one each.
         link.lent
-            .push_within_capacity(keys.pages().ok_or(EIO)?)
+            .push_within_capacity((keys.pages().ok_or(EIO)?, region.buffer().clone()))
             .map_err(|_| EMFILE)?;
     }
     link.granted_keys = granted_keys;

@@ -22,6 +22,7 @@ use super::{
     Stats, //
 };
 use crate::{
+    buffer::Buffer,
     channel::CompletionRing,
     fifo::Fifo,
     pure::{
@@ -200,7 +201,7 @@ pub(super) struct Link {
     pub(super) messages: SendSlots,
     pub(super) offers: Fifo<Offer>,
     /// What the peer may read stays where it is as long as there is a connection, whatever its key.
-    pub(super) lent: KVec<Pinned>,
+    pub(super) lent: KVec<(Pinned, Arc<Buffer>)>,
     /// Leases granted, and keys in them.
     pub(super) grants: u32,
     pub(super) granted_keys: u32,

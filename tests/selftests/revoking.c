@@ -246,4 +246,20 @@ TEST_F(remote, wrong)
 	still_works(_metadata, self);
 }
 
+/* Memory that Soft-iWARP may still read is there, and counts, until its connection ends. */
+TEST_F(revoked, counted_as_long_as_it_is_there)
+{
+	struct pair *p = &self->p;
+	/* Where messages are told of by an immediate the adapter forgets memory with its key. */
+	bool kept = !can_write(&p->a);
+	int64_t before = live("memory_bytes");
+
+	EXPECT_EQ(0, munmap(self->far.at, LENGTH));
+	EXPECT_EQ(0, region_deregister(p->b.fd, self->far.region));
+	EXPECT_EQ(0, buf_destroy(p->b.fd, self->far.buffer.handle));
+	EXPECT_EQ(before - (kept ? 0 : (int64_t)self->far.buffer.length), live("memory_bytes"));
+	EXPECT_EQ(0, endpoint_close(p->b.fd, p->b.endpoint));
+	EXPECT_EQ(before - (int64_t)self->far.buffer.length, live("memory_bytes"));
+}
+
 TEST_HARNESS_MAIN
