@@ -20,6 +20,12 @@ pub fn cond_resched() {
     unsafe { bindings::dk_cond_resched() };
 }
 
+/// Whether the caller is being killed, and nobody waits for what it does.
+pub fn is_being_killed() -> bool {
+    // SAFETY: looks at the current task.
+    unsafe { bindings::dk_fatal_signal_pending() }
+}
+
 /// Whether `node` exists, is online and has memory.
 pub fn node_online(node: i32) -> bool {
     // SAFETY: the helper checks the range of `node` itself.

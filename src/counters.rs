@@ -182,6 +182,17 @@ impl Tally {
         })
     }
 
+    /// Counts memory on top of that. `EDQUOT` as above.
+    pub(crate) fn grow(&mut self, bytes: u64) -> Result {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let amount = i64::try_from(bytes).map_err(|_| EDQUOT)?;
+        self.counters.charge(amount)?;
+        self.amount = self.amount.saturating_add(amount);
+        Ok(())
+    }
+
     /// Counts `amount` units.
     pub(crate) fn many(counters: &Arc<Counters>, kind: Live, amount: u64) -> Self {
         let amount = i64::try_from(amount).unwrap_or(i64::MAX);

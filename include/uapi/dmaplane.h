@@ -43,7 +43,7 @@
 #include <linux/types.h>
 
 /* dmaplane_info.abi: raised when an existing program would need a change. */
-#define DMAPLANE_ABI_VERSION	3
+#define DMAPLANE_ABI_VERSION	4
 
 /* A timeout that never passes. */
 #define DMAPLANE_FOREVER	0xffffffffffffffffULL
@@ -385,14 +385,18 @@ struct dmaplane_buf_export {
  * @pad:	in: must be 0
  *
  * The buffer is the pages that are there now, and keeps them for as long as it lives, whatever is done
- * to the addresses: after munmap(), MADV_DONTNEED or exec() what is mapped there is other memory, or
- * none. A child of fork() has copies. They stay where they are: MIGRATE is EBUSY. They are charged
- * like those of other buffers.
+ * to the addresses. Of private memory the caller has other pages there after munmap(), MADV_DONTNEED
+ * or exec(), and a child of fork() has copies; shared memory stays shared with whoever maps it. They
+ * stay where they are: MIGRATE is EBUSY. They are charged like those of other buffers; part of a huge
+ * page keeps all of it, so all of it is charged, by each buffer, and again where other pages lie
+ * between. What has to come from elsewhere first (a file, by userfaultfd) is waited for, which only a
+ * fatal signal ends.
  *
  * It is used as any buffer, but has no mapping of the module's, and cannot be exported: mmap() and
  * BUF_EXPORT are EOPNOTSUPP. With PIN_RDONLY memory that the caller may only read can be pinned, and
  * what would write to it is EACCES: COPY, FILL and RECV to it, regions with LOCAL_WRITE or
- * REMOTE_WRITE.
+ * REMOTE_WRITE. Of private memory it is the caller's own copy, which is made if need be: what a file
+ * gets later is not shown.
  *
  * Errors: EINVAL (@length is 0, unknown flag, not a multiple of page_size), EFBIG (@length above
  * max_buffer), EOVERFLOW (@addr + @length wraps), EFAULT (not all of it is mapped, and, without
@@ -417,7 +421,7 @@ struct dmaplane_buf_pin {
  * @pad:	in: must be 0
  *
  * BUF_DESTROY: the memory lives on until the last mapping, the last region
- * over it and the last dma-buf of it are gone, and over iWARP the connections whose peers were
+ * over it and the last dma-buf of it are gone, and over iWARP the endpoints whose peers were
  * leased it for reading; it is never reused before.
  * REGION_DEREGISTER: the peer's key is invalid when the call returns, unless
  * entries that use the region are in flight or a lease on it is being sent:
@@ -1060,7 +1064,7 @@ struct dmaplane_pages {
  * the connections have ended, too), a dma-buf of it is mapped, or another driver or a system call has
  * references to its pages (direct I/O, vmsplice(2), memory registered by others), and keeps them;
  * ENOSPC with STRICT (the node, or what the buffer's memory cgroup may have, has no room); EIO (the
- * memory of a page is bad, which stays); ECANCELED, and ENOMEM. Batches moved before that stay moved:
+ * memory of a page is bad, which stays, with its block); ECANCELED, and ENOMEM. Batches moved before that stay moved:
  * BUF_QUERY says where pages are.
  *
  * -- Others: CANCEL, COUNTER_WAIT, NOP
@@ -1086,7 +1090,7 @@ struct dmaplane_pages {
  * -- Errors
  *
  * An entry that is wrong completes with: EINVAL (flag, padding, member not used, COPY whose two
- * ranges overlap, FILL with an @imm above 255), EOPNOTSUPP, ENOENT or EBADF (@endpoint, @region,
+ * ranges of one buffer overlap, FILL with an @imm above 255), EOPNOTSUPP, ENOENT or EBADF (@endpoint, @region,
  * @lease of COPY, FILL, MIGRATE and RECV, @list), ENXIO (MIGRATE: the node does not exist or is
  * offline), ENOKEY (@lease), EKEYREVOKED (@region was invalidated), EACCES (the lease does not
  * allow it, or @region or a buffer to be written, or the caller's cpuset that node), EOVERFLOW (offset + length

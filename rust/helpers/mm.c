@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Pages, nodes, charges and mappings: inline functions and macros of mm. */
+/* Pages, nodes and charges: inline functions and macros of mm. */
 #include <linux/capability.h>
 #include <linux/cpuset.h>
 #include <linux/cred.h>
 #include <linux/highmem.h>
-#include <linux/huge_mm.h>
 #include <linux/memcontrol.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
@@ -24,10 +23,11 @@ static struct page *alloc_on(int node, bool strict, unsigned int order, bool har
 
 	/*
 	 * Many at once only where single ones would come from, and only if they are there, unless
-	 * nothing else will do. With __GFP_THISNODE no policy is asked, and one says for each page.
+	 * nothing else will do: nobody is woken to make room for them at the cost of others. With
+	 * __GFP_THISNODE no policy is asked, and one says for each page.
 	 */
 	if (order && !hard) {
-		gfp &= ~(__GFP_DIRECT_RECLAIM | __GFP_RETRY_MAYFAIL);
+		gfp &= ~(__GFP_RECLAIM | __GFP_RETRY_MAYFAIL);
 		gfp |= __GFP_THISNODE | __GFP_NORETRY | __GFP_NOMEMALLOC;
 #ifdef CONFIG_NUMA
 		if (node == NUMA_NO_NODE && current->mempolicy)
@@ -72,42 +72,15 @@ struct page *dk_alloc_pages_for(void *memcg, int node, unsigned int order, bool 
 	return page;
 }
 
-/* How many of the pages, from the first on, follow each other in its folio. */
-static unsigned long folio_run(struct page *const *pages, unsigned long count)
-{
-	struct folio *folio = page_folio(pages[0]);
-	unsigned long run = 1;
-
-	count = min(count, folio_nr_pages(folio) - folio_page_idx(folio, pages[0]));
-	while (run < count && pages[run] == pages[0] + run)
-		run++;
-	return run;
-}
-
-/* Whether the pages begin with all of a folio of DK_BLOCK_ORDER. */
-static bool is_block(struct page *const *pages, unsigned long count)
-{
-	return folio_order(page_folio(pages[0])) == DK_BLOCK_ORDER &&
-	       folio_run(pages, count) == 1UL << DK_BLOCK_ORDER;
-}
-
-static bool are_bad(struct page *const *pages, unsigned long count)
-{
-	for (unsigned long i = 0; i < count; i++)
-		if (PageHWPoison(pages[i]))
-			return true;
-	return false;
-}
-
 /* Drops a reference to each. */
 void dk_put_pages(struct page *const *pages, unsigned long count)
 {
 	for (unsigned long i = 0, run; i < count; i += run) {
 		struct folio *folio = page_folio(pages[i]);
 
-		run = folio_run(pages + i, count - i);
+		run = dk_folio_run(pages + i, count - i);
 		/* Only single ones with bad memory would be kept back by the kernel. */
-		if (run > 1 && are_bad(pages + i, run))
+		if (folio_test_large(folio) && dk_are_bad(pages + i, run))
 			folio_get(folio);
 		folio_put_refs(folio, run);
 	}
@@ -128,6 +101,22 @@ long dk_pin_pages(unsigned long address, unsigned int count, bool write, struct 
 void dk_unpin_pages(struct page **pages, unsigned long count, bool write)
 {
 	unpin_user_pages_dirty_lock(pages, count, write);
+}
+
+/* How many pages stay because these do: all of each folio. */
+unsigned long dk_kept_pages(struct page *const *pages, unsigned long count)
+{
+	const struct folio *last = NULL;
+	unsigned long kept = 0;
+
+	for (unsigned long i = 0; i < count; i++) {
+		const struct folio *folio = page_folio(pages[i]);
+
+		if (folio != last)
+			kept += folio_nr_pages(folio);
+		last = folio;
+	}
+	return kept;
 }
 
 /* The memory cgroup that a page is charged to, with a reference, or NULL. */
@@ -178,7 +167,7 @@ bool dk_survey_pages(struct page *const *pages, unsigned long count, u64 *nodes,
 		if (node >= nr_nodes)
 			return false;
 		/* Pages of a folio need not be looked at one by one. */
-		run = folio_run(pages + i, count - i);
+		run = dk_folio_run(pages + i, count - i);
 		nodes[node] += run;
 		if (pfn != first + length || node != last) {
 			count_blocks(first, length, orders, max);
@@ -266,13 +255,9 @@ unsigned int dk_nr_node_ids(void)
 	return nr_node_ids;
 }
 
-/*
- * The charge is per user and not per mm, as io_uring's: it can be dropped by
- * whoever drops the last reference, from any context, without mmap_lock.
- */
-struct user_struct *dk_charge_pages(unsigned long pages)
+/* Whether the user may have as many more; they are charged then. */
+static bool charge(struct user_struct *user, unsigned long pages)
 {
-	struct user_struct *user = get_uid(current_user());
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 	unsigned long old = atomic_long_read(&user->locked_vm);
 	bool unlimited = false;
@@ -281,14 +266,31 @@ struct user_struct *dk_charge_pages(unsigned long pages)
 		/* The capability is asked for only when it is needed: asking is audited. */
 		if (!unlimited && (pages > limit || old > limit - pages)) {
 			unlimited = capable(CAP_IPC_LOCK);
-			if (!unlimited) {
-				free_uid(user);
-				return NULL;
-			}
+			if (!unlimited)
+				return false;
 		}
 	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &old, old + pages));
+	return true;
+}
 
-	return user;
+/*
+ * The charge is per user and not per mm, as io_uring's: it can be dropped by
+ * whoever drops the last reference, from any context, without mmap_lock.
+ */
+struct user_struct *dk_charge_pages(unsigned long pages)
+{
+	struct user_struct *user = get_uid(current_user());
+
+	if (charge(user, pages))
+		return user;
+	free_uid(user);
+	return NULL;
+}
+
+/* By the same caller. */
+bool dk_charge_more(struct user_struct *user, unsigned long pages)
+{
+	return charge(user, pages);
 }
 
 void dk_uncharge_pages(struct user_struct *user, unsigned long pages)
@@ -333,158 +335,6 @@ void dk_vunmap(const void *base)
 	vunmap(base);
 }
 
-void dk_vma_set_shared_map(struct vm_area_struct *vma)
-{
-	vm_flags_set(vma, VM_MIXEDMAP | VM_DONTEXPAND | VM_DONTDUMP);
-}
-
-bool dk_vma_is_shared(const struct vm_area_struct *vma)
-{
-	/* VM_SHARED is off in shared mappings of files open for reading. */
-	return vma->vm_flags & VM_MAYSHARE;
-}
-
-/* Not by mprotect(2) either. */
-bool dk_vma_forbid_writing(struct vm_area_struct *vma)
-{
-	if (vma->vm_flags & VM_WRITE)
-		return false;
-	vm_flags_clear(vma, VM_MAYWRITE);
-	return true;
-}
-
-const void *dk_vmf_private(const struct vm_fault *vmf)
-{
-	return vmf->vma->vm_private_data;
-}
-
-/* The page of the file that is wanted. */
-unsigned long dk_vmf_index(const struct vm_fault *vmf)
-{
-	return vmf->pgoff;
-}
-
-/*
- * Shows the page that is @wanted among these, and the others as well, as far as the vma reaches and
- * there is nothing yet: who touches one will touch more. The page tables get references of their own.
- * All are shown by one page table, and nobody shows a block there meanwhile.
- */
-vm_fault_t dk_vmf_insert(struct vm_fault *vmf, struct page *const *pages, unsigned long count,
-			 unsigned long wanted)
-{
-	const struct vm_area_struct *vma = vmf->vma;
-	unsigned int tries = 3;
-	vm_fault_t ret;
-
-	if (PageHWPoison(pages[wanted]))
-		return VM_FAULT_HWPOISON;
-	/* Another thread has brought the block meanwhile, into which no page can go. */
-	if (pmd_trans_huge(pmdp_get_lockless(vmf->pmd)))
-		return VM_FAULT_NOPAGE;
-	/* Not by vmf->page, of which the kernel would show the whole folio, wherever that begins. */
-	do {
-		/* That another thread had the page table freed is told like too little memory. */
-		ret = vmf_insert_page_mkwrite(vmf, pages[wanted], false);
-	} while (ret & VM_FAULT_OOM && --tries);
-	for (unsigned long i = 0; i < count && ret == VM_FAULT_NOPAGE; i++) {
-		unsigned long at = vmf->address + ((i - wanted) << PAGE_SHIFT);
-		struct vm_fault other = { .vma = vmf->vma, .address = at };
-
-		if (i == wanted || at < vma->vm_start || at >= vma->vm_end || PageHWPoison(pages[i]))
-			continue;
-		/* That nobody asked for. */
-		if (vmf_insert_page_mkwrite(&other, pages[i], false) != VM_FAULT_NOPAGE)
-			break;
-	}
-	return ret;
-}
-
-/* Which page of those that one page table shows is wanted. */
-unsigned long dk_vmf_in_table(const struct vm_fault *vmf)
-{
-	return (vmf->address & ~PMD_MASK) >> PAGE_SHIFT;
-}
-
-#ifdef CONFIG_TRANSPARENT_HUGEPAGE
-
-static_assert(DK_BLOCK_ORDER == PMD_ORDER);
-
-/*
- * Shows a block, with which the pages begin, by one entry, which gets a reference to the folio.
- * The entry allows what the vma does, so that it is never changed: it is said to be for reading,
- * as one for writing must not meet another. Where there is one it is done page by page.
- */
-vm_fault_t dk_vmf_insert_block(struct vm_fault *vmf, struct page *const *pages,
-			       unsigned long count)
-{
-	struct vm_area_struct *vma = vmf->vma;
-
-	if (vma->vm_flags & VM_MIXEDMAP || are_bad(pages, count) ||
-	    !thp_vma_suitable_order(vma, vmf->address, PMD_ORDER) ||
-	    !pmd_none(pmdp_get_lockless(vmf->pmd)) || !is_block(pages, count))
-		return VM_FAULT_FALLBACK;
-	return vmf_insert_folio_pmd(vmf, page_folio(pages[0]), false);
-}
-
-/* Whether the pages, at @address of a new vma, are a block that one entry can show. */
-bool dk_vma_fits_block(struct vm_area_struct *vma, unsigned long address,
-		       struct page *const *pages, unsigned long count)
-{
-	return IS_ALIGNED(address, PMD_SIZE) && is_block(pages, count) &&
-	       thp_vma_suitable_order(vma, address, PMD_ORDER) &&
-	       !mm_flags_test(MMF_DISABLE_THP_COMPLETELY, vma->vm_mm);
-}
-
-/* So that entries for reading and writing of all programs can be large. */
-unsigned long dk_get_unmapped_area(struct file *file, unsigned long address, unsigned long length,
-				   unsigned long pgoff, unsigned long flags)
-{
-	return thp_get_unmapped_area(file, address, length, pgoff, flags);
-}
-
-#else
-
-vm_fault_t dk_vmf_insert_block(struct vm_fault *vmf, struct page *const *pages,
-			       unsigned long count)
-{
-	return VM_FAULT_FALLBACK;
-}
-
-bool dk_vma_fits_block(struct vm_area_struct *vma, unsigned long address,
-		       struct page *const *pages, unsigned long count)
-{
-	return false;
-}
-
-unsigned long dk_get_unmapped_area(struct file *file, unsigned long address, unsigned long length,
-				   unsigned long pgoff, unsigned long flags)
-{
-	return mm_get_unmapped_area(file, address, length, pgoff, flags);
-}
-
-#endif
-
-/*
- * A vma in which blocks are shown by one entry each. It must not be one of mixed things: the
- * kernel would take large entries for such without a reference, and forget it when it splits
- * them. There is nothing in it but pages with one. VM_HUGEPAGE, as of a DAX device: madvise(2)
- * is not needed, but can refuse.
- */
-void dk_vma_set_huge(struct vm_area_struct *vma)
-{
-	vm_flags_mod(vma, VM_HUGEPAGE, VM_MIXEDMAP);
-}
-
-vm_fault_t dk_vmf_fallback(void)
-{
-	return VM_FAULT_FALLBACK;
-}
-
-vm_fault_t dk_vmf_refuse(void)
-{
-	return VM_FAULT_SIGBUS;
-}
-
 void dk_rwsem_init(struct rw_semaphore *sem)
 {
 	init_rwsem(sem);
@@ -494,130 +344,4 @@ void dk_rwsem_init(struct rw_semaphore *sem)
 void dk_down_read_second(struct rw_semaphore *sem)
 {
 	down_read_nested(sem, SINGLE_DEPTH_NESTING);
-}
-
-/*
- * What the kernel finds the mappings of a file by. That of a device's inode is shared by all who
- * have it open, so that each file gets its own, as those of gfs2's locks have.
- */
-void dk_space_init(struct address_space *space)
-{
-	address_space_init_once(space);
-	init_rwsem(&space->invalidate_lock);
-	space->a_ops = &empty_aops;
-	/*
-	 * Nothing is allocated for it. That it would have to lie low is what NUMA balancing takes for
-	 * a reason not to sample pages, which it could not move anyway.
-	 */
-	mapping_set_gfp_mask(space, GFP_USER | __GFP_DMA);
-}
-
-/* For a file being opened. */
-void dk_space_attach(struct address_space *space, struct file *file)
-{
-	space->host = file_inode(file);
-	file->f_mapping = space;
-}
-
-/* For a file being released, which has no mappings any more. */
-struct address_space *dk_space_detach(struct file *file)
-{
-	struct address_space *space = file->f_mapping;
-
-	file->f_mapping = file_inode(file)->i_mapping;
-	space->host = NULL;
-	return space;
-}
-
-/* How many pages are not on @node. */
-unsigned long dk_pages_elsewhere(struct page *const *pages, unsigned long count, int node)
-{
-	unsigned long found = 0;
-
-	for (unsigned long i = 0; i < count; i++)
-		found += page_to_nid(pages[i]) != node;
-	return found;
-}
-
-/*
- * How many pages from the first on have no more than @room among them that are not on @node. No
- * folio is cut.
- */
-unsigned long dk_pages_fitting(struct page *const *pages, unsigned long count, int node,
-			       unsigned long room)
-{
-	unsigned long i, run;
-
-	for (i = 0; i < count; i += run) {
-		run = folio_run(pages + i, count - i);
-		if (page_to_nid(pages[i]) == node)
-			continue;
-		if (room < run)
-			break;
-		room -= run;
-	}
-	return i;
-}
-
-/* Takes those that are not on @node out of all page tables. The first is at @index of the file. */
-void dk_pages_unmap(struct address_space *space, unsigned long index,
-		    struct page *const *pages, unsigned long count, int node)
-{
-	for (unsigned long i = 0, end; i < count; i = end + 1) {
-		for (end = i; end < count && page_to_nid(pages[end]) != node; end++)
-			;
-		if (end > i)
-			unmap_mapping_range(space, (loff_t)(index + i) << PAGE_SHIFT,
-					    (loff_t)(end - i) << PAGE_SHIFT, 1);
-	}
-}
-
-/*
- * Whether nobody has a reference to those that are not on @node but who has the array. A page
- * table's goes after the processors have forgotten the page, so then nobody writes to it.
- */
-bool dk_pages_ours(struct page *const *pages, unsigned long count, int node)
-{
-	for (unsigned long i = 0, run; i < count; i += run) {
-		run = folio_run(pages + i, count - i);
-		if (page_to_nid(pages[i]) != node && folio_ref_count(page_folio(pages[i])) != run)
-			return false;
-	}
-	/* What was written before the reference went is read after this. */
-	smp_mb();
-	return true;
-}
-
-/*
- * Each that is not on @node is replaced by the next one of @others, which gets its bytes, and
- * takes its place there. Returns how many. One whose memory is bad stays, and @bad says so; if @others
- * are a block, so that it does not come apart, all stay.
- */
-unsigned long dk_pages_replace(struct page **pages, unsigned long count, int node,
-			       struct page **others, bool *bad)
-{
-	bool block = PageCompound(others[0]);
-	unsigned long done = 0, copied = 0;
-
-	for (unsigned long i = 0; block && i < count; i++) {
-		if (page_to_nid(pages[i]) == node)
-			continue;
-		if (copy_mc_highpage(others[copied], pages[i])) {
-			*bad = true;
-			return 0;
-		}
-		copied++;
-	}
-	for (unsigned long i = 0; i < count; i++) {
-		if (page_to_nid(pages[i]) == node)
-			continue;
-		if (!block && copy_mc_highpage(others[done], pages[i])) {
-			*bad = true;
-			continue;
-		}
-		flush_dcache_page(others[done]);
-		swap(others[done], pages[i]);
-		done++;
-	}
-	return done;
 }

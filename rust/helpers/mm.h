@@ -10,10 +10,31 @@
 /* Memory comes in folios of this order, or in single pages. */
 #define DK_BLOCK_ORDER 9
 
+/* How many of the pages, from the first on, follow each other in its folio. */
+static inline unsigned long dk_folio_run(struct page *const *pages, unsigned long count)
+{
+	struct folio *folio = page_folio(pages[0]);
+	unsigned long run = 1;
+
+	count = min(count, folio_nr_pages(folio) - folio_page_idx(folio, pages[0]));
+	while (run < count && pages[run] == pages[0] + run)
+		run++;
+	return run;
+}
+
+static inline bool dk_are_bad(struct page *const *pages, unsigned long count)
+{
+	for (unsigned long i = 0; i < count; i++)
+		if (PageHWPoison(pages[i]))
+			return true;
+	return false;
+}
+
 struct page *dk_alloc_pages_node(int node, bool strict, unsigned int order, bool hard);
 struct page *dk_alloc_pages_for(void *memcg, int node, unsigned int order, bool hard);
 void dk_put_pages(struct page *const *pages, unsigned long count);
 long dk_pin_pages(unsigned long address, unsigned int count, bool write, struct page **pages);
+unsigned long dk_kept_pages(struct page *const *pages, unsigned long count);
 void dk_unpin_pages(struct page **pages, unsigned long count, bool write);
 void *dk_page_memcg(struct page *page);
 void dk_memcg_put(void *memcg);
@@ -28,6 +49,7 @@ bool dk_node_online(int node);
 bool dk_node_allowed(int node);
 unsigned int dk_nr_node_ids(void);
 struct user_struct *dk_charge_pages(unsigned long pages);
+bool dk_charge_more(struct user_struct *user, unsigned long pages);
 void dk_uncharge_pages(struct user_struct *user, unsigned long pages);
 bool dk_pages_available(unsigned long pages);
 bool dk_fatal_signal_pending(void);
@@ -42,6 +64,7 @@ const void *dk_vmf_private(const struct vm_fault *vmf);
 unsigned long dk_vmf_index(const struct vm_fault *vmf);
 vm_fault_t dk_vmf_insert(struct vm_fault *vmf, struct page *const *pages, unsigned long count,
 			 unsigned long wanted);
+bool dk_vmf_may_be_large(const struct vm_fault *vmf);
 unsigned long dk_vmf_in_table(const struct vm_fault *vmf);
 vm_fault_t dk_vmf_insert_block(struct vm_fault *vmf, struct page *const *pages,
 			       unsigned long count);

@@ -14,7 +14,7 @@ use crate::{
 };
 use core::ptr::NonNull;
 use kernel::prelude::*;
-#[cfg(dmaplane_test)]
+#[cfg(all(dmaplane_test, CONFIG_KUNIT = "y"))]
 use kernel::sync::atomic::{
     ordering::Relaxed,
     Atomic, //
@@ -32,7 +32,7 @@ pub struct Charge {
 
 // SAFETY: a `user_struct` reference is not bound to a task, its counters are atomic.
 unsafe impl Send for Charge {}
-// SAFETY: as above; there are no `&self` methods.
+// SAFETY: as above.
 unsafe impl Sync for Charge {}
 
 impl Charge {
@@ -48,8 +48,27 @@ impl Charge {
         })
     }
 
+    /// Charges the same user, who still is the current one, for more. `EDQUOT` as above.
+    pub(super) fn grow(&mut self, pages: usize) -> Result {
+        if pages == 0 {
+            return Ok(());
+        }
+        // SAFETY: by the invariant there is a reference to the user.
+        if !unsafe { bindings::dk_charge_more(self.user.as_ptr(), pages) } {
+            return Err(EDQUOT.into());
+        }
+        // INVARIANT: the helper has added `pages`.
+        self.pages = self.pages.saturating_add(pages);
+        Ok(())
+    }
+
+    /// Pages charged.
+    pub(super) fn pages(&self) -> usize {
+        self.pages
+    }
+
     /// Pages that the user is charged for.
-    #[cfg(dmaplane_test)]
+    #[cfg(all(dmaplane_test, CONFIG_KUNIT = "y"))]
     pub(super) fn locked(&self) -> i64 {
         // SAFETY: by the invariant there is a reference to the user.
         let counter = unsafe { &raw mut (*self.user.as_ptr()).locked_vm.counter };

@@ -9,7 +9,10 @@
 //! Locking: none; who shares one sees to it.
 //! Teardown: dropping it puts the pages, in process context.
 
-use crate::bindings;
+use crate::{
+    bindings,
+    mm, //
+};
 use kernel::{
     alloc::{
         flags::*,
@@ -25,11 +28,11 @@ pub const BLOCK_ORDER: u32 = bindings::DK_BLOCK_ORDER;
 /// Orders that blocks have: 0 to [`BLOCK_ORDER`].
 pub const ORDERS: usize = BLOCK_ORDER as usize + 1;
 
-/// Pages pinned by one call.
-const AT_ONCE: usize = 64;
-
 /// Pages of such a block.
 pub const BLOCK_PAGES: usize = 1 << BLOCK_ORDER;
+
+/// Pages pinned by one call.
+const AT_ONCE: usize = 64;
 
 /// How much blocks of [`BLOCK_ORDER`] are wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -97,18 +100,19 @@ impl List {
     pub(super) fn of_user(address: usize, count: usize, write: bool) -> Result<Self> {
         let mut list = Self::holding(count, Hold::Pin { write })?;
         while let Some(left @ 1..) = count.checked_sub(list.pages.len()) {
-            // SAFETY: called in process context.
-            unsafe { bindings::dk_cond_resched() };
-            // SAFETY: as above.
-            if unsafe { bindings::dk_fatal_signal_pending() } {
+            mm::cond_resched();
+            if mm::is_being_killed() {
                 return Err(EINTR);
             }
             let mut some = [core::ptr::null_mut(); AT_ONCE];
             let wanted = left.min(AT_ONCE);
             let done = list.pages.len().checked_mul(PAGE_SIZE);
-            let at = done.and_then(|done| address.checked_add(done)).ok_or(EFAULT)?;
+            let at = done
+                .and_then(|done| address.checked_add(done))
+                .ok_or(EFAULT)?;
             // SAFETY: there is room for as many; any address may be asked for, in process context.
-            let got = unsafe { bindings::dk_pin_pages(at, wanted as u32, write, some.as_mut_ptr()) };
+            let got =
+                unsafe { bindings::dk_pin_pages(at, wanted as u32, write, some.as_mut_ptr()) };
             let got = match usize::try_from(got) {
                 Ok(got) => got,
                 Err(_) if got == (ENOMEM.to_errno() as isize) => return Err(ENOMEM),
@@ -154,10 +158,8 @@ impl List {
                 continue;
             }
             if self.pages.len() % 1024 == 0 {
-                // SAFETY: called in process context.
-                unsafe { bindings::dk_cond_resched() };
-                // SAFETY: as above.
-                if unsafe { bindings::dk_fatal_signal_pending() } {
+                mm::cond_resched();
+                if mm::is_being_killed() {
                     return Err(EINTR);
                 }
             }

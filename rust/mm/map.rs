@@ -7,7 +7,8 @@
 //!
 //! All pages are mapped at once, but for blocks where one entry can show all of them: a fault makes it.
 //! Those that are moved vanish from the page tables, and a fault maps what is there instead, with all
-//! others that the page table has room for.
+//! others that the page table has room for. A child of `fork(2)` begins with nothing of a mapping
+//! that has blocks, and faults.
 //!
 //! Ownership: each vma made here owns an `Arc` of the object whose pages it shows, so the object
 //! lives until the last `munmap`, whoever drops its other references.
@@ -16,7 +17,8 @@
 //! vma is locked in `open` and `close`; the object's callbacks must not take a lock that is held around a
 //! user copy.
 //! The pages' list is locked for reading in `mmap` and `fault`, and inside of that, in faults,
-//! [`View::faulting`]: the kernel forbids pages to be inserted where a block was.
+//! [`View::faulting`] of mappings that have blocks: the kernel forbids a page to be inserted where a
+//! block has come to be.
 //! Teardown: `close` of the vma drops the `Arc`.
 
 use crate::{
@@ -31,11 +33,11 @@ use core::marker::PhantomData;
 use kernel::{
     error::to_result,
     ffi,
+    new_mutex,
     page::{
         PAGE_SHIFT,
         PAGE_SIZE, //
     },
-    new_mutex,
     prelude::*,
     sync::{
         Arc,
@@ -129,15 +131,15 @@ impl<'a> NewMapping<'a> {
             let list = pages.list().read_killable()?;
             let whole = (next / PIECE + 1).saturating_mul(PIECE);
             let part = list.as_slice().get(next..end.min(whole)).ok_or(ENXIO)?;
-            let (pages, mut left) = (part.as_ptr(), part.len());
+            let (array, mut left) = (part.as_ptr(), part.len());
             // SAFETY: the array has `left` live pages.
-            if M::WHOLE && unsafe { bindings::dk_vma_fits_block(self.vma, at, pages, left) } {
+            if M::WHOLE && unsafe { bindings::dk_vma_fits_block(self.vma, at, array, left) } {
                 huge = true;
             } else {
                 // SAFETY: the range is inside of the vma, which allows mixed maps, the array has `left`
                 // live pages and is not modified; each page gets a reference of its own.
                 to_result(unsafe {
-                    bindings::vm_insert_pages(self.vma, at, pages.cast_mut(), &raw mut left)
+                    bindings::vm_insert_pages(self.vma, at, array.cast_mut(), &raw mut left)
                 })?;
             }
             at += part.len() * PAGE_SIZE;
@@ -237,7 +239,9 @@ impl<M: Mappable> Operations<M> {
             .ok()
             .and_then(|list| list.as_slice().get(first..))
             .map(|rest| rest.get(..wanted.saturating_add(after)).unwrap_or(rest));
-        let _guard = view.faulting.lock();
+        // SAFETY: as above.
+        let large = unsafe { bindings::dk_vmf_may_be_large(fault) };
+        let _guard = large.then(|| view.faulting.lock());
         match piece {
             // SAFETY: as above, and the pages are alive.
             Some(piece) if wanted < piece.len() => unsafe {
@@ -255,6 +259,11 @@ impl<M: Mappable> Operations<M> {
         fault: *mut bindings::vm_fault,
         order: ffi::c_uint,
     ) -> bindings::vm_fault_t {
+        // SAFETY: the argument is valid for the call.
+        if order != BLOCK_ORDER || !unsafe { bindings::dk_vmf_may_be_large(fault) } {
+            // SAFETY: has no conditions.
+            return unsafe { bindings::dk_vmf_fallback() };
+        }
         // SAFETY: as of `fault`.
         let view = unsafe { &*bindings::dk_vmf_private(fault).cast::<View<M>>() };
         // SAFETY: the argument is valid for the call.
@@ -269,7 +278,7 @@ impl<M: Mappable> Operations<M> {
         let _guard = view.faulting.lock();
         match block {
             // SAFETY: as above; these pages are alive.
-            Some(block) if order == BLOCK_ORDER => unsafe {
+            Some(block) => unsafe {
                 bindings::dk_vmf_insert_block(fault, block.as_ptr(), block.len())
             },
             // SAFETY: has no conditions.

@@ -156,10 +156,6 @@ impl Migration {
         memcg: &Memcg,
     ) -> Result<bool> {
         let hard = pages.blocks() == Blocks::Must;
-        if hard && count % BLOCK_PAGES != 0 {
-            // A block of which only a part could be moved once.
-            return Err(EIO);
-        }
         let mut others = List::with_capacity(count)?;
         others.take(count, pages.blocks(), |order| {
             // SAFETY: the node is online, and the context may sleep; there is a reference.

@@ -98,7 +98,7 @@ pub struct Pages {
     /// only with the list locked.
     pins: Atomic<i32>,
     moves: Atomic<u32>,
-    _charge: Charge,
+    charge: Charge,
 }
 
 impl Pages {
@@ -153,14 +153,25 @@ impl Pages {
     }
 
     /// Pins `count` pages of the caller's own memory from `address` on, a multiple of their size; they
-    /// stay where they are, and what they are. As of [`List::of_user`], and `EDQUOT`.
+    /// stay where they are, and what they are. Of larger folios all is charged, as all of them stays.
+    /// As of [`List::of_user`], and `EDQUOT`.
     pub fn of_user(address: usize, count: usize, write: bool) -> Result<Arc<Self>> {
-        let charge = Charge::new(count)?;
+        let mut charge = Charge::new(count)?;
         let list = List::of_user(address, count, write)?;
+        let pages = list.as_slice();
+        // SAFETY: these pages are alive.
+        let kept = unsafe { bindings::dk_kept_pages(pages.as_ptr(), pages.len()) };
+        charge.grow(kept.saturating_sub(count))?;
         Self::of(list, count, Blocks::May, 1, charge)
     }
 
-    fn of(list: List, count: usize, blocks: Blocks, pins: i32, charge: Charge) -> Result<Arc<Self>> {
+    fn of(
+        list: List,
+        count: usize,
+        blocks: Blocks,
+        pins: i32,
+        charge: Charge,
+    ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 list <- RwSem::new(list),
@@ -168,7 +179,7 @@ impl Pages {
                 blocks,
                 pins: Atomic::new(pins),
                 moves: Atomic::new(0),
-                _charge: charge,
+                charge,
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -184,6 +195,11 @@ impl Pages {
     #[inline]
     pub fn len(&self) -> u64 {
         (self.count as u64) * (PAGE_SIZE as u64)
+    }
+
+    /// Bytes charged: at least [`Pages::len`].
+    pub fn charged(&self) -> u64 {
+        (self.charge.pages() as u64).saturating_mul(PAGE_SIZE as u64)
     }
 
     /// Whether there are no pages.

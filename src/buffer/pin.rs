@@ -44,13 +44,11 @@ pub(crate) fn pin(context: &Context, arg: &mut uapi::dmaplane_buf_pin) -> Result
     let count = usize::try_from(arg.length / page)?;
     let (write, flags) = match arg.flags & uapi::DMAPLANE_PIN_RDONLY {
         0 => (true, uapi::DMAPLANE_BUF_PINNED),
-        _ => (
-            false,
-            uapi::DMAPLANE_BUF_PINNED | uapi::DMAPLANE_BUF_RDONLY,
-        ),
+        _ => (false, uapi::DMAPLANE_BUF_PINNED | uapi::DMAPLANE_BUF_RDONLY),
     };
-    let memory = Tally::memory(context.counters(), arg.length)?;
+    let mut memory = Tally::memory(context.counters(), arg.length)?;
     let pages = Pages::of_user(address, count, write)?;
+    memory.grow(pages.charged().saturating_sub(arg.length))?;
     let buffer = Buffer::new(pages, memory, (uapi::DMAPLANE_NODE_ANY, 0), flags, context)?;
     arg.handle = context.insert(Object::Buffer(buffer))?;
     Ok(Created(arg.handle))

@@ -47,6 +47,9 @@ pub(super) fn show(context: &Context, seq: &SeqFile) {
             pages = KVec::new();
         }
         mm::cond_resched();
+        if mm::is_being_killed() {
+            return;
+        }
         slot = found.saturating_add(1);
     }
     seq_print!(seq, "dmaplane-mappings:\t{mappings}\n");

@@ -203,8 +203,8 @@ static inline int64_t huge_blocks(int fd, uint32_t handle)
 	return ret ? ret : (int64_t)query.blocks[DMAPLANE_BLOCK_ORDERS - 1];
 }
 
-/* Bytes of the mapping at @at that entries of DMAPLANE_HUGE_SIZE show, or -1. */
-static inline int64_t mapped_huge(const void *at)
+/* What smaps says under @name of the mapping at @at, in bytes, or -1. */
+static inline int64_t smaps(const void *at, const char *name)
 {
 	FILE *file = fopen("/proc/self/smaps", "re");
 	unsigned long from, to, kb;
@@ -215,12 +215,24 @@ static inline int64_t mapped_huge(const void *at)
 	while (file && found < 0 && fgets(line, sizeof(line), file)) {
 		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
 			here = (uintptr_t)at >= from && (uintptr_t)at < to;
-		else if (here && sscanf(line, "FilePmdMapped: %lu kB", &kb) == 1)
+		else if (here && !strncmp(line, name, strlen(name)) &&
+			 sscanf(line + strlen(name), ": %lu kB", &kb) == 1)
 			found = kb << 10;
 	}
 	if (file)
 		fclose(file);
 	return found;
+}
+
+/* Bytes there that entries of DMAPLANE_HUGE_SIZE show: of a file's, and of other memory. */
+static inline int64_t mapped_huge(const void *at)
+{
+	return smaps(at, "FilePmdMapped");
+}
+
+static inline int64_t anonymous_huge(const void *at)
+{
+	return smaps(at, "AnonHugePages");
 }
 
 /* Whether the kernel may make such entries. */
@@ -234,6 +246,24 @@ static inline bool huge_pages(void)
 	if (file)
 		fclose(file);
 	return line[0] && !strstr(line, "[never]");
+}
+
+/* What fdinfo says under that name of an open device, or -1. */
+static inline int64_t fdinfo(int fd, const char *name)
+{
+	char path[64], line[128], word[64];
+	long long value;
+	int64_t found = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "dmaplane-%63[^:]:\t%lld", word, &value) == 2 && !strcmp(word, name))
+			found = value;
+	if (file)
+		fclose(file);
+	return found;
 }
 
 static inline uint64_t now_ns(void)

@@ -7,12 +7,14 @@
 
 #include <sys/mman.h>
 
+#include <glob.h>
 #include <inttypes.h>
 
 #include "harness.h"
 
 #define PAGE	4096ULL
 #define LENGTH	(9 * PAGE)
+#define HUGE	((uint64_t)DMAPLANE_HUGE_SIZE)
 
 FIXTURE(pin) {
 	int fd;
@@ -158,7 +160,7 @@ TEST_F(pin, keeps_the_pages)
 /* A program that may only read it does not write to it through us. */
 TEST_F(pin, read_only)
 {
-	/* The program itself, which others run, too. */
+	/* Of private memory it gets the copy that it would get by writing. */
 	int self_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	uint8_t *text = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, self_fd, 0), before[PAGE];
 	struct dmaplane_buf_query query;
@@ -182,6 +184,138 @@ TEST_F(pin, read_only)
 	EXPECT_EQ(LENGTH, first_wrong(self->at, LENGTH, 1));
 	munmap(text, PAGE);
 	close(self_fd);
+}
+
+/* Of a file that others write to, its very pages, and of a dma-buf that may only be read. */
+TEST_F(pin, read_only_and_shared)
+{
+	int file = memfd_create("pinned", MFD_CLOEXEC), dmabuf;
+	uint8_t *shown, page[PAGE];
+	uint32_t handle;
+	char path[64];
+	int readable;
+
+	ASSERT_LE(0, file);
+	fill(page, PAGE, 1);
+	ASSERT_EQ(PAGE, pwrite(file, page, PAGE, 0));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+	readable = open(path, O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, readable);
+	shown = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, readable, 0);
+	ASSERT_NE(MAP_FAILED, shown);
+	EXPECT_EQ(-EFAULT, pin(self->fd, shown, PAGE, 0, &handle));
+	ASSERT_EQ(0, pin(self->fd, shown, PAGE, DMAPLANE_PIN_RDONLY, &handle));
+	EXPECT_EQ(-EACCES, result(&self->c, copy_buffer(self->other.handle, 0, handle, 0, PAGE)));
+	EXPECT_EQ(-EACCES, result(&self->c, fill_buffer(handle, 0, PAGE, 9)));
+	ASSERT_EQ(PAGE, pread(file, page, PAGE, 0));
+	EXPECT_EQ(PAGE, first_wrong(page, PAGE, 1));
+	/* It is what the file has. */
+	fill(page, PAGE, 2);
+	ASSERT_EQ(PAGE, pwrite(file, page, PAGE, 0));
+	EXPECT_EQ(PAGE, result(&self->c, copy_buffer(handle, 0, self->other.handle, 0, PAGE)));
+	EXPECT_EQ(PAGE, first_wrong(self->other_at, PAGE, 2));
+	EXPECT_EQ(0, buf_destroy(self->fd, handle));
+	munmap(shown, PAGE);
+	close(readable);
+	close(file);
+
+	dmabuf = buf_export(self->fd, self->other.handle, 0, 0, DMAPLANE_EXPORT_RDONLY);
+	ASSERT_LE(0, dmabuf);
+	shown = mmap(NULL, LENGTH, PROT_READ, MAP_SHARED, dmabuf, 0);
+	ASSERT_NE(MAP_FAILED, shown);
+	EXPECT_EQ(-EFAULT, pin(self->fd, shown, LENGTH, 0, &handle));
+	ASSERT_EQ(0, pin(self->fd, shown, LENGTH, DMAPLANE_PIN_RDONLY, &handle));
+	EXPECT_EQ(-EACCES, result(&self->c, fill_buffer(handle, 0, PAGE, 9)));
+	EXPECT_EQ(PAGE, first_wrong(self->other_at, PAGE, 2));
+	EXPECT_EQ(0, buf_destroy(self->fd, handle));
+	munmap(shown, LENGTH);
+	close(dmabuf);
+}
+
+/* As many as several calls of the kernel's pin, and holes in each. */
+TEST_F(pin, many_pages)
+{
+	const unsigned int counts[] = { 63, 64, 65, 128, 199 }, holes[] = { 200, 128, 66 };
+	const uint64_t room = 256 * PAGE;
+	uint8_t *at = anonymous(room), *copy_at;
+	struct buffer copy;
+	uint32_t handle;
+
+	ASSERT_NE(MAP_FAILED, at);
+	/* Of a kernel that has them. */
+	madvise(at, room, MADV_NOHUGEPAGE);
+	ASSERT_EQ(0, buf_create(self->fd, room, &copy));
+	copy_at = buf_map(self->fd, &copy);
+	ASSERT_NE(MAP_FAILED, copy_at);
+	for (unsigned int i = 0; i < ARRAY_LEN(counts); i++) {
+		uint64_t length = counts[i] * PAGE;
+
+		fill(at, length, i);
+		memset(copy_at, 0, room);
+		ASSERT_EQ(0, pin(self->fd, at, length, 0, &handle));
+		EXPECT_EQ(length, result(&self->c, copy_buffer(handle, 0, copy.handle, 0, length)));
+		EXPECT_EQ(length, first_wrong(copy_at, length, i));
+		EXPECT_EQ(0, buf_destroy(self->fd, handle));
+		EXPECT_EQ(self->pinned, pins());
+	}
+	for (unsigned int i = 0; i < ARRAY_LEN(holes); i++) {
+		ASSERT_EQ(0, munmap(at + holes[i] * PAGE, PAGE));
+		EXPECT_EQ(-EFAULT, pin(self->fd, at, room, 0, &handle));
+		EXPECT_EQ(self->pinned, pins());
+	}
+	munmap(at, room);
+	munmap(copy_at, room);
+}
+
+/* A page of a huge one keeps all of it, and all of it is charged. */
+TEST_F(pin, part_of_a_huge_page)
+{
+	uint8_t *room = anonymous(4 * HUGE), *at;
+	int64_t before = live("memory_bytes");
+	uint32_t handle, whole;
+
+	ASSERT_NE(MAP_FAILED, room);
+	at = room - (uintptr_t)room % HUGE + HUGE;
+	madvise(at, 2 * HUGE, MADV_HUGEPAGE);
+	fill(at, 2 * HUGE, 1);
+	if (anonymous_huge(at) < (int64_t)(2 * HUGE))
+		SKIP(return, "the kernel gave no huge pages");
+	ASSERT_EQ(0, pin(self->fd, at + 5 * PAGE, PAGE, 0, &handle));
+	EXPECT_EQ(before + (int64_t)HUGE, live("memory_bytes"));
+	ASSERT_EQ(0, pin(self->fd, at, 2 * HUGE, 0, &whole));
+	EXPECT_EQ(before + (int64_t)(3 * HUGE), live("memory_bytes"));
+	EXPECT_EQ(PAGE, result(&self->c, copy_buffer(handle, 0, self->other.handle, 0, PAGE)));
+	for (uint64_t i = 0; i < PAGE; i++)
+		ASSERT_EQ(pattern(1, 5 * PAGE + i), self->other_at[i]);
+	EXPECT_EQ(PAGE, result(&self->c, copy_buffer(whole, 2 * HUGE - PAGE, self->other.handle, 0,
+						     PAGE)));
+	for (uint64_t i = 0; i < PAGE; i++)
+		ASSERT_EQ(pattern(1, 2 * HUGE - PAGE + i), self->other_at[i]);
+	EXPECT_EQ(0, buf_destroy(self->fd, whole));
+	EXPECT_EQ(0, buf_destroy(self->fd, handle));
+	EXPECT_EQ(before, live("memory_bytes"));
+	munmap(room, 4 * HUGE);
+}
+
+/* Registers of a device are no memory. */
+TEST_F(pin, of_a_device)
+{
+	uint8_t *at = MAP_FAILED;
+	uint32_t handle;
+	glob_t found;
+
+	ASSERT_EQ(0, glob("/sys/bus/pci/devices/*/resource[0-9]", 0, NULL, &found));
+	for (size_t i = 0; i < found.gl_pathc && at == MAP_FAILED; i++) {
+		int file = open(found.gl_pathv[i], O_RDWR | O_CLOEXEC);
+
+		at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+		close(file);
+	}
+	globfree(&found);
+	ASSERT_NE(MAP_FAILED, at);
+	EXPECT_EQ(-EFAULT, pin(self->fd, at, PAGE, 0, &handle));
+	EXPECT_EQ(-EFAULT, pin(self->fd, at, PAGE, DMAPLANE_PIN_RDONLY, &handle));
+	munmap(at, PAGE);
 }
 
 /* It is not the module's to show, give away or move. */
@@ -246,7 +380,7 @@ static int over_the_limit(void *arg)
 {
 	const struct rlimit limit = { 4 * PAGE, 4 * PAGE };
 	uint8_t *at = anonymous(8 * PAGE);
-	uint32_t handle;
+	uint32_t handle, other;
 	int fd;
 
 	(void)arg;
@@ -257,15 +391,18 @@ static int over_the_limit(void *arg)
 		return 2;
 	if (pin(fd, at, 5 * PAGE, 0, &handle) != -EDQUOT)
 		return 3;
-	if (pin(fd, at, 4 * PAGE, 0, &handle) || pin(fd, at + 4 * PAGE, PAGE, 0, &handle) != -EDQUOT)
+	if (pin(fd, at, 4 * PAGE, 0, &handle) || pin(fd, at + 4 * PAGE, PAGE, 0, &other) != -EDQUOT)
 		return 4;
+	/* What was charged is given back to him, whoever he is now. */
+	if (buf_destroy(fd, handle) || pin(fd, at + 4 * PAGE, 4 * PAGE, 0, &other))
+		return 5;
 	return 0;
 }
 
 TEST_F(pin, charged)
 {
 	fflush(NULL);
-	EXPECT_EQ(0, WEXITSTATUS(in_child(over_the_limit, NULL)));
+	EXPECT_EQ(0, in_child(over_the_limit, NULL));
 }
 
 FIXTURE(pinned_pair) {
@@ -323,6 +460,37 @@ TEST_F(pinned_pair, transfers)
 	})));
 	munmap(far.at, LENGTH);
 	munmap(at, LENGTH);
+}
+
+/* Handle and mapping go while it is written from: the peer gets what was there. */
+TEST_F(pinned_pair, destroyed_under_a_region)
+{
+	struct side *a = &self->p.a, *b = &self->p.b;
+	const uint64_t length = 1 << 20;
+	uint32_t handle, near, lease;
+	struct dmaplane_sqe sqe;
+	struct dmaplane_cqe cqe;
+	struct memory far;
+	uint8_t *at = anonymous(length);
+
+	ASSERT_NE(MAP_FAILED, at);
+	fill(at, length, 1);
+	ASSERT_EQ(0, pin(a->fd, at, length, 0, &handle));
+	ASSERT_EQ(0, region_register(a->fd, a->endpoint, handle, 0, length, 0, &near));
+	ASSERT_EQ(0, target_for(b, a, length, REMOTE_WRITE, &far, &lease));
+	sqe = remote_sqe(a, DMAPLANE_OP_WRITE, near, lease, 0, 0, length, 1);
+	ASSERT_EQ(1, channel_submit(&a->ch, &sqe));
+	EXPECT_EQ(0, munmap(at, length));
+	EXPECT_EQ(0, buf_destroy(a->fd, handle));
+	ASSERT_EQ(0, channel_next(&a->ch, &cqe));
+	EXPECT_EQ(length, cqe.res);
+	EXPECT_EQ(length, first_wrong(far.at, length, 1));
+	/* And again, from memory that only the region has. */
+	memset(far.at, 0, length);
+	EXPECT_EQ(length, result(&a->ch, sqe));
+	EXPECT_EQ(length, first_wrong(far.at, length, 1));
+	EXPECT_EQ(0, region_deregister(a->fd, near));
+	munmap(far.at, length);
 }
 
 TEST_HARNESS_MAIN

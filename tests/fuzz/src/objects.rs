@@ -111,8 +111,7 @@ impl Worker {
         let Outcome { result, arg, .. } =
             self.caller.call(&context, Cmd::BufPin, &call, arg, no_use);
         if result.is_ok() {
-            let object =
-                Object { length: arg.length, ..Object::new(Kind::Buffer, arg.handle) };
+            let object = Object { length: arg.length, ..Object::new(Kind::Buffer, arg.handle) };
             self.add(&context, object);
         }
         if how & 2 == 0 {

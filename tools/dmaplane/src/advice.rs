@@ -76,6 +76,14 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "the memory is not mapped, must not be written to, or cannot be kept where it is",
             "pin anonymous or shared memory, or for reading only what is only read",
         ),
+        (BufPin, E::OVERFLOW) => (
+            "address and length wrap around",
+            "give memory that this program has",
+        ),
+        (RegionRegister, E::ACCESS) => (
+            "the buffer is memory that may only be read",
+            "register it without LOCAL_WRITE and REMOTE_WRITE, or pin memory that can be written to",
+        ),
         (BufExport, E::OVERFLOW | E::RANGE) => (
             "the part to export is empty or goes beyond the end of the buffer",
             "give a range inside the buffer",
@@ -251,7 +259,7 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "keep all of them alive until the completion arrived",
         ),
         (Entry, E::ACCESS) => (
-            "the lease does not allow it, the region must not be written to, or the cpuset lacks the node",
+            "the lease does not allow it, the region or the buffer must not be written to, or the cpuset lacks the node",
             "see Lease::access; read into a region with Access::LOCAL_WRITE",
         ),
         (Entry, E::KEYREVOKED) | (LeaseGrant, E::KEYREVOKED) => {
@@ -344,8 +352,8 @@ fn of_any(errno: Errno) -> Advice {
             "free memory, or ask for less",
         ),
         E::DQUOT => (
-            "this would exceed the locked memory that the user may have",
-            "raise RLIMIT_MEMLOCK (`ulimit -l`), or run with CAP_IPC_LOCK",
+            "this would exceed the locked memory that the user may have, or what the module allows",
+            "raise RLIMIT_MEMLOCK (`ulimit -l`), or run with CAP_IPC_LOCK; or have root raise the module's limits, see `dmaplane info`",
         ),
         E::AFNOSUPPORT => (
             "the address is neither IPv4 nor IPv6",

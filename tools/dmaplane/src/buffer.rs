@@ -126,9 +126,11 @@ impl Buffer {
     ///
     /// # Safety
     ///
-    /// Unless it is `read_only`, entries and peers may change the bytes at any time until the buffer
-    /// is gone, as another process would change memory that is shared: whoever has references to
-    /// them must allow that.
+    /// Unless it is `read_only`, entries and peers may change the bytes at any time, as another process
+    /// would change memory that is shared, until this buffer, all regions of it, and all entries that name
+    /// either are gone; if in doubt, until the context is. So long nobody may have references to them that
+    /// do not allow that, and the memory must not be given back to an allocator, which would give it to
+    /// others; it may be unmapped.
     pub unsafe fn pin(context: &Context, memory: NonNull<[u8]>, read_only: bool) -> Result<Self> {
         let mut pin = dmaplane_buf_pin {
             flags: if read_only { DMAPLANE_PIN_RDONLY } else { 0 },

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Pages that others take the place of: inline functions of mm. */
+#include <linux/highmem.h>
+
+#include "../helpers.h"
+
+/* How many pages are not on @node. */
+unsigned long dk_pages_elsewhere(struct page *const *pages, unsigned long count, int node)
+{
+	unsigned long found = 0;
+
+	for (unsigned long i = 0; i < count; i++)
+		found += page_to_nid(pages[i]) != node;
+	return found;
+}
+
+/*
+ * How many pages from the first on have no more than @room among them that are not on @node. No
+ * folio is cut.
+ */
+unsigned long dk_pages_fitting(struct page *const *pages, unsigned long count, int node,
+			       unsigned long room)
+{
+	unsigned long i, run;
+
+	for (i = 0; i < count; i += run) {
+		run = dk_folio_run(pages + i, count - i);
+		if (page_to_nid(pages[i]) == node)
+			continue;
+		if (room < run)
+			break;
+		room -= run;
+	}
+	return i;
+}
+
+/* Takes those that are not on @node out of all page tables. The first is at @index of the file. */
+void dk_pages_unmap(struct address_space *space, unsigned long index,
+		    struct page *const *pages, unsigned long count, int node)
+{
+	for (unsigned long i = 0, end; i < count; i = end + 1) {
+		for (end = i; end < count && page_to_nid(pages[end]) != node; end++)
+			;
+		if (end > i)
+			unmap_mapping_range(space, (loff_t)(index + i) << PAGE_SHIFT,
+					    (loff_t)(end - i) << PAGE_SHIFT, 1);
+	}
+}
+
+/*
+ * Whether nobody has a reference to those that are not on @node but who has the array. A page
+ * table's goes after the processors have forgotten the page, so then nobody writes to it.
+ */
+bool dk_pages_ours(struct page *const *pages, unsigned long count, int node)
+{
+	for (unsigned long i = 0, run; i < count; i += run) {
+		run = dk_folio_run(pages + i, count - i);
+		if (page_to_nid(pages[i]) != node && folio_ref_count(page_folio(pages[i])) != run)
+			return false;
+	}
+	/* What was written before the reference went is read after this. */
+	smp_mb();
+	return true;
+}
+
+/*
+ * Each that is not on @node is replaced by the next one of @others, which gets its bytes, and
+ * takes its place there. Returns how many. One whose memory is bad stays, and @bad says so; if there is
+ * a block on either side, so that it does not come apart, all stay.
+ */
+unsigned long dk_pages_replace(struct page **pages, unsigned long count, int node,
+			       struct page **others, bool *bad)
+{
+	bool block = PageCompound(others[0]);
+	unsigned long done = 0, copied = 0;
+
+	for (unsigned long i = 0; i < count; i++)
+		block |= page_to_nid(pages[i]) != node && PageCompound(pages[i]);
+	for (unsigned long i = 0; block && i < count; i++) {
+		if (page_to_nid(pages[i]) == node)
+			continue;
+		if (copy_mc_highpage(others[copied], pages[i])) {
+			*bad = true;
+			return 0;
+		}
+		copied++;
+	}
+	for (unsigned long i = 0; i < count; i++) {
+		if (page_to_nid(pages[i]) == node)
+			continue;
+		if (!block && copy_mc_highpage(others[done], pages[i])) {
+			*bad = true;
+			continue;
+		}
+		flush_dcache_page(others[done]);
+		swap(others[done], pages[i]);
+		done++;
+	}
+	return done;
+}
