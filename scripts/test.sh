@@ -245,7 +245,8 @@ disk=(--disk 64M)
 ((stock)) || disk=(--share "$out/share")
 item=DMAPLANE_LIMIT=$((limit - 100))
 machine_part matrix "$limit" -- "$item" "${matrix[@]}"
-machine_part instrumented "$limit" --share "$out/share" -- "$item" "${instrumented[@]}"
+# Devices of KUnit tests have bounce buffers if they want to: 2 MiB of them.
+machine_part instrumented "$limit" --share "$out/share" --append swiotlb=1024,force -- "$item" "${instrumented[@]}"
 machine_part faults "$limit" -- "$item" "${faults[@]}"
 machine_part scenarios 1800 -- "$fabric" DMAPLANE_LIMIT=500 "${scenarios[@]}"
 machine_part loss 600 -- "$fabric" DMAPLANE_LIMIT=500 "${loss[@]}"

@@ -88,8 +88,17 @@ struct Importer(NonNull<bindings::dk_importer>);
 
 impl Importer {
     fn new(file: &File, longest: u32, dma: bool) -> Result<Self> {
+        Self::of(file, longest, dma, false)
+    }
+
+    /// One whose device has its own copy of what it has mapped.
+    fn bounced(file: &File) -> Result<Self> {
+        Self::of(file, u32::MAX, true, true)
+    }
+
+    fn of(file: &File, longest: u32, dma: bool, bounced: bool) -> Result<Self> {
         // SAFETY: it is the file of a dma-buf, and held.
-        let raw = unsafe { bindings::dk_importer_new(file.as_ptr(), longest, dma) };
+        let raw = unsafe { bindings::dk_importer_new(file.as_ptr(), longest, dma, bounced) };
         NonNull::new(raw).map(Self).ok_or(ENODEV)
     }
 
@@ -110,9 +119,37 @@ impl Importer {
         unsafe { bindings::dk_importer_pieces(self.0.as_ptr(), pages.as_ptr(), pages.len() as u32) }
     }
 
-    fn sync(&self, direction: i32) -> Result {
+    fn begin(&self, direction: i32) -> Result {
         // SAFETY: it lives.
-        to_result(unsafe { bindings::dk_importer_sync(self.0.as_ptr(), direction) })
+        to_result(unsafe { bindings::dk_importer_begin(self.0.as_ptr(), direction) })
+    }
+
+    fn done(&self, direction: i32) -> Result {
+        // SAFETY: it lives.
+        to_result(unsafe { bindings::dk_importer_done(self.0.as_ptr(), direction) })
+    }
+
+    fn sync(&self, direction: i32) -> Result {
+        self.begin(direction)?;
+        self.done(direction)
+    }
+
+    fn byte(&self, offset: usize) -> Result<NonNull<u8>> {
+        // SAFETY: it lives, and has a table.
+        NonNull::new(unsafe { bindings::dk_importer_byte(self.0.as_ptr(), offset) }).ok_or(EFAULT)
+    }
+
+    /// What its device reads.
+    fn reads(&self, offset: usize) -> Result<u8> {
+        // SAFETY: it is mapped for the device, and so for as long as this takes.
+        Ok(unsafe { self.byte(offset)?.as_ptr().read_volatile() })
+    }
+
+    /// Its device writes.
+    fn writes(&self, offset: usize, value: u8) -> Result {
+        // SAFETY: as above.
+        unsafe { self.byte(offset)?.as_ptr().write_volatile(value) };
+        Ok(())
     }
 
     fn vmap(&self) -> Option<NonNull<u8>> {
@@ -146,6 +183,13 @@ fn move_all(pages: &Pages) -> Result<usize> {
     };
     while migration.step(pages, &shown)? {}
     Ok(migration.moved())
+}
+
+fn byte(pages: &Pages, offset: usize) -> Result<u8> {
+    let mut byte = [0u8];
+    pages.read(offset as u64, &mut byte)?;
+    let [byte] = byte;
+    Ok(byte)
 }
 
 fn flush() {
@@ -187,6 +231,31 @@ mod suite {
     }
 
     #[test]
+    fn again_and_again() -> Result {
+        let e = exports()?;
+        let file = file_of(e.object.clone(), 0..PAGES, true)?;
+        for round in 0..60u32 {
+            let pinned = Pages::pin(&e.pages);
+            let mut importers = KVec::new();
+            for longest in [1, 1 + round % 3, 16, 512] {
+                let importer = Importer::new(&file, longest * PAGE_SIZE as u32, true)?;
+                importer.map(BOTH)?;
+                importers.push(importer, GFP_KERNEL)?;
+            }
+            for importer in &importers {
+                assert!(importer.pieces(&pinned, 0..PAGES) > 0);
+            }
+            drop(pinned);
+            assert_eq!(move_all(&e.pages), Err(EBUSY));
+            while let Some(importer) = importers.pop() {
+                importer.unmap();
+            }
+            assert_eq!(move_all(&e.pages), Ok(0));
+        }
+        Ok(())
+    }
+
+    #[test]
     fn pieces_as_long_as_devices_take() -> Result {
         let e = exports()?;
         let pinned = Pages::pin(&e.pages);
@@ -200,6 +269,92 @@ mod suite {
             assert!(pieces as usize >= PAGES.div_ceil(longest as usize));
             last = pieces;
         }
+        Ok(())
+    }
+
+    /// Of a device that sees copies: each must be made when it is due, and not when it is not.
+    #[test]
+    fn synced_when_it_should_be() -> Result {
+        let e = exports()?;
+        let (part, at) = (2..6, 2 * PAGE_SIZE);
+        let (last, length) = (3 * PAGE_SIZE + 5, 4 * PAGE_SIZE);
+        let file = file_of(e.object.clone(), part, true)?;
+        let device = Importer::bounced(&file)?;
+        e.pages.fill(at as u64, 0x11, length)?;
+        device.map(BOTH)?;
+        assert_eq!(device.reads(0), Ok(0x11));
+        assert_eq!(device.reads(last), Ok(0x11));
+        // To the CPU, when that begins.
+        device.writes(last, 0x22)?;
+        assert_eq!(byte(&e.pages, at + last), Ok(0x11));
+        device.begin(WRITES)?;
+        assert_eq!(byte(&e.pages, at + last), Ok(0x22));
+        // Not to the device, as the CPU has only read.
+        device.writes(last, 0x33)?;
+        device.done(WRITES)?;
+        assert_eq!(device.reads(last), Ok(0x33));
+        // To the device, when the CPU has written. Nothing is lost of what the device wrote before.
+        device.begin(READS)?;
+        e.pages.fill((at + 7) as u64, 0x44, 1)?;
+        assert_eq!(device.reads(7), Ok(0x11));
+        device.done(READS)?;
+        assert_eq!(device.reads(7), Ok(0x44));
+        assert_eq!(device.reads(last), Ok(0x33));
+        // To the CPU at last.
+        device.writes(0, 0x55)?;
+        assert_eq!(byte(&e.pages, at), Ok(0x11));
+        device.unmap();
+        assert_eq!(byte(&e.pages, at), Ok(0x55));
+        assert_eq!(byte(&e.pages, at + last), Ok(0x33));
+        Ok(())
+    }
+
+    /// What devices may do in one direction only.
+    #[test]
+    fn synced_one_way() -> Result {
+        let e = exports()?;
+        let file = file_of(e.object.clone(), 0..2, true)?;
+        let device = Importer::bounced(&file)?;
+        e.pages.fill(0, 0x11, 2 * PAGE_SIZE)?;
+        // One that writes need not write all of it.
+        device.map(WRITES)?;
+        device.writes(3, 0x22)?;
+        device.begin(WRITES)?;
+        assert_eq!(byte(&e.pages, 3), Ok(0x22));
+        assert_eq!(byte(&e.pages, 4), Ok(0x11));
+        device.done(WRITES)?;
+        device.writes(PAGE_SIZE, 0x33)?;
+        device.unmap();
+        assert_eq!(byte(&e.pages, PAGE_SIZE), Ok(0x33));
+        assert_eq!(byte(&e.pages, PAGE_SIZE + 1), Ok(0x11));
+        // Of one that reads, nothing comes back.
+        device.map(READS)?;
+        assert_eq!(device.reads(3), Ok(0x22));
+        e.pages.fill(3, 0x44, 1)?;
+        device.sync(READS)?;
+        assert_eq!(device.reads(3), Ok(0x44));
+        device.writes(3, 0x55)?;
+        device.sync(WRITES)?;
+        device.unmap();
+        assert_eq!(byte(&e.pages, 3), Ok(0x44));
+        Ok(())
+    }
+
+    /// Two devices that have it mapped see what the CPU wrote.
+    #[test]
+    fn synced_to_all() -> Result {
+        let e = exports()?;
+        let file = file_of(e.object.clone(), 0..1, true)?;
+        let (writer, reader) = (Importer::bounced(&file)?, Importer::bounced(&file)?);
+        writer.map(BOTH)?;
+        reader.map(READS)?;
+        writer.writes(9, 0x66)?;
+        assert_eq!(reader.reads(9), Ok(0));
+        // By way of the CPU.
+        reader.begin(BOTH)?;
+        assert_eq!(byte(&e.pages, 9), Ok(0x66));
+        reader.done(BOTH)?;
+        assert_eq!(reader.reads(9), Ok(0x66));
         Ok(())
     }
 

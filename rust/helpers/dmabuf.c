@@ -116,7 +116,9 @@ void dk_dmabuf_show(struct iosys_map *map, void *base)
 #ifdef DMAPLANE_TEST
 
 #include <linux/device.h>
+#include <linux/dma-direct.h>
 #include <linux/file.h>
+#include <linux/swiotlb.h>
 
 /* Another driver, for tests. */
 struct dk_importer {
@@ -129,8 +131,13 @@ struct dk_importer {
 	struct iosys_map map;
 };
 
-/* Of the dma-buf of @file, for a device that takes pieces as long as @longest, and does DMA or not. */
-struct dk_importer *dk_importer_new(struct file *file, unsigned int longest, bool dma)
+/*
+ * Of the dma-buf of @file, for a device that takes pieces as long as @longest, and does DMA or not.
+ * It uses bounce buffers if it is told to, for which the machine must have been booted with
+ * swiotlb=force.
+ */
+struct dk_importer *dk_importer_new(struct file *file, unsigned int longest, bool dma,
+				    bool bounced)
 {
 	struct dk_importer *importer = kzalloc(sizeof(*importer), GFP_KERNEL);
 	static atomic_t number;
@@ -147,6 +154,12 @@ struct dk_importer *dk_importer_new(struct file *file, unsigned int longest, boo
 	dma_set_max_seg_size(importer->dev, longest);
 	ret = dma ? dma_coerce_mask_and_coherent(importer->dev, DMA_BIT_MASK(64)) : 0;
 	if (ret)
+		goto unregister;
+#ifdef CONFIG_SWIOTLB
+	if (!bounced)
+		importer->dev->dma_io_tlb_mem = NULL;
+#endif
+	if (bounced && !is_swiotlb_force_bounce(importer->dev))
 		goto unregister;
 	importer->buf = file->private_data;
 	get_dma_buf(importer->buf);
@@ -204,11 +217,28 @@ unsigned int dk_importer_pieces(const struct dk_importer *importer, struct page 
 	return at == count ? importer->table->nents : 0;
 }
 
-int dk_importer_sync(struct dk_importer *importer, int direction)
+/* A byte as the device sees it, or NULL. */
+u8 *dk_importer_byte(const struct dk_importer *importer, size_t offset)
 {
-	int ret = dma_buf_begin_cpu_access(importer->buf, direction);
+	struct scatterlist *sg;
+	unsigned int i;
 
-	return ret ?: dma_buf_end_cpu_access(importer->buf, direction);
+	for_each_sgtable_dma_sg(importer->table, sg, i) {
+		if (offset < sg_dma_len(sg))
+			return phys_to_virt(dma_to_phys(importer->dev, sg_dma_address(sg))) + offset;
+		offset -= sg_dma_len(sg);
+	}
+	return NULL;
+}
+
+int dk_importer_begin(struct dk_importer *importer, int direction)
+{
+	return dma_buf_begin_cpu_access(importer->buf, direction);
+}
+
+int dk_importer_done(struct dk_importer *importer, int direction)
+{
+	return dma_buf_end_cpu_access(importer->buf, direction);
 }
 
 /* Where the kernel sees it, or NULL. */

@@ -28,13 +28,16 @@ void dk_dmabuf_show(struct iosys_map *map, void *base);
 #ifdef DMAPLANE_TEST
 struct dk_importer;
 
-struct dk_importer *dk_importer_new(struct file *file, unsigned int longest, bool dma);
+struct dk_importer *dk_importer_new(struct file *file, unsigned int longest, bool dma,
+				    bool bounced);
 void dk_importer_end(struct dk_importer *importer);
 int dk_importer_map(struct dk_importer *importer, int direction);
 void dk_importer_unmap(struct dk_importer *importer);
 unsigned int dk_importer_pieces(const struct dk_importer *importer, struct page *const *pages,
 				unsigned int count);
-int dk_importer_sync(struct dk_importer *importer, int direction);
+u8 *dk_importer_byte(const struct dk_importer *importer, size_t offset);
+int dk_importer_begin(struct dk_importer *importer, int direction);
+int dk_importer_done(struct dk_importer *importer, int direction);
 void *dk_importer_vmap(struct dk_importer *importer);
 void dk_importer_vunmap(struct dk_importer *importer);
 void dk_flush_files(void);
