@@ -29,6 +29,7 @@ pub(crate) enum Live {
     BufferBytes,
     /// Of buffers and rings: what the limits are about.
     MemoryBytes,
+    DmaBufs,
     Regions,
     Endpoints,
     Channels,
@@ -38,11 +39,12 @@ pub(crate) enum Live {
 }
 
 /// Names of the kinds, in the order of [`Live`].
-pub(crate) const LIVE_NAMES: [&str; 10] = [
+pub(crate) const LIVE_NAMES: [&str; 11] = [
     "contexts",
     "buffers",
     "buffer_bytes",
     "memory_bytes",
+    "dmabufs",
     "regions",
     "endpoints",
     "channels",

@@ -187,7 +187,7 @@ struct dmaplane_info {
  *
  * /proc/PID/fdinfo/FD of the context's file says the same to others: lines "dmaplane-NAME:", a tab
  * and a number, where NAME is buffers, buffer-bytes, memory-bytes (that of rings included: what
- * max_context_memory limits), regions, endpoints, channels; mappings and nodeN-bytes, which are those
+ * max_context_memory limits), dmabufs, regions, endpoints, channels; mappings and nodeN-bytes, which are those
  * of buffers with a handle, the latter read from the pages, for each node that has some. Their order
  * may change, and others may be added.
  */

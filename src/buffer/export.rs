@@ -2,13 +2,18 @@
 
 //! `BUF_EXPORT`: a buffer, or a part of it, as a dma-buf.
 //!
-//! Ownership: the dma-buf holds the buffer, and nothing of the context; neither holds the dma-buf.
+//! Ownership: the dma-buf owns an [`Export`], which holds the buffer and nothing of the context; neither
+//! holds the dma-buf.
 //! Locking: none.
 //! Teardown: with the last descriptor, mapping and importer, which may be long after the context's.
 
 use super::Buffer;
 use crate::{
     context::Context,
+    counters::{
+        Live,
+        Tally, //
+    },
     region::check_range, //
 };
 use dmakit::{
@@ -17,14 +22,39 @@ use dmakit::{
         self,
         Exported, //
     },
+    mm::{
+        map::Mappable,
+        pages::Pages, //
+    },
     uapi, //
 };
 use kernel::{
     page::PAGE_SIZE,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
-impl Exported for Buffer {
+/// What a dma-buf shows.
+struct Export {
+    buffer: Arc<Buffer>,
+    _tally: Tally,
+}
+
+impl Mappable for Export {
+    fn pages(&self) -> &Arc<Pages> {
+        self.buffer.pages()
+    }
+
+    fn mapped(&self) {
+        self.buffer.mapped();
+    }
+
+    fn unmapped(&self) {
+        self.buffer.unmapped();
+    }
+}
+
+impl Exported for Export {
     type Module = crate::Dmaplane;
     const NAME: &'static CStr = c"dmaplane";
 }
@@ -49,7 +79,12 @@ pub(crate) fn export(context: &Context, arg: &mut uapi::dmaplane_buf_export) -> 
     let first = usize::try_from(arg.offset / page)?;
     let count = usize::try_from(length / page)?;
     let writable = arg.flags & uapi::DMAPLANE_EXPORT_RDONLY == 0;
-    let file = dmabuf::export(buffer, first..first.saturating_add(count), writable)?;
+    let export = Export {
+        buffer,
+        _tally: Tally::one(context.counters(), Live::DmaBufs),
+    };
+    let export = Arc::new(export, GFP_KERNEL_ACCOUNT)?;
+    let file = dmabuf::export(export, first..first.saturating_add(count), writable)?;
     arg.fd = i32::try_from(file.descriptor())?;
     Ok(file)
 }

@@ -22,10 +22,11 @@ use kernel::{
 };
 
 /// The counts shown, and their names.
-const COUNTS: [(&str, Live); 6] = [
+const COUNTS: [(&str, Live); 7] = [
     ("buffers", Live::Buffers),
     ("buffer-bytes", Live::BufferBytes),
     ("memory-bytes", Live::MemoryBytes),
+    ("dmabufs", Live::DmaBufs),
     ("regions", Live::Regions),
     ("endpoints", Live::Endpoints),
     ("channels", Live::Channels),

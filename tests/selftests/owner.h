@@ -6,9 +6,11 @@
 #include "ring.h"
 
 #define PAGE	4096ULL
+#ifndef LENGTH
 #define LENGTH	(2ULL << 20)
+#endif
 
-/* Whose buffer it is. */
+/* Whose buffer of LENGTH it is. */
 struct owner {
 	int fd;
 	struct channel c;
