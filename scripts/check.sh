@@ -53,6 +53,29 @@ shell_scripts() {
 	"$in_root" shellcheck -x -P scripts "${scripts[@]}"
 }
 
+# Tests that docs/checklist.md names as PROGRAM.TEST, SUITE.TEST, "tools CRATE/FILE.TEST" or
+# "unit FILE.TEST"; with a star those that begin so, of which there must be one.
+# shellcheck disable=SC2016 # backticks are markdown's
+checklist() {
+	local token name test files seen=0 rc=0
+	while IFS= read -r token; do
+		name=${token%.*} test=${token##*.} seen=$((seen + 1))
+		[[ $test == *\* ]] && test=${test%\*} || test+='\b'
+		case $name in
+		tools\ *) mapfile -t files < <(find tools -path "*/$(basename "${name#* }").rs" -o -path "*/$(basename "$(dirname "${name#* }")")/*.rs" -o -path "*/$(basename "$(dirname "${name#* }")")*/*.rs") ;;
+		unit\ *) mapfile -t files < <(find tests/unit src/pure -path "*${name#* }*.rs") ;;
+		dmakit_* | dmaplane_*) mapfile -t files < <(grep -rlE "kunit_tests\($name\)" rust src tests/kunit) ;;
+		*) mapfile -t files < <(find tests -name "$name.c") ;;
+		esac
+		if ! grep -qE "^ *(TEST(_F|_F_TIMEOUT)?\((\w+, )?|fn |async fn )$test" "${files[@]}" /dev/null; then
+			echo "there is no test $token"
+			rc=1
+		fi
+	done < <(grep -o '`[^`]*`' docs/checklist.md | tr -d '`' | grep -E '^((tools|unit) )?[a-z0-9_/]+\.([a-z0-9_]+\*?|\*)$' |
+		grep -vE '\.(c|h|rs|md|patch)$' | sort -u)
+	((seen)) && return "$rc"
+}
+
 cargo_crate() { # DIR
 	(cd "$1" && "$in_root" cargo fmt --all --check &&
 		"$in_root" cargo clippy --all-targets --all-features --target-dir "$TREE/out/clippy-$(basename "$1")" -- -D warnings &&
@@ -67,6 +90,7 @@ for file in tools/examples/*.c; do
 	check "${file##*/}, likewise" three_ways "$file" -O2 -c -o /dev/null
 done
 check "shellcheck" shell_scripts
+check "tests that docs/checklist.md names" checklist
 check "clippy and warnings, module" lint_module
 DMAPLANE_TEST=y check "clippy and warnings, test build" lint_module
 for dir in tools tests/unit tests/fuzz; do

@@ -134,6 +134,32 @@ TEST_F(channel, many_nops)
 	EXPECT_EQ(1, stats.channels);
 }
 
+/* A million of them, each once and in order; fewer where every access is checked. */
+TEST_F_TIMEOUT(channel, million_nops, 600)
+{
+	uint64_t count = instrumented() ? 50000 : 1000000, submitted = 0, reaped = 0;
+	struct dmaplane_stats stats;
+	struct dmaplane_cqe cqe;
+
+	while (reaped < count) {
+		int batch = 0;
+
+		while (submitted < count && batch < 8 && !channel_push_nop(&self->c, submitted)) {
+			submitted++;
+			batch++;
+		}
+		ASSERT_EQ(batch, channel_enter(&self->c, batch, batch, PATIENCE));
+		while (channel_reap(&self->c, &cqe)) {
+			ASSERT_EQ(reaped++, cqe.user_data);
+			ASSERT_EQ(0, cqe.res);
+		}
+	}
+	EXPECT_EQ(count, reaped);
+	ASSERT_EQ(0, get_stats(self->fd, &stats));
+	EXPECT_EQ(count, stats.submitted);
+	EXPECT_EQ(count, stats.completed);
+}
+
 TEST_F(channel, takes_no_more_than_asked)
 {
 	for (int i = 0; i < 5; i++) {

@@ -339,4 +339,29 @@ TEST_F(mappings, system_calls_use_the_memory)
 	EXPECT_EQ(0, memcmp(self->at + PAGE, self->at + 4 * PAGE, PAGE));
 }
 
+/* Each byte of a large one, however its memory is taken, by two mappings and after it was forgotten. */
+TEST_F(mappings, large)
+{
+	const uint32_t kinds[] = { DMAPLANE_BUF_NO_HUGE, 0, DMAPLANE_BUF_HUGE };
+
+	for (unsigned int i = 0; i < ARRAY_LEN(kinds); i++) {
+		const uint64_t length = 16ULL << 20;
+		struct buffer buffer;
+		uint8_t *at, *other;
+
+		ASSERT_EQ(0, buf_create_at(self->fd, length, DMAPLANE_NODE_ANY, kinds[i], &buffer));
+		at = buf_map(self->fd, &buffer);
+		other = buf_map(self->fd, &buffer);
+		ASSERT_NE(MAP_FAILED, at);
+		ASSERT_NE(MAP_FAILED, other);
+		fill(at, length, i);
+		EXPECT_EQ(length, first_wrong(other, length, i));
+		ASSERT_EQ(0, madvise(at, length, MADV_DONTNEED));
+		EXPECT_EQ(length, first_wrong(at, length, i));
+		munmap(at, length);
+		munmap(other, length);
+		EXPECT_EQ(0, buf_destroy(self->fd, buffer.handle));
+	}
+}
+
 TEST_HARNESS_MAIN

@@ -310,4 +310,43 @@ TEST_F(numa_policy, policy_of_the_task)
 	}
 }
 
+/* Bytes of all buffers on each node, as BUF_QUERY adds up, also after one has moved. */
+TEST_F(numa_policy, fdinfo)
+{
+	struct buffer buffers[MAX_NODES + 1];
+	unsigned int count = 0;
+	struct channel c;
+
+	for (unsigned int i = 0; i < self->count; i++)
+		ASSERT_EQ(0, buf_create_at(self->fd, (i + 3) * PAGE, self->nodes[i],
+					   DMAPLANE_BUF_NODE_STRICT, &buffers[count++]));
+	ASSERT_EQ(0, create_by_turns(self->fd, 64 * PAGE, self->online, DMAPLANE_BUF_NO_HUGE,
+				     &buffers[count++]));
+	ASSERT_EQ(0, channel_open(self->fd, 8, 8, &c));
+	for (int moved = 0; moved < 2; moved++) {
+		uint64_t sums[MAX_NODES] = { 0 };
+
+		for (unsigned int i = 0; i < count; i++) {
+			struct dmaplane_buf_query query;
+			uint64_t nodes[MAX_NODES];
+
+			ASSERT_EQ(0, buf_query(self->fd, buffers[i].handle, &query, nodes));
+			for (uint32_t node = 0; node < query.nr_nodes; node++)
+				sums[node] += nodes[node] * PAGE;
+		}
+		for (unsigned int i = 0; i < self->count; i++) {
+			char name[32];
+
+			snprintf(name, sizeof(name), "node%u-bytes", self->nodes[i]);
+			EXPECT_LT(0, sums[self->nodes[i]]);
+			EXPECT_EQ(sums[self->nodes[i]], (uint64_t)fdinfo(self->fd, name));
+		}
+		if (!moved)
+			ASSERT_LT(0, channel_migrate(&c, buffers[count - 1].handle,
+						     self->nodes[self->count - 1],
+						     DMAPLANE_MIGRATE_STRICT));
+	}
+	EXPECT_EQ(0, channel_close(&c));
+}
+
 TEST_HARNESS_MAIN
