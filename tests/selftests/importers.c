@@ -4,6 +4,7 @@
  * its own file, and has fences.
  */
 #include "owner.h"
+#include "passing.h"
 #include "harness.h"
 
 #include <drm/drm.h>
@@ -140,6 +141,61 @@ TEST_F(vgem, shown_by_its_file)
 	EXPECT_EQ(-EBUSY, migrate(&self->o));
 	ASSERT_EQ(0, munmap(at, LENGTH));
 	EXPECT_EQ(0, migrate(&self->o));
+}
+
+/* Whose exporter is killed while it copies into it, and who keeps no descriptor. */
+TEST_F(vgem, exporter_killed)
+{
+	uint64_t offset = next_offset(self->drm);
+	int sockets[2], dmabuf, status;
+	uint32_t handle;
+	pid_t pid;
+	uint8_t *at;
+
+	ASSERT_NE(0, offset);
+	close_all(&self->o);
+	ASSERT_TRUE(WAIT_FOR(live("contexts") == 0));
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		struct owner o = { .fd = -1 };
+		struct dmaplane_sqe sqe;
+		struct dmaplane_cqe cqe;
+		struct buffer from;
+
+		if (open_all(&o) || buf_create(o.fd, LENGTH, &from) ||
+		    send_fd(sockets[1], export(&o, 0, 0, 0)))
+			_exit(1);
+		for (;;) {
+			sqe = copy_buffer(o.buffer.handle, 0, from.handle, 0, LENGTH);
+			if (channel_do(&o.c, &sqe, &cqe) || cqe.res != (int)LENGTH)
+				_exit(2);
+			sqe = copy_buffer(from.handle, 0, o.buffer.handle, 0, LENGTH);
+			if (channel_do(&o.c, &sqe, &cqe) || cqe.res != (int)LENGTH)
+				_exit(3);
+		}
+	}
+	close(sockets[1]);
+	dmabuf = receive_fd(sockets[0]);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, import(self->drm, dmabuf, &handle));
+	close(dmabuf);
+	at = map_at(self->drm, LENGTH, offset);
+	ASSERT_NE(MAP_FAILED, at);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(SIGKILL, WTERMSIG(status));
+	EXPECT_TRUE(WAIT_FOR(live("contexts") == 0));
+	EXPECT_TRUE(WAIT_FOR(live("buffers") == 1));
+	EXPECT_EQ(LENGTH, first_wrong(at, LENGTH, 1));
+	ASSERT_EQ(0, madvise(at, LENGTH, MADV_DONTNEED));
+	EXPECT_EQ(LENGTH, first_wrong(at, LENGTH, 1));
+	munmap(at, LENGTH);
+	close(sockets[0]);
+	close(self->drm);
+	self->drm = -1;
+	EXPECT_TRUE(WAIT_FOR(live("buffers") == 0));
 }
 
 /* A read-only one can be attached to: it is the mapping that is refused. */
