@@ -437,6 +437,7 @@ TEST_F(pinned_pair, transfers)
 	ASSERT_EQ(0, target_for(b, a, LENGTH, REMOTE_WRITE | REMOTE_READ, &far, &lease));
 	EXPECT_EQ(LENGTH, result(&a->ch, remote_sqe(a, DMAPLANE_OP_WRITE, near, lease, 0, 0, LENGTH,
 						    1)));
+	ASSERT_EQ(0, fence(a, b));
 	EXPECT_EQ(LENGTH, first_wrong(far.at, LENGTH, 1));
 	fill(far.at, LENGTH, 2);
 	EXPECT_EQ(LENGTH, result(&a->ch, remote_sqe(a, DMAPLANE_OP_READ, near, lease, 0, 0, LENGTH,
@@ -451,6 +452,7 @@ TEST_F(pinned_pair, transfers)
 	fill(at, LENGTH, 3);
 	EXPECT_EQ(LENGTH, result(&a->ch, remote_sqe(a, DMAPLANE_OP_WRITE, near, lease, 0, 0, LENGTH,
 						    3)));
+	ASSERT_EQ(0, fence(a, b));
 	EXPECT_EQ(LENGTH, first_wrong(far.at, LENGTH, 3));
 	EXPECT_EQ(-EACCES, result(&a->ch, ({
 		struct dmaplane_sqe sqe;
@@ -484,10 +486,12 @@ TEST_F(pinned_pair, destroyed_under_a_region)
 	EXPECT_EQ(0, buf_destroy(a->fd, handle));
 	ASSERT_EQ(0, channel_next(&a->ch, &cqe));
 	EXPECT_EQ(length, cqe.res);
+	ASSERT_EQ(0, fence(a, b));
 	EXPECT_EQ(length, first_wrong(far.at, length, 1));
 	/* And again, from memory that only the region has. */
 	memset(far.at, 0, length);
 	EXPECT_EQ(length, result(&a->ch, sqe));
+	ASSERT_EQ(0, fence(a, b));
 	EXPECT_EQ(length, first_wrong(far.at, length, 1));
 	EXPECT_EQ(0, region_deregister(a->fd, near));
 	munmap(far.at, length);
