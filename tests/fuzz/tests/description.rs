@@ -159,7 +159,7 @@ impl Description {
         }
         match name {
             "const" | "len" | "flags" => int(applied(arguments[1]).0).expect(kind),
-            "ptr64" => (8, 8),
+            "ptr64" | "vma64" => (8, 8),
             "array" => {
                 let (size, align) = self.size(arguments[0], constants);
                 let count = arguments[1];
