@@ -266,6 +266,16 @@ static inline int64_t fdinfo(int fd, const char *name)
 	return found;
 }
 
+/* The node that the kernel says a page is on, once it is touched, or -errno. */
+static inline int node_of_page(const uint8_t *at)
+{
+	void *address = (void *)at;
+	int status = -1;
+
+	(void)*(const volatile uint8_t *)at;
+	return syscall(SYS_move_pages, 0, 1UL, &address, NULL, &status, 0) ? -errno : status;
+}
+
 static inline uint64_t now_ns(void)
 {
 	struct timespec ts;
