@@ -127,6 +127,21 @@ impl Link {
         [entries.min(), others.min()].into_iter().flatten().min()
     }
 
+    /// Whether an entry posted before that of this number is in flight. An adapter that forgets some
+    /// may tell of others that they failed.
+    pub(super) fn is_preceded(&self, order: u64) -> bool {
+        let mut entries = self.in_flight.iter().flatten();
+        entries.any(|entry| entry.order < order)
+    }
+
+    /// Where the oldest entry in flight is, if it is known to have failed.
+    pub(super) fn waiting(&self) -> Option<u32> {
+        let entries = self.in_flight.iter().zip(0u32..);
+        let entries = entries.filter_map(|(entry, place)| Some((entry.as_ref()?, place)));
+        let (oldest, place) = entries.min_by_key(|(entry, _)| entry.order)?;
+        oldest.failed.map(|_| place)
+    }
+
     /// Counts a tick. Whether the oldest post has been that for too many.
     fn stands_still(&mut self, failed: bool) -> bool {
         let oldest = self.oldest().filter(|_| !self.abandoned);
@@ -160,10 +175,11 @@ impl Link {
             let Some(entry) = oldest.and_then(Option::take) else {
                 break;
             };
-            if let Some(end) = entry.end {
-                end.fail(error, 0);
-                count = count.saturating_add(1);
-            }
+            let Some(end) = entry.end else { continue };
+            // Of what only waited for others the adapter has told.
+            count = count.saturating_add(entry.failed.is_none().into());
+            let (error, status) = entry.failed.unwrap_or((error, 0));
+            end.fail(error, status);
         }
         self.writes = 0;
         self.reads = 0;

@@ -108,6 +108,8 @@ pub(super) struct InFlight {
     reads: bool,
     /// The entry, if this is the end of it.
     pub(super) end: Option<End>,
+    /// How it failed, if what was posted before it is not done.
+    pub(super) failed: Option<(Error, u32)>,
 }
 
 /// What is to be completed when the end of an entry is.
@@ -234,9 +236,10 @@ impl Endpoint {
         }
         let oldest = link.in_flight.get(slot as usize).and_then(Option::as_ref);
         let batch = oldest.map_or(0, |entry| entry.batch);
+        let waits = oldest.is_some_and(|entry| link.is_preceded(entry.order));
         let (mut status, mut failed, mut first) = (completion.status, false, false);
         for n in 0..batch {
-            let Some(entry) = inner.land(slot, n) else {
+            let Some(mut entry) = inner.land(slot, n) else {
                 continue;
             };
             if entry.requests <= good {
@@ -258,13 +261,17 @@ impl Endpoint {
             inner.note_status(completion);
             // The endpoint is in its final state before the program can learn of the failure.
             first |= inner.fail(failure);
-            if let Some(end) = entry.end {
+            if waits {
+                entry.failed = Some((failure, status));
+                inner.take_off(slot, n, entry);
+            } else if let Some(end) = entry.end {
                 end.fail(failure, status);
             }
             failed = true;
             // Those behind it were not done for that.
             status = status::FLUSH;
         }
+        inner.fail_waiting();
         inner.fail_queued();
         let pumped = inner.pump();
         let conn = inner.conn.clone().filter(|_| first);
@@ -303,6 +310,39 @@ impl Inner {
             link.reads = link.reads.saturating_sub(entry.requests);
         }
         Some(entry)
+    }
+
+    /// Puts an entry back into flight.
+    fn take_off(&mut self, slot: u32, n: u32, entry: InFlight) {
+        let Some(link) = self.link.as_mut() else {
+            return;
+        };
+        let at = link.place_after(slot, n);
+        if let Some(place) = link.in_flight.get_mut(at as usize) {
+            link.writes = link.writes.saturating_add(entry.requests);
+            if entry.reads {
+                link.reads = link.reads.saturating_add(entry.requests);
+            }
+            *place = Some(entry);
+        }
+    }
+
+    /// Completes entries that failed and waited for what was posted before them.
+    fn fail_waiting(&mut self) {
+        let failed = self.error.is_some();
+        while let Some(slot) = self
+            .link
+            .as_ref()
+            .filter(|_| failed)
+            .and_then(Link::waiting)
+        {
+            let Some(entry) = self.land(slot, 0) else {
+                return;
+            };
+            if let (Some(end), Some((error, status))) = (entry.end, entry.failed) {
+                end.fail(error, status);
+            }
+        }
     }
 
     /// Sends whatever can be sent now.
@@ -460,6 +500,7 @@ impl Link {
                 requests,
                 reads,
                 end,
+                failed: None,
             };
             if let Some(place) = self.in_flight.get_mut(self.next as usize) {
                 *place = Some(entry);

@@ -342,6 +342,36 @@ TEST_F(standstill, completions_are_lost_and_the_end_comes_first)
 	has_failed(_metadata, &self->p.b);
 }
 
+/* Nothing is told of the first entry, and that the others failed: they wait for it. */
+TEST_F(standstill, the_first_is_forgotten)
+{
+	struct side *a = &self->p.a;
+	struct dmaplane_endpoint_query got;
+	struct dmaplane_cqe cqe;
+
+	ASSERT_EQ(0, mock("rate lose 1000"));
+	for (uint32_t i = 0; i < 4; i++) {
+		struct dmaplane_sqe sqe = write_imm(a, self->from.region, self->lease, 0, 0, 100, i);
+
+		ASSERT_EQ(1, channel_submit(&a->ch, &sqe));
+		if (i == 0) {
+			ASSERT_EQ(0, mock("step 1000"));
+			ASSERT_LT(0, mock_value("lost"));
+			ASSERT_EQ(0, mock("rate lose 0"));
+		}
+	}
+	ASSERT_EQ(0, query(a->fd, a->endpoint, &got));
+	ASSERT_EQ(4, got.in_flight);
+	EXPECT_EQ(0, endpoint_close(a->fd, a->endpoint));
+	for (uint32_t i = 0; i < 4; i++) {
+		ASSERT_EQ(0, channel_next(&a->ch, &cqe));
+		EXPECT_EQ(i, cqe.user_data);
+		EXPECT_EQ(-ECANCELED, cqe.res);
+	}
+	EXPECT_FALSE(channel_reap(&a->ch, &cqe));
+	ASSERT_EQ(0, mock("step 1000"));
+}
+
 /*
  * What is done after something whose completion was lost does not hide that: @x sends
  * entries like @sqe, all of which complete, until the connection has failed.
