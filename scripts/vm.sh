@@ -26,7 +26,7 @@
 #
 # With DMAPLANE_KERNEL=debug the instrumented kernel is booted (debug-kernel.sh),
 # which is slower and larger: all time limits are four times as long, and the
-# machine has twice the memory.
+# machine has twice the memory, and half of that again on node 0, where the kernel is.
 
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -137,6 +137,11 @@ if [[ -z $accel ]]; then
 	[[ $icount ]] || { kvm_works && accel=kvm; } || :
 fi
 
+bytes=$(numfmt --from=iec "${mem^^}") kernel_bytes=0
+if ((numa > 0 && slower > 1)); then
+	kernel_bytes=$((bytes / 2))
+	mem=$(((bytes + kernel_bytes) >> 20))M
+fi
 args=(
 	setpriv --pdeathsig KILL -- # it must not outlive this script
 	qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot
@@ -160,9 +165,9 @@ else
 	args+=(-accel "tcg,thread=multi" -cpu "max,-erms,-fsrm,-la57")
 fi
 if ((numa > 0)); then
-	bytes=$(numfmt --from=iec "${mem^^}")
 	for ((node = 0; node < numa; node++)); do
-		args+=(-object "memory-backend-ram,id=m$node,size=$((bytes / numa))")
+		size=$((bytes / numa + (node == 0 ? kernel_bytes : 0)))
+		args+=(-object "memory-backend-ram,id=m$node,size=$size")
 		cpu_list=''
 		for ((cpu = node; cpu < cpus; cpu += numa)); do cpu_list+=",cpus=$cpu"; done
 		args+=(-numa "node,nodeid=$node,memdev=m$node$cpu_list")
