@@ -18,6 +18,8 @@ use crate::world::Kind;
 const RINGS: usize = 3;
 const FILES: usize = 4;
 const ENTRIES: u32 = 32;
+/// Descriptors from here on are channels' files that io_uring is given.
+const OWN_NUMBERS: i32 = 512;
 
 /// What `<linux/io_uring.h>` has, as little as is needed.
 mod io {
@@ -216,7 +218,15 @@ impl Worker {
             .plain(&context, Cmd::ChannelFile, arg, |a| vec![(a.channel, &[Kind::Channel])]);
         // SAFETY: the command succeeded, so that it is a new descriptor.
         let file = made.ok().map(|arg| unsafe { OwnedFd::from_raw_fd(arg.fd) })?;
-        let fd = file.as_raw_fd();
+        // An entry that a ring takes late goes to whatever has the number then: not to a file of
+        // a context that counts.
+        // SAFETY: it touches no memory.
+        let fd = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, OWN_NUMBERS) };
+        if fd < 0 {
+            return None;
+        }
+        // SAFETY: as above.
+        let file = unsafe { OwnedFd::from_raw_fd(fd) };
         self.urings.files.truncate(FILES - 1);
         self.urings.files.insert(0, file);
         // It is not known any more how many entries the context takes, nor when.
