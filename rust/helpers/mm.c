@@ -152,9 +152,10 @@ static void count_blocks(unsigned long pfn, unsigned long count, u32 *orders, un
 
 /*
  * Adds to @nodes, of @nr_nodes, how many pages are on each, and to @orders how many blocks there
- * are of each order up to @max; whether all are on one of the nodes. A block is on one node.
+ * are of each order up to @max; whether all are on one of the nodes. A block is on one node. @whole:
+ * of each folio all pages from the first one here on follow it, so that they need not be looked at.
  */
-bool dk_survey_pages(struct page *const *pages, unsigned long count, u64 *nodes,
+bool dk_survey_pages(struct page *const *pages, unsigned long count, bool whole, u64 *nodes,
 		     unsigned int nr_nodes, u32 *orders, unsigned int max)
 {
 	unsigned long first = 0, length = 0;
@@ -166,8 +167,7 @@ bool dk_survey_pages(struct page *const *pages, unsigned long count, u64 *nodes,
 
 		if (node >= nr_nodes)
 			return false;
-		/* Pages of a folio need not be looked at one by one. */
-		run = dk_folio_run(pages + i, count - i);
+		run = whole ? dk_folio_rest(pages[i], count - i) : dk_folio_run(pages + i, count - i);
 		nodes[node] += run;
 		if (pfn != first + length || node != last) {
 			count_blocks(first, length, orders, max);

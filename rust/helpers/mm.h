@@ -10,13 +10,20 @@
 /* Memory comes in folios of this order, or in single pages. */
 #define DK_BLOCK_ORDER 9
 
+/* How many pages its folio has from @page on, and no more than @count. */
+static inline unsigned long dk_folio_rest(struct page *page, unsigned long count)
+{
+	struct folio *folio = page_folio(page);
+
+	return min(count, folio_nr_pages(folio) - folio_page_idx(folio, page));
+}
+
 /* How many of the pages, from the first on, follow each other in its folio. */
 static inline unsigned long dk_folio_run(struct page *const *pages, unsigned long count)
 {
-	struct folio *folio = page_folio(pages[0]);
 	unsigned long run = 1;
 
-	count = min(count, folio_nr_pages(folio) - folio_page_idx(folio, pages[0]));
+	count = dk_folio_rest(pages[0], count);
 	while (run < count && pages[run] == pages[0] + run)
 		run++;
 	return run;
@@ -38,7 +45,7 @@ unsigned long dk_kept_pages(struct page *const *pages, unsigned long count);
 void dk_unpin_pages(struct page **pages, unsigned long count, bool write);
 void *dk_page_memcg(struct page *page);
 void dk_memcg_put(void *memcg);
-bool dk_survey_pages(struct page *const *pages, unsigned long count, u64 *nodes,
+bool dk_survey_pages(struct page *const *pages, unsigned long count, bool whole, u64 *nodes,
 		     unsigned int nr_nodes, u32 *orders, unsigned int max);
 void dk_copy_pages(struct page *const *to, size_t to_offset, struct page *const *from,
 		   size_t from_offset, size_t length);

@@ -70,7 +70,8 @@ enum Hold {
 ///
 /// # Invariants
 ///
-/// Each pointer is a page that we hold, as `hold` says.
+/// Each pointer is a page that we hold, as `hold` says. If that is by references, the pages of a block
+/// follow each other from its first to its last.
 pub(super) struct List {
     pages: KVVec<*mut bindings::page>,
     hold: Hold,
@@ -82,6 +83,11 @@ unsafe impl Send for List {}
 unsafe impl Sync for List {}
 
 impl List {
+    /// Whether the pages of each block are there, from its first to its last.
+    pub(super) fn is_whole(&self) -> bool {
+        self.hold == Hold::Reference
+    }
+
     /// Room for `count` pages, each with a reference.
     pub(super) fn with_capacity(count: usize) -> Result<Self> {
         Self::holding(count, Hold::Reference)

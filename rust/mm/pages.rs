@@ -248,12 +248,13 @@ impl Pages {
         let nr_nodes = u32::try_from(nodes.len())?;
         let list = self.list.read();
         let pages = list.as_slice();
-        // SAFETY: by the invariant the pages are alive; the arrays are as long as is said, and there is a
-        // count for each order up to that of a block.
+        // SAFETY: by the invariant the pages are alive, and blocks whole if that is said; the arrays are as
+        // long as is said, and there is a count for each order up to that of a block.
         match unsafe {
             bindings::dk_survey_pages(
                 pages.as_ptr(),
                 pages.len(),
+                list.is_whole(),
                 nodes.as_mut_ptr(),
                 nr_nodes,
                 orders.as_mut_ptr(),

@@ -121,6 +121,7 @@ mod suite {
                     bindings::dk_survey_pages(
                         part.as_ptr(),
                         part.len(),
+                        false,
                         counts.as_mut_ptr(),
                         64,
                         orders.as_mut_ptr(),
