@@ -92,6 +92,7 @@ struct note {
 /* A transfer; like the rings, it is shared with a child. */
 struct flow {
 	bool sends, failed;
+	uint8_t opcode;
 	uint32_t accepted, completed;
 };
 

@@ -143,7 +143,48 @@ static void check_region(struct place *p)
 		wrong(p, "%u regions of %u", stats.regions, p->memories);
 }
 
-/* ---- Writes in flight: sent, received, both ways -------------------------- */
+/* ---- Pinned memory: with a region or without, mapped or not ------------------ */
+
+static void reach_pinned(struct place *p)
+{
+	struct dmaplane_buf_pin arg = ARG(buf_pin, .length = a_length(p));
+	struct memory *m;
+
+	connect_places(p);
+	if (!p->holder)
+		return;
+	m = &p->memory[p->memories++];
+	m->length = m->buffer.length = arg.length;
+	m->at = mmap(NULL, arg.length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m->at == MAP_FAILED)
+		must(p, "mmap", -errno);
+	fill(m->at, PAGE, 0);
+	arg.addr = (uintptr_t)m->at;
+	must(p, "BUF_PIN", cmd(p->side.fd, DMAPLANE_IOC_BUF_PIN, &arg));
+	m->buffer.handle = arg.handle;
+	if (p->c->way & 1)
+		must(p, "REGION_REGISTER",
+		     region_register(p->side.fd, p->side.endpoint, arg.handle, 0, arg.length,
+				     LOCAL_WRITE, &m->region));
+	if (p->c->way & 2) {
+		must(p, "munmap", munmap(m->at, arg.length) ? -errno : 0);
+		m->at = NULL;
+	}
+}
+
+static void check_pinned(struct place *p)
+{
+	struct dmaplane_stats stats;
+
+	must_be_established(p);
+	must(p, "STATS", get_stats(p->side.fd, &stats));
+	if (stats.buffers != p->holder)
+		wrong(p, "%u buffers", stats.buffers);
+	if (p->holder && p->memory[0].at)
+		check_mapping(p);
+}
+
+/* ---- Writes and reads in flight: by one side, the other, both ----------------- */
 
 #define UNDER_WAY 6
 
@@ -154,11 +195,12 @@ static uint32_t size_of_message(const struct place *p)
 	return message_size[p->c->seed % ARRAY_LEN(message_size)] / (is_slow() ? 4 : 1);
 }
 
-static void submit_writes(struct place *p)
+static void submit_flow(struct place *p)
 {
 	while (p->flow->sends && p->flow->accepted - p->flow->completed < UNDER_WAY) {
-		struct dmaplane_sqe sqe = write_imm(&p->side, p->memory[0].region, p->lease, 0, 0,
-						    size_of_message(p), p->flow->accepted);
+		struct dmaplane_sqe sqe = remote_sqe(&p->side, p->flow->opcode, p->memory[0].region,
+						     p->lease, 0, 0, size_of_message(p),
+						     p->flow->accepted);
 		int ret = channel_submit(&p->side.ch, &sqe);
 
 		if (ret != 1) {
@@ -171,7 +213,7 @@ static void submit_writes(struct place *p)
 	}
 }
 
-static void reap_writes(struct place *p)
+static void reap_flow(struct place *p)
 {
 	struct dmaplane_cqe cqe;
 
@@ -189,7 +231,7 @@ static void reap_writes(struct place *p)
 	}
 }
 
-static void pump_writes(struct place *p)
+static void pump_flow(struct place *p)
 {
 	int ret;
 
@@ -198,11 +240,11 @@ static void pump_writes(struct place *p)
 		sleep_ms(1);
 		return;
 	}
-	submit_writes(p);
+	submit_flow(p);
 	ret = channel_enter(&p->side.ch, 0, 1, 5 * MS);
 	if (ret < 0 && ret != -ETIME && ret != -EBUSY)
 		must(p, "ENTER", ret);
-	reap_writes(p);
+	reap_flow(p);
 }
 
 static void exchange(struct place *p)
@@ -210,40 +252,59 @@ static void exchange(struct place *p)
 	struct dmaplane_lease_wait got;
 	uint32_t granted;
 
-	add_memory(p, message_size[ARRAY_LEN(message_size) - 1], 0);
-	add_memory(p, message_size[ARRAY_LEN(message_size) - 1], DMAPLANE_ACCESS_REMOTE_WRITE);
+	add_memory(p, message_size[ARRAY_LEN(message_size) - 1], LOCAL_WRITE);
+	add_memory(p, message_size[ARRAY_LEN(message_size) - 1], REMOTE_WRITE | REMOTE_READ);
+	fill(p->memory[1].at, p->memory[1].length, 1);
 	must(p, "LEASE_GRANT", lease_grant(&p->side, p->memory[1].region, 1, &granted));
 	must(p, "LEASE_WAIT", lease_wait(&p->side, limit_ns(), &got));
 	p->lease = got.lease;
 }
 
-static void reach_write(struct place *p)
+static void reach_flow(struct place *p, uint8_t opcode)
 {
 	p->flow = mmap(NULL, sizeof(*p->flow), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		       -1, 0);
 	if (p->flow == MAP_FAILED)
 		must(p, "mmap", -errno);
+	p->flow->opcode = opcode;
 	connect_places(p);
 	exchange(p);
 	p->flow->sends = p->c->way == 2 || p->holder == (p->c->way == 1);
 	while (p->flow->sends && p->flow->completed < UNDER_WAY)
-		pump_writes(p);
+		pump_flow(p);
 	if (p->flow->accepted && p->flow->accepted == p->flow->completed)
-		submit_writes(p);
+		submit_flow(p);
 }
 
-static void check_write(struct place *p)
+static void reach_write(struct place *p)
+{
+	reach_flow(p, DMAPLANE_OP_WRITE_IMM);
+}
+
+static void reach_read(struct place *p)
+{
+	reach_flow(p, DMAPLANE_OP_READ);
+}
+
+static void check_flow(struct place *p)
 {
 	uint64_t give_up = now_ns() + limit_ns();
 	uint32_t before = p->flow->completed;
 
 	must_be_established(p);
 	while (p->flow->sends && p->flow->completed < before + UNDER_WAY) {
-		pump_writes(p);
+		pump_flow(p);
 		if (now_ns() > give_up)
 			wrong(p, "the transfer stands still");
 	}
 	must_be_established(p);
+}
+
+static void check_read(struct place *p)
+{
+	check_flow(p);
+	if (p->flow->sends && first_wrong(p->memory[0].at, size_of_message(p), 1) != size_of_message(p))
+		wrong(p, "what was read is not what is there");
 }
 
 /* ---- A lease: granted or held, known or on its way ------------------------- */
@@ -402,7 +463,9 @@ static void check_file(struct place *p)
 const struct row rows[] = {
 	{ "mapping", 2, false, never, reach_mapping, check_mapping, NULL },
 	{ "region", 2, true, always, reach_region, check_region, NULL },
-	{ "write", 3, true, always, reach_write, check_write, pump_writes },
+	{ "pinned", 4, true, always, reach_pinned, check_pinned, NULL },
+	{ "write", 3, true, always, reach_write, check_flow, pump_flow },
+	{ "read", 3, true, always, reach_read, check_read, pump_flow },
 	{ "lease", 4, true, always, reach_lease, check_lease, NULL },
 	{ "listener", 4, false, has_caller, reach_listener, check_listener, NULL },
 	{ "file", 3, true, always, reach_file, check_file, NULL },
