@@ -3,7 +3,7 @@
  * Handles: 0, garbage, stale, foreign, of another kind, for every command that
  * takes one; never issued twice; as many as the limit says.
  */
-#include "ring.h"
+#include "pair.h"
 #include "harness.h"
 
 enum kind { BUFFER, REGION, ENDPOINT, LISTENER, CHANNEL, COUNTER, KINDS };
@@ -99,28 +99,43 @@ static int listen_any(int fd, uint32_t *handle)
 }
 
 FIXTURE(handles) {
-	int fd;
+	struct pair p;
+	int fd;			/* of its a */
 	int other;		/* another context */
-	uint32_t handle[KINDS];	/* 0: none of that kind */
+	struct memory memory;
+	uint32_t handle[KINDS];
 };
+
+/* What a has: its channel, buffer and endpoint, and one of each kind. */
+#define CHANNELS	2
+#define BUFFERS		2
+#define ENDPOINTS	2
+#define OBJECTS_MADE	(CHANNELS + BUFFERS + ENDPOINTS + 2)
 
 FIXTURE_SETUP(handles)
 {
+	struct dmaplane_counter_create counter = ARG(counter_create);
 	struct buffer buffer;
 
-	self->fd = open_device();
-	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, pair_open(&self->p));
+	self->fd = self->p.a.fd;
 	self->other = open_device();
 	ASSERT_LE(0, self->other);
 	ASSERT_EQ(0, buf_create(self->fd, 1, &buffer));
 	self->handle[BUFFER] = buffer.handle;
 	ASSERT_EQ(0, channel_create(self->fd, &self->handle[CHANNEL]));
 	ASSERT_EQ(0, listen_any(self->fd, &self->handle[LISTENER]));
+	ASSERT_EQ(0, memory_make(&self->p.a, 4096, 0, &self->memory));
+	self->handle[REGION] = self->memory.region;
+	self->handle[ENDPOINT] = counter.endpoint = self->p.a.endpoint;
+	ASSERT_EQ(0, cmd(self->fd, DMAPLANE_IOC_COUNTER_CREATE, &counter));
+	self->handle[COUNTER] = counter.handle;
 }
 
 FIXTURE_TEARDOWN(handles)
 {
-	EXPECT_EQ(0, close(self->fd));
+	EXPECT_EQ(0, munmap(self->memory.at, 4096));
+	pair_close(&self->p);
 	EXPECT_EQ(0, close(self->other));
 }
 
@@ -141,7 +156,7 @@ TEST_F(handles, other_kind)
 {
 	for_each_taker(t)
 		for (int kind = 0; kind < KINDS; kind++) {
-			if (!self->handle[kind] || t->takes & BIT(kind))
+			if (t->takes & BIT(kind))
 				continue;
 			EXPECT_EQ(-EBADF, call(self->fd, t, self->handle[kind]))
 				TH_LOG("%s of a %s", t->name, kind_name[kind]);
@@ -166,6 +181,9 @@ TEST_F(handles, stale)
 	EXPECT_EQ(0, buf_destroy(self->fd, stale[BUFFER]));
 	EXPECT_EQ(0, end(self->fd, DMAPLANE_IOC_CHANNEL_CLOSE, stale[CHANNEL]));
 	EXPECT_EQ(0, endpoint_close(self->fd, stale[LISTENER]));
+	EXPECT_EQ(0, end(self->fd, DMAPLANE_IOC_COUNTER_DESTROY, stale[COUNTER]));
+	EXPECT_EQ(0, region_deregister(self->fd, stale[REGION]));
+	EXPECT_EQ(0, endpoint_close(self->fd, stale[ENDPOINT]));
 	for (int again = 0; again < 2; again++) {
 		struct buffer buffer;
 
@@ -175,7 +193,7 @@ TEST_F(handles, stale)
 					TH_LOG("%s of a stale %s", t->name, kind_name[kind]);
 			}
 		/* The places in the table are used again, the handles are not. */
-		for (int i = 0; i < 4; i++) {
+		for (int i = 0; i < KINDS; i++) {
 			ASSERT_EQ(0, buf_create(self->fd, 1, &buffer));
 			for (int kind = 0; kind < KINDS; kind++) {
 				EXPECT_NE(stale[kind], buffer.handle);
@@ -184,31 +202,79 @@ TEST_F(handles, stale)
 	}
 }
 
+/* Members of entries that are handles, and the kinds that each takes. */
+enum member { ENDPOINT_OF, REGION_OF, LEASE_OF, LIST_OF, MEMBERS };
+
+static const char *const member_name[] = { "endpoint", "region", "lease", "list" };
+
+static const struct entry {
+	const char *name;
+	struct dmaplane_sqe sqe;
+	unsigned int takes[MEMBERS];
+} entries[] = {
+#define ENTRY(op, endpoint, region, lease, list, ...) \
+	{ #op, { .opcode = DMAPLANE_OP_##op, ##__VA_ARGS__ }, { endpoint, region, lease, list } }
+	ENTRY(WRITE, BIT(ENDPOINT), BIT(REGION), 0, 0, .length = 64),
+	ENTRY(WRITE_IMM, BIT(ENDPOINT), BIT(REGION), 0, 0, .length = 64),
+	ENTRY(READ, BIT(ENDPOINT), BIT(REGION), 0, 0, .length = 64),
+	ENTRY(WRITE, BIT(ENDPOINT), 0, 0, BIT(BUFFER),	/* a list of nothing */
+	      .flags = DMAPLANE_SQE_SEGMENTS, .list_count = 1),
+	ENTRY(SEND, BIT(ENDPOINT), BIT(REGION), 0, 0, .length = 64),
+	ENTRY(RECV, BIT(ENDPOINT), 0, BIT(BUFFER), 0, .length = 64),
+	ENTRY(COPY, 0, BIT(BUFFER), BIT(BUFFER), 0, .remote_offset = 64, .length = 64),
+	ENTRY(FILL, 0, 0, BIT(BUFFER), 0, .length = 64),
+	ENTRY(MIGRATE, 0, 0, BIT(BUFFER), 0),
+	ENTRY(INVALIDATE, 0, BIT(REGION), 0, 0),
+	ENTRY(COUNTER_WAIT, BIT(ENDPOINT), BIT(COUNTER), 0, 0, .local_offset = 1),
+};
+
+static int entry_res(struct channel *c, struct dmaplane_sqe sqe)
+{
+	struct dmaplane_cqe cqe;
+
+	return channel_do(c, &sqe, &cqe) ? -ETIME : cqe.res;
+}
+
+/* With this one, where all others are right. */
+static int res_of(struct channel *c, const uint32_t *right, const struct entry *e,
+		  enum member member, uint32_t handle)
+{
+	struct dmaplane_sqe sqe = e->sqe;
+	uint32_t *const members[] = { &sqe.endpoint, &sqe.region, &sqe.lease, &sqe.list };
+
+	for (int m = 0; m < MEMBERS; m++)
+		for (int kind = 0; kind < KINDS; kind++)
+			if (e->takes[m] & BIT(kind))
+				*members[m] = right[kind];
+	*members[member] = handle;
+	return entry_res(c, sqe);
+}
+
 /* An entry's handles are checked like those of commands. */
 TEST_F(handles, in_ring_entries)
 {
-	const struct { uint32_t endpoint, region; int res; } cases[] = {
-		{ 0, 0, -ENOENT },
-		{ 0xdeadbeef, 0, -ENOENT },
-		{ self->handle[BUFFER], 0, -EBADF },
-		{ self->handle[CHANNEL], 0, -EBADF },
-		{ self->handle[LISTENER], 0, -EBADF },
-	};
-	struct dmaplane_cqe cqe;
-	struct channel c;
+	struct channel *c = &self->p.a.ch;
 
-	ASSERT_EQ(0, channel_open(self->fd, 4, 4, &c));
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		struct dmaplane_sqe sqe = {
-			.opcode = DMAPLANE_OP_WRITE_IMM, .user_data = i,
-			.endpoint = cases[i].endpoint, .region = cases[i].region,
-		};
-
-		ASSERT_EQ(0, channel_do(&c, &sqe, &cqe));
-		EXPECT_EQ(i, cqe.user_data);
-		EXPECT_EQ(cases[i].res, cqe.res) TH_LOG("case %zu", i);
-	}
-	EXPECT_EQ(0, channel_close(&c));
+	for (const struct entry *e = entries; e < entries + ARRAY_LEN(entries); e++)
+		for (int m = 0; m < MEMBERS; m++) {
+			if (!e->takes[m])
+				continue;
+			EXPECT_EQ(-ENOENT, res_of(c, self->handle, e, m, 0)) {
+				TH_LOG("%s without %s", e->name, member_name[m]);
+			}
+			EXPECT_EQ(-ENOENT, res_of(c, self->handle, e, m, 0xdeadbeef)) {
+				TH_LOG("%s, garbage as %s", e->name, member_name[m]);
+			}
+			for (int kind = 0; kind < KINDS; kind++) {
+				if (e->takes[m] & BIT(kind))
+					continue;
+				EXPECT_EQ(-EBADF, res_of(c, self->handle, e, m,
+							 self->handle[kind])) {
+					TH_LOG("%s, a %s as %s", e->name, kind_name[kind],
+					       member_name[m]);
+				}
+			}
+		}
 }
 
 static int by_value(const void *a, const void *b)
@@ -252,7 +318,7 @@ TEST_F(handles, as_many_as_the_limit)
 	struct dmaplane_info info;
 	struct dmaplane_stats stats;
 	struct buffer buffer, extra;
-	uint32_t count = 3; /* those of the fixture */
+	uint32_t count = OBJECTS_MADE;
 	int ret;
 
 	ASSERT_EQ(0, get_info(self->fd, &info));
@@ -263,9 +329,9 @@ TEST_F(handles, as_many_as_the_limit)
 	EXPECT_EQ(-EMFILE, channel_create(self->fd, &extra.handle));
 	EXPECT_EQ(-EMFILE, listen_any(self->fd, &extra.handle));
 	ASSERT_EQ(0, get_stats(self->fd, &stats));
-	EXPECT_EQ(count - 2, stats.buffers);
-	EXPECT_EQ(1, stats.channels);
-	EXPECT_EQ(1, stats.endpoints);
+	EXPECT_EQ(count - OBJECTS_MADE + BUFFERS, stats.buffers);
+	EXPECT_EQ(CHANNELS, stats.channels);
+	EXPECT_EQ(ENDPOINTS, stats.endpoints);
 	/* Another context has a limit of its own. */
 	EXPECT_EQ(0, buf_create(self->other, 1, &extra));
 	EXPECT_EQ(0, buf_destroy(self->fd, self->handle[BUFFER]));
