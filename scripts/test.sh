@@ -89,7 +89,7 @@ build() {
 	mkdir -p "$out/overlay/usr/lib/"{dmaplane,"modules/$kernel/updates"}
 	cp "$module" "$out/overlay/usr/lib/modules/$kernel/updates/"
 	cp -r tests/scenarios "$out/bin" "$out/overlay/usr/lib/dmaplane/"
-	cp tests/instrumented/*.sh "$out/overlay/usr/lib/dmaplane/scenarios/"
+	cp tests/instrumented/*.sh tests/stock/*.sh "$out/overlay/usr/lib/dmaplane/scenarios/"
 	if want futures; then
 		tools=$("$TREE/scripts/tools.sh" -p dmaplane --features tokio --example futures) ||
 			die "the library's example does not build"
@@ -213,6 +213,7 @@ connected=()
 for name in "${programs[@]}"; do ! connects "$name" || connected+=("$name"); done
 # For drivers that the instrumented kernel has not.
 ((!stock)) || mapfile -t -O "${#programs[@]}" programs < <(programs_of tests/stock)
+mapfile -t stock_scenarios < <(((!stock)) || scenarios_of tests/stock)
 mapfile -t scenarios < <(scenarios_of tests/scenarios | grep -v '^matrix\|^loss\|^numa')
 mapfile -t loss < <(scenarios_of tests/scenarios | grep '^loss')
 mapfile -t matrix < <(scenarios_of tests/scenarios | grep '^matrix')
@@ -220,7 +221,7 @@ special() { ((!with_instrumented)) || { programs_of tests/instrumented && scenar
 mapfile -t instrumented < <(special | grep -v '^fail_')
 mapfile -t faults < <(special | grep '^fail_')
 for name in "${wanted[@]}"; do
-	[[ " ${programs[*]} ${numa[*]} ${scenarios[*]} ${loss[*]} ${matrix[*]} ${instrumented[*]} ${faults[*]} " == *" $name"[.\ ]* ]] ||
+	[[ " ${programs[*]} ${numa[*]} ${stock_scenarios[*]} ${scenarios[*]} ${loss[*]} ${matrix[*]} ${instrumented[*]} ${faults[*]} " == *" $name"[.\ ]* ]] ||
 		die "there is no test $name"
 done
 
@@ -256,6 +257,7 @@ if ((!stock && !${#wanted[@]})); then
 	machine_part loss-siw 600 -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=500 "${loss[@]}"
 	machine_part programs-siw 2400 "${disk[@]}" -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=600 "${connected[@]}"
 fi
+machine_part iommu 900 --iommu intel "${disk[@]}" -- "$fabric" DMAPLANE_LIMIT=500 "${stock_scenarios[@]}"
 machine_part numa 1200 --numa 4 "${disk[@]}" -- "${numa[@]}"
 
 # As many at a time as there are processors and memory, but two at least: most of

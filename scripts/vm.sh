@@ -8,6 +8,7 @@
 #   --overlay DIR      lay DIR's contents over the machine's / (may be repeated)
 #   --share DIR        DIR is /share in the machine, writable
 #   --disk SIZE        an NVMe disk, empty, and lost afterwards
+#   --iommu intel      devices reach what is mapped for them and nothing else
 #   --net MY:PEER:MAC  a network card, MTU 4200, linked to a second machine's over the
 #                      unix sockets MY and PEER (the second has them the other way round)
 #   --name N  --cpus 2  --mem 1G  --numa NODES       the machine
@@ -36,7 +37,7 @@ mode=${1-}
 [[ $mode == run || $mode == shell ]] || { usage >&2; exit 2; }
 shift
 
-name=vm cpus='' mem=1G numa=0 share='' disk='' timeout=300 log='' append='' icount=''
+name=vm cpus='' mem=1G numa=0 share='' disk='' iommu='' timeout=300 log='' append='' icount=''
 overlays=() nets=() extra=()
 while (($#)) && [[ $1 != -- ]]; do
 	(($# > 1)) || die "$1 wants a value"
@@ -51,6 +52,7 @@ while (($#)) && [[ $1 != -- ]]; do
 	--append) append+=" $2" ;;
 	--icount) icount=$2 ;;
 	--disk) disk=$2 ;;
+	--iommu) iommu=$2 ;;
 	--overlay) overlays+=("$2") ;;
 	--net) nets+=("$2") ;;
 	--qemu) extra+=("$2") ;;
@@ -75,6 +77,12 @@ if [[ ${DMAPLANE_KERNEL:-stock} == debug ]]; then
 fi
 # The machine's processors wait for the host's: a false alarm helps nobody.
 [[ $icount ]] || append+=' watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=90'
+if [[ $iommu ]]; then
+	[[ $iommu == intel ]] || die "there is no IOMMU \"$iommu\"" "the one there is is intel"
+	machine=q35
+	# What is unmapped is at once out of reach.
+	append+=' intel_iommu=on iommu.passthrough=0 iommu.strict=1'
+fi
 timeout=$((timeout * slower))
 log=${log:-$TREE/out/vm/$name.console.log}
 mkdir -p "$(dirname "$log")"
@@ -164,6 +172,7 @@ else
 	# byte by byte; and a page walk has one level less.
 	args+=(-accel "tcg,thread=multi" -cpu "max,-erms,-fsrm,-la57")
 fi
+[[ ! $iommu ]] || args+=(-device "intel-iommu,intremap=off") # before what is behind it
 if ((numa > 0)); then
 	for ((node = 0; node < numa; node++)); do
 		size=$((bytes / numa + (node == 0 ? kernel_bytes : 0)))
