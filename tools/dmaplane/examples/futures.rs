@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Entries as futures, on tokio: a hundred copies in as many tasks and, with the address of an
 //! RDMA device of this host, a connection of this program to itself on which messages are
-//! received, counted, and waited for in vain. And, with no future, a dma-buf.
+//! received, counted, and waited for in vain, and which reads into a piece of a pool. And, with no future,
+//! a dma-buf.
 //!
 //! ```text
 //! futures [ADDRESS]
@@ -15,8 +16,8 @@ use std::{
 };
 
 use dmaplane::{
-    AsyncChannel, BufCopy, ChannelOptions, ConnectOptions, Context, Endpoint, Errno, ExportOptions,
-    ImmOnly, Immediates, Kind, Nop,
+    Access, AsyncChannel, BufCopy, ChannelOptions, ConnectOptions, Context, Endpoint, Errno,
+    ExportOptions, ImmOnly, Immediates, Kind, Nop, Pool, Read,
 };
 use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
 use tokio::{runtime::Builder, spawn, task::spawn_blocking, time::timeout};
@@ -89,8 +90,56 @@ async fn connect(
 const MESSAGES: u32 = 50;
 const COUNTED: u32 = 7;
 
+/// Pieces of a pool, of which none is left, and what the peer has is read into one. Then they are all there
+/// again, in one place, with what was in them.
+async fn pooled(
+    context: &Context,
+    here: &AsyncChannel,
+    out: &Endpoint,
+    into: &Endpoint,
+) -> Outcome {
+    let text = b"read into a piece";
+    let theirs = context.buffer(PAGE)?;
+    theirs.map()?.copy_in(0, text);
+    let region = into.register(&theirs, 0, PAGE, Access::REMOTE_READ)?;
+    into.grant(&region, 0)?;
+    let lease = out.wait_lease(Some(Duration::from_secs(10)))?;
+
+    let pool = Pool::new(out, 16 * PAGE, Access::LOCAL_WRITE, Default::default())?;
+    let fill = |number: u8| {
+        let mut piece = pool.take(PAGE - 1)?;
+        piece.fill(number);
+        Some(piece)
+    };
+    let pieces: Vec<_> = (0..20).map_while(fill).collect();
+    assert!(pool.take(1).is_none() && pool.available() == 0);
+    let [.., last] = &pieces[..] else {
+        return Err("it has no pieces".into());
+    };
+    let read = Read::new(out, last.region(), lease).range(last.offset(), 0, text.len() as u32);
+    let length = here.submit(read).await?;
+    let mut found = vec![0; length as usize];
+    last.copy_out(0, &mut found);
+    println!(
+        "pool: {} pieces, {}",
+        pieces.len(),
+        String::from_utf8_lossy(&found)
+    );
+
+    drop(pieces);
+    let all = pool.take(pool.len()).ok_or("not all of it is there")?;
+    let mut found = vec![0; all.len() as usize];
+    all.copy_out(0, &mut found);
+    found[15 * PAGE as usize..][..text.len()].fill(15);
+    let pages = found.chunks(PAGE as usize).zip(0u8..);
+    let right = pages.filter(|(page, n)| page[..page.len() - 1].iter().all(|byte| byte == n));
+    println!("pool: {} of 16 as they were", right.count());
+    Ok(())
+}
+
 async fn messages(context: &Context, address: IpAddr) -> Outcome {
     let [(here, out), (there, into)] = connect(context, address).await?;
+    pooled(context, &here, &out, &into).await?;
     let counter = into.counter(Immediates::exactly(COUNTED))?;
     let counted = spawn(there.submit(counter.wait_for(MESSAGES.into())));
     let mut sent = Vec::new();

@@ -272,6 +272,17 @@ impl Mapping {
         self.map.copy_in(offset, bytes);
     }
 
+    /// As [`Mapping::copy_in`].
+    ///
+    /// # Safety
+    ///
+    /// No slice of these bytes lives.
+    #[inline]
+    pub(crate) unsafe fn copy_in_shared(&self, offset: usize, bytes: &[u8]) {
+        // SAFETY: the caller promises the same.
+        unsafe { self.map.copy_in_shared(offset, bytes) };
+    }
+
     /// Copies from `offset` to `bytes`.
     ///
     /// # Panics

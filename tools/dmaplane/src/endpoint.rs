@@ -236,6 +236,10 @@ impl Endpoint {
         self.peer
     }
 
+    pub(crate) fn context(&self) -> &Context {
+        self.object.context()
+    }
+
     /// Makes part of `buffer` known to the fabric; `offset` is a multiple of the
     /// page size.
     pub fn register(

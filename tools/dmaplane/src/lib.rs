@@ -14,6 +14,7 @@
 //! | [`Endpoint`] | a connection with credits in the kernel | its channel |
 //! | [`Counter`] | how many messages of a kind an endpoint received | context |
 //! | [`Region`] | part of a buffer that a fabric's devices may reach | buffer, context |
+//! | [`Pool`], [`Piece`] | a buffer that is mapped and registered, and part of it | buffer, region |
 //! | [`Lease`] | the peer's permission to use one of its regions | (a number) |
 //!
 //! Moving bytes: the receiver [registers](Endpoint::register) a region with
@@ -88,6 +89,7 @@ mod futures;
 mod list;
 mod map;
 mod net;
+mod pool;
 mod region;
 mod ring;
 mod sys;
@@ -109,6 +111,7 @@ pub use error::{Error, Op, Result};
 pub use futures::{AsyncChannel, Reactor, Submission, TimedSubmission};
 pub use list::{Pages, Segment};
 pub use net::Private;
+pub use pool::{Piece, Pool, PIECE_ALIGN};
 pub use region::{Access, Lease, Region};
 pub use rustix::io::Errno;
 

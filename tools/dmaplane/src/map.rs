@@ -79,6 +79,17 @@ impl Map {
     /// Copies `bytes` to `offset`. Panics when they do not fit.
     #[inline]
     pub(crate) fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
+        // SAFETY: no slice lives, as `self` is borrowed by nobody else.
+        unsafe { self.copy_in_shared(offset, bytes) }
+    }
+
+    /// As [`Self::copy_in`].
+    ///
+    /// # Safety
+    ///
+    /// No slice of these bytes lives.
+    #[inline]
+    pub(crate) unsafe fn copy_in_shared(&self, offset: usize, bytes: &[u8]) {
         self.check(offset, bytes.len());
         // SAFETY: in range by the check, mapped by the type's invariant; `bytes`
         // is not in the mapping unless by `slice()`, whose callers promise that
