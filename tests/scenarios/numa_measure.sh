@@ -6,7 +6,8 @@
 # shellcheck disable=SC2317 # functions are called by "check"
 # shellcheck source=tests/scenarios/lib.sh
 . "$(dirname "$0")/lib.sh"
-plan 8
+# The instrumented kernel would take minutes for sizes of its own.
+plan $((slow > 1 ? 8 : 9))
 
 work=$(mktemp -d)
 sys=/sys/devices/system
@@ -88,6 +89,46 @@ values() {
 	done <"$work/pairs"
 }
 
+# of_caches: four times the last caches of a node, each once, of the node that has most of them; and of the
+# largest cache.
+of_caches() {
+	local node cpu dir level best caches each sum most=0 largest=0
+	for node in $(numbers "$(<"$sys/node/has_cpu")"); do
+		caches=''
+		for cpu in $(numbers "$(<"$sys/node/node$node/cpulist")"); do
+			best=0
+			for dir in "$sys/cpu/cpu$cpu/cache"/index*; do
+				level=$(<"$dir/level")
+				[[ $(<"$dir/type") == Instruction ]] || ((level < best)) ||
+					{ best=$level && each="$(<"$dir/shared_cpu_list") $(<"$dir/size")"; }
+			done
+			caches+=$each$'\n'
+		done
+		sum=0
+		while read -r _ each; do
+			[[ $each == *K ]] || return
+			sum=$((sum + ${each%K} * 1024))
+			((${each%K} * 1024 <= largest)) || largest=$((${each%K} * 1024))
+		done < <(sort -u <<<"${caches%$'\n'}")
+		((sum <= most)) || most=$sum
+	done
+	echo "$((4 * most)) $((4 * largest))"
+}
+
+# Without --size: what caches cannot hold, and what is done with it is verified; or less, with the reason.
+own_size() {
+	local bandwidth latency
+	read -r bandwidth latency < <(of_caches)
+	"$bin/dmaplane" numa --json --runs 1 >"$work/own" || return
+	echo "# $bandwidth $latency"
+	((bandwidth && latency)) && ! grep -q '"verified":false' "$work/own" || return
+	if grep -q "\"bandwidth_bytes\":$bandwidth,\"latency_bytes\":$latency," "$work/own"; then
+		grep -q '"capped":false' "$work/own"
+	else
+		grep -q '"capped":true' "$work/own" && said "$work/own" 'there is no more free memory'
+	fi
+}
+
 # A node whose CPUs go away is measured as memory only.
 without_cpus() {
 	local cpu node status=0
@@ -129,6 +170,7 @@ check "memory is where it should be" placed
 check "all values" values
 check "table and heat map" table_and_map
 check "refuses and says why" refusals
+((slow > 1)) || check "a size of its own" own_size
 check "nodes without processors" without_cpus
 rm -r "$work"
 done_testing
