@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Buffers: zeroed pages near a NUMA node, mapped by user space, or memory that user space has
-//! ([`pin`](self::pin)); registered by regions.
+//! ([`pin`](self::pin)); registered by regions, moved to other nodes ([`migrate`](self::migrate)).
 //!
 //! Ownership: the handle, each mapping, each region and each dma-buf ([`export`]) hold an `Arc` of the
 //! [`Buffer`], which holds the pages and their charge. The memory goes when the last of them does, never before.
 //! Locking: none of its own. Where the pages are may change, and what they hold; nothing else does.
 
 pub(crate) mod export;
+pub(crate) mod migrate;
 pub(crate) mod pin;
 
 use crate::{

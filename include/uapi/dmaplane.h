@@ -62,6 +62,7 @@ enum dmaplane_cmd {
 	DMAPLANE_CMD_BUF_DESTROY = 0x12,
 	DMAPLANE_CMD_BUF_EXPORT = 0x13,
 	DMAPLANE_CMD_BUF_PIN = 0x14,
+	DMAPLANE_CMD_BUF_MIGRATE = 0x16,
 	DMAPLANE_CMD_FABRIC_LIST = 0x20,
 	DMAPLANE_CMD_REGION_REGISTER = 0x21,
 	DMAPLANE_CMD_REGION_DEREGISTER = 0x22,
@@ -91,6 +92,7 @@ enum dmaplane_cmd {
 #define DMAPLANE_IOC_BUF_DESTROY       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_DESTROY)
 #define DMAPLANE_IOC_BUF_EXPORT        _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_EXPORT)
 #define DMAPLANE_IOC_BUF_PIN           _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_PIN)
+#define DMAPLANE_IOC_BUF_MIGRATE       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_MIGRATE)
 #define DMAPLANE_IOC_FABRIC_LIST       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_FABRIC_LIST)
 #define DMAPLANE_IOC_REGION_REGISTER   _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_REGION_REGISTER)
 #define DMAPLANE_IOC_REGION_DEREGISTER _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_REGION_DEREGISTER)
@@ -132,6 +134,8 @@ enum dmaplane_cmd {
 #define DMAPLANE_FEATURE_PLACEMENT	(1ULL << 11)
 /* BUF_PIN */
 #define DMAPLANE_FEATURE_PIN		(1ULL << 12)
+/* BUF_MIGRATE */
+#define DMAPLANE_FEATURE_BUF_MIGRATE	(1ULL << 14)
 
 /**
  * struct dmaplane_info - what this kernel module offers and its limits
@@ -288,7 +292,7 @@ struct dmaplane_buf_create {
  *			number of pages on each node, read from the pages now
  * @length:		out: bytes, in whole pages
  * @pages:		out: pages in all, the sum over the nodes
- * @node:		out: the node asked for, last by a DMAPLANE_OP_MIGRATE that
+ * @node:		out: the node asked for, last by a MIGRATE that
  *			succeeded, or DMAPLANE_NODE_ANY
  * @create_flags:	out: DMAPLANE_BUF_* it was made with
  * @mappings:		out: user mappings of the buffer alive now, those of its
@@ -410,6 +414,37 @@ struct dmaplane_buf_pin {
 	__aligned_u64 length;
 	__u32 handle;
 	__u32 pad;
+};
+
+/* dmaplane_buf_migrate.flags, and dmaplane_sqe.imm of MIGRATE */
+/* If a page has no room on the node that is ENOSPC; else it stays where it is. */
+#define DMAPLANE_MIGRATE_STRICT		(1U << 0)
+
+/**
+ * struct dmaplane_buf_migrate - move a buffer's pages to another NUMA node
+ * @size:	in: sizeof(struct dmaplane_buf_migrate)
+ * @flags:	in: DMAPLANE_MIGRATE_*
+ * @handle:	in: the buffer
+ * @node:	in: the node that its pages go to
+ * @moved:	out: pages that were elsewhere and are there now
+ * @first_ns:	out: until the first batch of them was there; 0 if there were none
+ * @total_ns:	out: until all were
+ *
+ * What DMAPLANE_OP_MIGRATE does, by the caller itself: in batches, and all who use the buffer go on.
+ * A signal ends it between two of them with EINTR; what was moved stays moved, and another call goes on
+ * with the rest.
+ *
+ * Errors: EINVAL (unknown flag), ENOENT, EBADF (@handle), EINTR, and those of the entry: ENXIO, EACCES,
+ * EBUSY, ENOSPC, EIO, ENOMEM.
+ */
+struct dmaplane_buf_migrate {
+	__u32 size;
+	__u32 flags;
+	__u32 handle;
+	__s32 node;
+	__aligned_u64 moved;
+	__aligned_u64 first_ns;
+	__aligned_u64 total_ns;
 };
 
 /**
@@ -982,10 +1017,6 @@ struct dmaplane_pages {
 	__aligned_u64 remote_stride;
 };
 
-/* dmaplane_sqe.imm of MIGRATE */
-/* If a page has no room on the node that is ENOSPC; else it stays where it is. */
-#define DMAPLANE_MIGRATE_STRICT		(1U << 0)
-
 /* dmaplane_sqe.imm of CANCEL */
 /* All entries of the endpoint, whatever their user_data. */
 #define DMAPLANE_CANCEL_ALL		(1U << 0)
@@ -1367,6 +1398,7 @@ DMAPLANE_LAYOUT(dmaplane_buf_create, 40);
 DMAPLANE_LAYOUT(dmaplane_buf_query, 104);
 DMAPLANE_LAYOUT(dmaplane_buf_export, 32);
 DMAPLANE_LAYOUT(dmaplane_buf_pin, 32);
+DMAPLANE_LAYOUT(dmaplane_buf_migrate, 40);
 DMAPLANE_LAYOUT(dmaplane_handle, 16);
 DMAPLANE_LAYOUT(dmaplane_fabric, 88);
 DMAPLANE_LAYOUT(dmaplane_fabric_list, 24);

@@ -233,6 +233,19 @@ static int close_pinned(struct world *w)
 	return close_context(w);
 }
 
+/* ---- BUF_MIGRATE ------------------------------------------------------------------ */
+
+/* To the node where all of it is: a machine with faults has one. */
+static int migrate(struct world *w)
+{
+	struct dmaplane_buf_migrate arg = ARG(buf_migrate, .handle = w->buffer.handle);
+	int ret = cmd(w->fd, DMAPLANE_IOC_BUF_MIGRATE, &arg);
+
+	if (!ret)
+		CHECK_IS(0, arg.moved);
+	return ret;
+}
+
 /* ---- Channels ------------------------------------------------------------------- */
 
 static int channel_make_with(struct world *w, uint32_t flags)
@@ -616,6 +629,7 @@ static const struct op ops[] = {
 	{ "mmap of a dma-buf", open_exported, map_export, map_export_works, close_exported,
 	  map_failed },
 	{ "BUF_PIN", open_to_pin, pin, pin_works, close_pinned },
+	{ "BUF_MIGRATE", open_with_buffer, migrate, NULL, close_context },
 	{ "CHANNEL_CREATE", open_context, channel_make, ring_works, close_context },
 	{ "CHANNEL_CREATE, SQPOLL", open_context, channel_make_polled, polled_ring_works,
 	  close_context },

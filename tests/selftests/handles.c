@@ -15,6 +15,7 @@ union argument {
 	uint32_t word[32];
 	struct dmaplane_buf_query buf_query;
 	struct dmaplane_buf_export buf_export;
+	struct dmaplane_buf_migrate buf_migrate;
 	struct dmaplane_handle handle;
 	struct dmaplane_region_register region_register;
 	struct dmaplane_lease_grant lease_grant;
@@ -43,6 +44,7 @@ static const struct taker {
 	TAKER(BUF_QUERY, buf_query, buf_query, BIT(BUFFER)),
 	TAKER(BUF_DESTROY, handle, handle, BIT(BUFFER)),
 	TAKER(BUF_EXPORT, buf_export, buf_export, BIT(BUFFER)),
+	TAKER(BUF_MIGRATE, buf_migrate, buf_migrate, BIT(BUFFER)),
 	TAKER(REGION_REGISTER, region_register, region_register, BIT(ENDPOINT), .length = 4096),
 	TAKER(REGION_DEREGISTER, handle, handle, BIT(REGION)),
 	TAKER(LEASE_GRANT, lease_grant, lease_grant, BIT(ENDPOINT)),

@@ -65,6 +65,7 @@ plain!(
     dmaplane_buf_query,
     dmaplane_buf_export,
     dmaplane_buf_pin,
+    dmaplane_buf_migrate,
     dmaplane_handle,
     dmaplane_fabric_list,
     dmaplane_region_register,
@@ -105,6 +106,7 @@ arguments!(
     dmaplane_buf_query,
     dmaplane_buf_export,
     dmaplane_buf_pin,
+    dmaplane_buf_migrate,
     dmaplane_handle,
     dmaplane_fabric_list,
     dmaplane_region_register,
@@ -155,6 +157,8 @@ commands! {
     BufDestroy DMAPLANE_IOC_BUF_DESTROY [ENOENT EBADF]
     BufExport DMAPLANE_IOC_BUF_EXPORT
         [ENOENT EBADF EOPNOTSUPP EOVERFLOW ERANGE EMFILE ENFILE ENOMEM]
+    BufMigrate DMAPLANE_IOC_BUF_MIGRATE
+        [ENOENT EBADF ENXIO EACCES EBUSY ENOSPC EIO ENOMEM EINTR]
     BufPin DMAPLANE_IOC_BUF_PIN [EFBIG EOVERFLOW EDQUOT EMFILE ENOMEM EINTR]
     FabricList DMAPLANE_IOC_FABRIC_LIST [ENOMEM]
     RegionRegister DMAPLANE_IOC_REGION_REGISTER

@@ -68,6 +68,12 @@ pub enum Action {
         pages: u8,
         how: u8,
     },
+    BufMigrate {
+        call: Call,
+        buffer: Pick,
+        node: u8,
+        how: u8,
+    },
     FabricList {
         call: Call,
         room: u8,
@@ -271,6 +277,6 @@ mod tests {
         for _ in 0..2000 {
             kinds.extend(parse(&fresh(&mut rng)).iter().map(std::mem::discriminant));
         }
-        assert_eq!(kinds.len(), 40);
+        assert_eq!(kinds.len(), 41);
     }
 }

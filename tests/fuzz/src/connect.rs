@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::abi::{uapi::*, Argument, Cmd};
 use crate::action::Action;
 use crate::call::{Caller, Outcome, Use};
-use crate::choice::{Address, Call, Pick, Terms, Wait, Where};
+use crate::choice::{Address, Call, Pick, Terms, Value, Wait, Where};
 use crate::exec::Worker;
 use crate::memory::{Probe, PAGE};
 use crate::world::{lock, Context, Kind, Object, Shared};
@@ -297,6 +297,12 @@ impl Worker {
         self.run(Action::CounterQuery(own, any));
         self.run(Action::CounterDestroy(own, any));
         self.run(Action::BufDestroy(own, any));
+        // One of them at least is not registered.
+        self.run(Action::BufCreate { call: own, length: 255, node: 0, how: 255, odd: Value(0) });
+        for index in 0..8 {
+            let buffer = Pick::nth(index);
+            self.run(Action::BufMigrate { call: own, buffer, node: 0, how: 0 });
+        }
     }
 
     /// Lets `to` read and write memory of `from`, which may read into it as well.

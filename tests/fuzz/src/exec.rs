@@ -164,6 +164,9 @@ impl Worker {
             A::BufExport { call, buffer, first, pages, how } => {
                 self.export_buffer(&call, buffer, (first, pages), how);
             }
+            A::BufMigrate { call, buffer, node, how } => {
+                self.migrate_buffer(&call, buffer, node, how);
+            }
             A::BufPin { call, first, pages, how } => self.pin_buffer(&call, first, pages, how),
             A::FabricList { call, room } => {
                 let room = u32::from(room % 8);

@@ -150,6 +150,29 @@ impl Worker {
         }
     }
 
+    /// BUF_MIGRATE; there are few nodes, seldom two.
+    pub fn migrate_buffer(&self, call: &Call, buffer: Pick, node: u8, how: u8) {
+        let context = self.context(call.context);
+        let arg = dmaplane_buf_migrate {
+            flags: u32::from(how % 2),
+            handle: self.pick(&context, buffer, &[Kind::Buffer]),
+            node: if node < 240 { i32::from(node % 2) } else { i32::from(node) - 250 },
+            ..Argument::sized()
+        };
+        let uses: fn(&dmaplane_buf_migrate) -> Vec<Use> = |a| vec![(a.handle, &[Kind::Buffer])];
+        let Outcome { result, arg, .. } =
+            self.caller.call(&context, Cmd::BufMigrate, call, arg, uses);
+        if result.is_ok() && context.strict {
+            let length = lock(&context.objects).of(arg.handle).map(|object| object.length);
+            let moved = arg.moved * PAGE as u64;
+            let times =
+                if arg.moved == 0 { arg.first_ns == 0 } else { arg.first_ns <= arg.total_ns };
+            if length.is_some_and(|length| moved > length) || !times {
+                self.caller.violation(format!("{arg:?} of {length:?} bytes"));
+            }
+        }
+    }
+
     /// With times, and with a thread that takes entries, if it is said how long it looks for them.
     pub fn create_channel(
         &self,

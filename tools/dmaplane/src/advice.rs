@@ -48,13 +48,25 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "the length is above what one buffer may have",
             "see max_buffer in `dmaplane info`, and use several buffers",
         ),
-        (BufCreate, E::NXIO) => (
+        (BufCreate | BufMigrate, E::NXIO) => (
             "the NUMA node does not exist or is offline",
             "see `numactl --hardware` for those there are",
         ),
-        (BufCreate, E::NOSPC) => (
+        (BufCreate | BufMigrate, E::NOSPC) => (
             "the NUMA node has no room for a strict placement",
             "free memory on that node, or ask for a preferred one instead",
+        ),
+        (BufMigrate, E::ACCESS) => (
+            "this program may have no memory on that node",
+            "see its cpuset, or move the buffer to a node that it allows",
+        ),
+        (BufMigrate, E::BUSY) => (
+            "a region, another driver or a system call needs the pages where they are",
+            "deregister regions of the buffer, and end what else uses its memory, then try again",
+        ),
+        (BufMigrate, E::IO) => (
+            "the memory of some pages is bad",
+            "create another buffer; see the kernel's log",
         ),
         (BufQuery, E::NOBUFS) => (
             "more NUMA nodes than there was room for",

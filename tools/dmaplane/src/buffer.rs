@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Buffers near a NUMA node, and mappings of them.
 
-use std::{os::fd::OwnedFd, ptr::NonNull, sync::Arc};
+use std::{os::fd::OwnedFd, ptr::NonNull, sync::Arc, time::Duration};
 
 use crate::context::Object;
 use crate::map::Map;
@@ -209,9 +209,39 @@ impl Buffer {
         sys::buf_export(self.object.context(), export)
     }
 
+    /// Moves its pages to a NUMA node, and waits for that, while all who use it go on. What has no room there
+    /// stays where it is, or is an error if `strict`. `EINTR` after a signal: some were moved, and another call
+    /// goes on. [`Migrate`](crate::Migrate) does it meanwhile.
+    pub fn migrate(&self, node: u32, strict: bool) -> Result<Moved> {
+        let mut migrate = dmaplane_buf_migrate {
+            flags: if strict { DMAPLANE_MIGRATE_STRICT } else { 0 },
+            handle: self.id(),
+            node: i32::try_from(node)
+                .map_err(|_| Error::new(Op::BufMigrate, rustix::io::Errno::NXIO))?,
+            ..Argument::sized()
+        };
+        sys::BUF_MIGRATE.call(self.object.context(), &mut migrate)?;
+        Ok(Moved {
+            pages: migrate.moved,
+            first: Duration::from_nanos(migrate.first_ns),
+            total: Duration::from_nanos(migrate.total_ns),
+        })
+    }
+
     pub(crate) fn object(&self) -> &Arc<Object> {
         &self.object
     }
+}
+
+/// What a [migration](Buffer::migrate) did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    /// Pages that were elsewhere.
+    pub pages: u64,
+    /// Until the first of them were there; zero if there were none.
+    pub first: Duration,
+    /// Until all were.
+    pub total: Duration,
 }
 
 /// Where the pages of a buffer are.

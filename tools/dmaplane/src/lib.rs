@@ -95,7 +95,9 @@ mod ring;
 mod sys;
 pub mod uring;
 
-pub use buffer::{Buffer, BufferOptions, ExportOptions, Huge, Mapping, Placement, HUGE_SIZE};
+pub use buffer::{
+    Buffer, BufferOptions, ExportOptions, Huge, Mapping, Moved, Placement, HUGE_SIZE,
+};
 pub use channel::{Channel, ChannelOptions, Completion, Completions, Delivers, Kind, Timed, Times};
 pub use context::{Context, Fabric, Info, Readiness, Stats, DEVICE};
 pub use counter::{Counter, Immediates};

@@ -54,6 +54,7 @@ arguments!(
     dmaplane_buf_query,
     dmaplane_buf_export,
     dmaplane_buf_pin,
+    dmaplane_buf_migrate,
     dmaplane_handle,
     dmaplane_fabric_list,
     dmaplane_region_register,
@@ -93,6 +94,7 @@ commands! {
     BUF_CREATE BufCreate DMAPLANE_IOC_BUF_CREATE dmaplane_buf_create;
     BUF_DESTROY BufDestroy DMAPLANE_IOC_BUF_DESTROY dmaplane_handle;
     BUF_PIN BufPin DMAPLANE_IOC_BUF_PIN dmaplane_buf_pin;
+    BUF_MIGRATE BufMigrate DMAPLANE_IOC_BUF_MIGRATE dmaplane_buf_migrate;
     REGION_REGISTER RegionRegister DMAPLANE_IOC_REGION_REGISTER dmaplane_region_register;
     REGION_DEREGISTER RegionDeregister DMAPLANE_IOC_REGION_DEREGISTER dmaplane_handle;
     LEASE_GRANT LeaseGrant DMAPLANE_IOC_LEASE_GRANT dmaplane_lease_grant;

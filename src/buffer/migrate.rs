@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A buffer's pages on their way to another node, batch by batch; `BUF_MIGRATE`.
+//!
+//! Ownership: a [`Move`] holds its buffer.
+//! Locking: none of its own; pages are locked for a batch, whoever uses them meanwhile waits for that.
+//! Teardown: none; what was moved stays there.
+
+use super::Buffer;
+use crate::context::Context;
+use dmakit::{
+    mm::{
+        self,
+        migrate::Migration, //
+    },
+    uapi, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+/// A buffer being moved.
+pub(crate) struct Move {
+    buffer: Arc<Buffer>,
+    /// Where its mappings begin in the context's file.
+    offset: u64,
+    node: i32,
+    migration: Migration,
+}
+
+impl Move {
+    /// `EINVAL` for unknown flags, `ENXIO` for a node that is not there, `EACCES` for one that the caller
+    /// may have no memory of: who moves the pages would be given it.
+    pub(crate) fn new(
+        context: &Context,
+        handle: u32,
+        node: impl TryInto<i32>,
+        flags: u32,
+    ) -> Result<Self> {
+        if flags & !uapi::DMAPLANE_MIGRATE_STRICT != 0 {
+            return Err(EINVAL);
+        }
+        let buffer = context.get::<Buffer>(handle)?;
+        let node = node.try_into().map_err(|_| ENXIO)?;
+        if !mm::node_online(node) {
+            return Err(ENXIO);
+        }
+        if !mm::node_allowed(node) {
+            return Err(EACCES);
+        }
+        let strict = flags & uapi::DMAPLANE_MIGRATE_STRICT != 0;
+        Ok(Self {
+            buffer,
+            offset: Context::mmap_offset(handle),
+            node,
+            migration: Migration::new(node, strict),
+        })
+    }
+
+    /// Where they go.
+    pub(crate) fn node(&self) -> i32 {
+        self.node
+    }
+
+    /// Moves the next batch; whether there are more.
+    pub(crate) fn step(&mut self) -> Result<bool> {
+        let more = self.buffer.migrate(self.offset, &mut self.migration);
+        mm::cond_resched();
+        more
+    }
+
+    /// Pages moved so far.
+    pub(crate) fn moved(&self) -> usize {
+        self.migration.moved()
+    }
+
+    /// All are where they shall be.
+    pub(crate) fn arrived(&self) {
+        self.buffer.set_node(self.node);
+    }
+}
+
+/// `BUF_MIGRATE`
+pub(crate) fn migrate(context: &Context, arg: &mut uapi::dmaplane_buf_migrate) -> Result {
+    let mut moving = Move::new(context, arg.handle, arg.node, arg.flags)?;
+    let began = Instant::<Monotonic>::now();
+    let passed = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(0);
+    arg.first_ns = 0;
+    loop {
+        let more = moving.step()?;
+        if arg.first_ns == 0 && moving.moved() > 0 {
+            arg.first_ns = passed();
+        }
+        if !more {
+            break;
+        }
+        if kernel::current!().signal_pending() {
+            return Err(EINTR);
+        }
+    }
+    moving.arrived();
+    arg.moved = moving.moved() as u64;
+    arg.total_ns = passed();
+    Ok(())
+}
