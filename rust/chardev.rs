@@ -17,12 +17,16 @@
 
 use crate::{
     bindings,
+    device::DeviceRef,
     mm::{
         map::NewMapping,
         space::Space, //
     }, //
 };
-use core::marker::PhantomPinned;
+use core::{
+    marker::PhantomPinned,
+    ptr::NonNull, //
+};
 use kernel::{
     error::to_result,
     ffi,
@@ -72,8 +76,8 @@ pub trait CharDevice: Sized + Send + Sync + 'static {
     /// Data shared by all opens.
     type Shared: Send + Sync + 'static;
 
-    /// The device is opened. Mappings of the file are in `space`.
-    fn open(shared: &Arc<Self::Shared>, space: Arc<Space>) -> Result<Arc<Self>>;
+    /// The device, `node`, is opened. Mappings of the file are in `space`.
+    fn open(shared: &Arc<Self::Shared>, node: DeviceRef, space: Arc<Space>) -> Result<Arc<Self>>;
     /// The last reference to the file is gone.
     fn release(this: Arc<Self>);
     /// A command on `file`; `arg` is as user space passed it.
@@ -140,6 +144,13 @@ impl<T: CharDevice> Registration<T> {
         })
     }
 
+    fn node(&self) -> Result<DeviceRef> {
+        // SAFETY: by the type invariant it is registered, and has a device.
+        let device = NonNull::new(unsafe { (*self.misc.get()).this_device }).ok_or(ENODEV)?;
+        // SAFETY: valid, as above.
+        Ok(unsafe { DeviceRef::new(device) })
+    }
+
     fn operations(module: &'static ThisModule) -> bindings::file_operations {
         bindings::file_operations {
             owner: module.as_ptr(),
@@ -175,7 +186,7 @@ impl<T: CharDevice> Registration<T> {
             &*kernel::container_of!(misc, Self, misc)
         };
         let opened = Space::new().and_then(|space| {
-            let state = T::open(&this.shared, space.clone())?;
+            let state = T::open(&this.shared, this.node()?, space.clone())?;
             Ok((state, space))
         });
         match opened {

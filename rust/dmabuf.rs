@@ -18,6 +18,7 @@
 //! Teardown: `release`, when the last descriptor, mapping and importer are gone: in process context, by
 //! whichever task or worker, with no lock held.
 
+pub mod import;
 mod mapped;
 #[cfg(all(dmaplane_test, CONFIG_KUNIT = "y"))]
 mod tests;

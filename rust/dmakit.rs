@@ -15,6 +15,7 @@ pub mod anonfile;
 mod bindings;
 pub mod chardev;
 pub mod debugfs;
+pub mod device;
 pub mod dmabuf;
 pub mod errno;
 pub mod eventfd;

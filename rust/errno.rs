@@ -51,6 +51,7 @@ errno! {
     EHOSTUNREACH,
     EISCONN,
     EKEYREVOKED,
+    ELOOP,
     EMSGSIZE,
     ENETUNREACH,
     ENOBUFS,
@@ -73,7 +74,7 @@ mod tests {
         to_result, //
     };
 
-    const ALL: [Errno; 21] = [
+    const ALL: [Errno; 22] = [
         EADDRINUSE,
         EADDRNOTAVAIL,
         EAFNOSUPPORT,
@@ -85,6 +86,7 @@ mod tests {
         EHOSTUNREACH,
         EISCONN,
         EKEYREVOKED,
+        ELOOP,
         EMSGSIZE,
         ENETUNREACH,
         ENOBUFS,

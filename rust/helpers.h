@@ -14,6 +14,7 @@
 #include "helpers/debugfs.h"
 #include "helpers/dmabuf.h"
 #include "helpers/fault.h"
+#include "helpers/import.h"
 #include "helpers/mm.h"
 #ifdef DMAPLANE_TEST
 #include "helpers/mock.h"

@@ -53,6 +53,7 @@ plain! {
     dmaplane_buf_query: 104,
     dmaplane_buf_export: 32,
     dmaplane_buf_pin: 32,
+    dmaplane_buf_import: 32,
     dmaplane_buf_migrate: 40,
     dmaplane_handle: 16,
     dmaplane_fabric: 88,

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Buffers: zeroed pages near a NUMA node, mapped by user space, or memory that user space has
-//! ([`pin`](self::pin)); registered by regions, moved to other nodes ([`migrate`](self::migrate)).
+//! ([`pin`](self::pin)) or another driver ([`import`]); registered by regions, moved to other nodes
+//! ([`migrate`](self::migrate)).
 //!
 //! Ownership: the handle, each mapping, each region and each dma-buf ([`export`]) hold an `Arc` of the
 //! [`Buffer`], which holds the pages and their charge. The memory goes when the last of them does, never before.
 //! Locking: none of its own. Where the pages are may change, and what they hold; nothing else does.
 
 pub(crate) mod export;
+pub(crate) mod import;
 pub(crate) mod migrate;
 pub(crate) mod pin;
 
@@ -72,6 +74,7 @@ pub(crate) struct Buffer {
     flags: u32,
     mappings: Atomic<i32>,
     _tally: Tally,
+    _import: Option<Tally>,
     _bytes: Tally,
     // Note: dropped after the pages.
     _memory: Tally,
@@ -95,6 +98,8 @@ impl Buffer {
             flags,
             mappings: Atomic::new(0),
             _tally: Tally::one(counters, Live::Buffers),
+            _import: (flags & uapi::DMAPLANE_BUF_IMPORTED != 0)
+                .then(|| Tally::one(counters, Live::Imports)),
             _bytes: Tally::many(counters, Live::BufferBytes, bytes),
             _memory: memory,
         };
@@ -116,10 +121,15 @@ impl Buffer {
 
     /// `EOPNOTSUPP` if it is not the module's own memory, which is nobody's to give away.
     pub(crate) fn check_own(&self) -> Result {
-        match self.flags & uapi::DMAPLANE_BUF_PINNED {
+        match self.flags & (uapi::DMAPLANE_BUF_PINNED | uapi::DMAPLANE_BUF_IMPORTED) {
             0 => Ok(()),
             _ => Err(EOPNOTSUPP.into()),
         }
+    }
+
+    /// Whether it is another driver's memory.
+    pub(crate) fn is_imported(&self) -> bool {
+        self.flags & uapi::DMAPLANE_BUF_IMPORTED != 0
     }
 
     /// Another one was asked for, and its pages are there.

@@ -51,6 +51,7 @@ use dmakit::{
         CharDevice,
         Events, //
     },
+    device::DeviceRef,
     mm::{
         map::NewMapping,
         space::Space, //
@@ -145,6 +146,8 @@ pub(crate) struct Context {
     pollers: Arc<Pollers>,
     /// Mappings of the file.
     space: Arc<Space>,
+    /// That of the file.
+    node: DeviceRef,
     /// A protection domain for each fabric in use, so that the keys of one user are worth nothing
     /// on the connections of another.
     #[pin]
@@ -173,6 +176,11 @@ impl Context {
     /// What mappings of the file are found by.
     pub(crate) fn space(&self) -> &Arc<Space> {
         &self.space
+    }
+
+    /// The device that was opened.
+    pub(crate) fn node(&self) -> &DeviceRef {
+        &self.node
     }
 
     /// The protection domain of this context on `fabric`.
@@ -320,7 +328,7 @@ impl Context {
 impl CharDevice for Context {
     type Shared = Device;
 
-    fn open(device: &Arc<Device>, space: Arc<Space>) -> Result<Arc<Self>> {
+    fn open(device: &Arc<Device>, node: DeviceRef, space: Arc<Space>) -> Result<Arc<Self>> {
         let counters = Counters::new(Some(device.counters().clone()))?;
         let pollers = Pollers::new()?;
         let tally = Tally::one(&counters, Live::Contexts);
@@ -330,6 +338,7 @@ impl CharDevice for Context {
                 counters,
                 pollers,
                 space,
+                node,
                 domains <- new_mutex!(KVec::new()),
                 objects <- new_mutex!(Table::new(Memory(KVVec::new()), MAX_OBJECTS)),
                 _tally: tally,

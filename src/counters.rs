@@ -30,6 +30,7 @@ pub(crate) enum Live {
     /// Of buffers and rings: what the limits are about.
     MemoryBytes,
     DmaBufs,
+    Imports,
     Regions,
     Endpoints,
     Channels,
@@ -39,12 +40,13 @@ pub(crate) enum Live {
 }
 
 /// Names of the kinds, in the order of [`Live`].
-pub(crate) const LIVE_NAMES: [&str; 11] = [
+pub(crate) const LIVE_NAMES: [&str; 12] = [
     "contexts",
     "buffers",
     "buffer_bytes",
     "memory_bytes",
     "dmabufs",
+    "imports",
     "regions",
     "endpoints",
     "channels",

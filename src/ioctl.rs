@@ -62,6 +62,7 @@ pub(crate) fn run(
         uapi::DMAPLANE_CMD_BUF_DESTROY => tell(context, arg, buffer::destroy),
         uapi::DMAPLANE_CMD_BUF_EXPORT => call(context, arg, buffer::export::export),
         uapi::DMAPLANE_CMD_BUF_PIN => call(context, arg, buffer::pin::pin),
+        uapi::DMAPLANE_CMD_BUF_IMPORT => call(context, arg, buffer::import::import),
         uapi::DMAPLANE_CMD_BUF_MIGRATE => call(context, arg, buffer::migrate::migrate),
         uapi::DMAPLANE_CMD_FABRIC_LIST => call(context, arg, fabric::list),
         uapi::DMAPLANE_CMD_REGION_REGISTER => call(context, arg, region::register),

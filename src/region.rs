@@ -31,7 +31,10 @@ use crate::{
     }, //
 };
 use dmakit::{
-    errno::EKEYREVOKED,
+    errno::{
+        EKEYREVOKED,
+        EOPNOTSUPP, //
+    },
     rdma::mr,
     uapi, //
 };
@@ -199,6 +202,10 @@ pub(crate) fn register(
     }
 
     let fabric = endpoint.fabric()?;
+    // Another device would have to have it mapped by who has the memory.
+    if buffer.is_imported() && !fabric.rdma().is_software() {
+        return Err(EOPNOTSUPP.into());
+    }
     let keys = mr::Region::new(
         &context.domain(&fabric)?,
         buffer.pages().clone(),

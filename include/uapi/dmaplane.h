@@ -62,6 +62,7 @@ enum dmaplane_cmd {
 	DMAPLANE_CMD_BUF_DESTROY = 0x12,
 	DMAPLANE_CMD_BUF_EXPORT = 0x13,
 	DMAPLANE_CMD_BUF_PIN = 0x14,
+	DMAPLANE_CMD_BUF_IMPORT = 0x15,
 	DMAPLANE_CMD_BUF_MIGRATE = 0x16,
 	DMAPLANE_CMD_FABRIC_LIST = 0x20,
 	DMAPLANE_CMD_REGION_REGISTER = 0x21,
@@ -92,6 +93,7 @@ enum dmaplane_cmd {
 #define DMAPLANE_IOC_BUF_DESTROY       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_DESTROY)
 #define DMAPLANE_IOC_BUF_EXPORT        _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_EXPORT)
 #define DMAPLANE_IOC_BUF_PIN           _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_PIN)
+#define DMAPLANE_IOC_BUF_IMPORT        _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_IMPORT)
 #define DMAPLANE_IOC_BUF_MIGRATE       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_MIGRATE)
 #define DMAPLANE_IOC_FABRIC_LIST       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_FABRIC_LIST)
 #define DMAPLANE_IOC_REGION_REGISTER   _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_REGION_REGISTER)
@@ -134,6 +136,8 @@ enum dmaplane_cmd {
 #define DMAPLANE_FEATURE_PLACEMENT	(1ULL << 11)
 /* BUF_PIN */
 #define DMAPLANE_FEATURE_PIN		(1ULL << 12)
+/* BUF_IMPORT */
+#define DMAPLANE_FEATURE_IMPORT		(1ULL << 13)
 /* BUF_MIGRATE */
 #define DMAPLANE_FEATURE_BUF_MIGRATE	(1ULL << 14)
 
@@ -191,7 +195,7 @@ struct dmaplane_info {
  *
  * /proc/PID/fdinfo/FD of the context's file says the same to others: lines "dmaplane-NAME:", a tab
  * and a number, where NAME is buffers, buffer-bytes, memory-bytes (that of rings included: what
- * max_context_memory limits), dmabufs, regions, endpoints, channels; mappings and nodeN-bytes, which are those
+ * max_context_memory limits), dmabufs, imports, regions, endpoints, channels; mappings and nodeN-bytes, which are those
  * of buffers with a handle, the latter read from the pages, for each node that has some. Their order
  * may change, and others may be added.
  */
@@ -227,9 +231,10 @@ struct dmaplane_stats {
 /* It is not taken in blocks of that size. With neither it is as far as there are some at hand. */
 #define DMAPLANE_BUF_NO_HUGE		(1U << 3)
 
-/* BUF_QUERY alone says these: it was made by BUF_PIN, and must not be written to. */
+/* BUF_QUERY alone says these: it was made by BUF_PIN, must not be written to, was made by BUF_IMPORT. */
 #define DMAPLANE_BUF_PINNED		(1U << 4)
 #define DMAPLANE_BUF_RDONLY		(1U << 5)
+#define DMAPLANE_BUF_IMPORTED		(1U << 6)
 
 /* The largest block: 2 MiB, which is 1 << 9 pages. */
 #define DMAPLANE_HUGE_SIZE	(2U << 20)
@@ -364,7 +369,8 @@ struct dmaplane_buf_query {
  *
  * Errors: EINVAL (@offset or @length not a multiple of page_size), EOVERFLOW (@offset +
  * @length wraps), ERANGE (beyond the buffer's end, or nothing is left from @offset on),
- * EOPNOTSUPP (the buffer was made by BUF_PIN), EMFILE (RLIMIT_NOFILE), ENFILE, ENOMEM.
+ * EOPNOTSUPP (the buffer was made by BUF_PIN or BUF_IMPORT), EMFILE (RLIMIT_NOFILE), ENFILE,
+ * ENOMEM.
  */
 struct dmaplane_buf_export {
 	__u32 size;
@@ -416,6 +422,59 @@ struct dmaplane_buf_pin {
 	__u32 pad;
 };
 
+/* dmaplane_buf_import.flags */
+/* The memory is read, and not written to. */
+#define DMAPLANE_IMPORT_RDONLY		(1U << 0)
+
+/* dmaplane_buf_import.via */
+/* The exporter shows it to the kernel, and software moves the bytes. */
+#define DMAPLANE_VIA_VMAP		1
+
+/**
+ * struct dmaplane_buf_import - make a buffer of another driver's dma-buf
+ * @size:	in: sizeof(struct dmaplane_buf_import)
+ * @flags:	in: DMAPLANE_IMPORT_*
+ * @fd:		in: a descriptor of the dma-buf, which may be closed afterwards
+ * @handle:	out: the buffer
+ * @length:	out: bytes, all of the dma-buf
+ * @via:	in: must be 0; out: how the memory is reached, DMAPLANE_VIA_*
+ * @pad:	in: must be 0
+ *
+ * The buffer is the memory, not a copy, and holds the dma-buf for as long as it lives (see
+ * BUF_DESTROY), attached and pinned: the exporter does not move it meanwhile. It can be imported any
+ * number of times; these are different buffers, of the same bytes.
+ *
+ * With VIA_VMAP it is reached where the exporter shows it to the kernel. COPY, FILL, RECV and SEND can
+ * use it, and regions over fabrics whose adapter is software (Soft-RoCE, Soft-iWARP); over others
+ * REGION_REGISTER is EOPNOTSUPP. As of any dma-buf, entries that touch the memory belong between START
+ * and END of DMA_BUF_IOCTL_SYNC where another device has it mapped that needs that, or has fences: the
+ * module waits for none, and attaches none.
+ *
+ * It has no mapping of the module's, cannot be exported, nor moved: mmap(), BUF_EXPORT and MIGRATE are
+ * EOPNOTSUPP. The dma-buf itself can be mapped. It counts as memory of the context and of the module
+ * (max_context_memory, max_memory), each time that it is imported, but not for RLIMIT_MEMLOCK: it is the
+ * exporter's, as is what was charged for it.
+ *
+ * To write to it the descriptor must allow that. With IMPORT_RDONLY it need not, and what would write
+ * to the buffer is EACCES: COPY, FILL and RECV to it, regions with LOCAL_WRITE or REMOTE_WRITE.
+ *
+ * Errors: EINVAL (unknown flag, @via or @pad not 0, @fd is not of a dma-buf, whose size is 0 or not a
+ * multiple of page_size), EBADF (@fd is closed), ELOOP (the dma-buf was made by BUF_EXPORT, of this
+ * context or another), EFBIG (larger than max_buffer), EACCES (@fd is for reading only, without
+ * IMPORT_RDONLY), EOPNOTSUPP (its exporter cannot show it to the kernel, or only to who lets go of it
+ * on demand, or it is no ordinary memory: registers, memory of devices, reserved pages), EIO (its
+ * exporter failed), EDQUOT, EMFILE, ENOMEM, EINTR.
+ */
+struct dmaplane_buf_import {
+	__u32 size;
+	__u32 flags;
+	__s32 fd;
+	__u32 handle;
+	__aligned_u64 length;
+	__u32 via;
+	__u32 pad;
+};
+
 /* dmaplane_buf_migrate.flags, and dmaplane_sqe.imm of MIGRATE */
 /* If a page has no room on the node that is ENOSPC; else it stays where it is. */
 #define DMAPLANE_MIGRATE_STRICT		(1U << 0)
@@ -434,8 +493,8 @@ struct dmaplane_buf_pin {
  * A signal ends it between two of them with EINTR; what was moved stays moved, and another call goes on
  * with the rest.
  *
- * Errors: EINVAL (unknown flag), ENOENT, EBADF (@handle), EINTR, and those of the entry: ENXIO, EACCES,
- * EBUSY, ENOSPC, EIO, ENOMEM.
+ * Errors: EINVAL (unknown flag), ENOENT, EBADF (@handle), EINTR, and those of the entry: EOPNOTSUPP (the
+ * buffer was made by BUF_IMPORT), ENXIO, EACCES, EBUSY, ENOSPC, EIO, ENOMEM.
  */
 struct dmaplane_buf_migrate {
 	__u32 size;
@@ -547,7 +606,8 @@ struct dmaplane_fabric_list {
  *
  * Errors: EINVAL (@length is 0, unknown access, @offset not page-aligned),
  * EOVERFLOW (@offset + @length wraps), ERANGE (beyond the buffer's end), EACCES (@access
- * would have a buffer written to that must not be),
+ * would have a buffer written to that must not be), EOPNOTSUPP (the buffer was made by BUF_IMPORT, and
+ * the adapter cannot reach it),
  * ENOTCONN (@endpoint is not established), ENODEV (the fabric is gone), EINTR.
  */
 struct dmaplane_region_register {
@@ -1122,7 +1182,7 @@ struct dmaplane_pages {
  *
  * An entry that is wrong completes with: EINVAL (flag, padding, member not used, COPY whose two
  * ranges of one buffer overlap, FILL with an @imm above 255), EOPNOTSUPP, ENOENT or EBADF (@endpoint, @region,
- * @lease of COPY, FILL, MIGRATE and RECV, @list), ENXIO (MIGRATE: the node does not exist or is
+ * @lease of COPY, FILL, MIGRATE and RECV, @list; EOPNOTSUPP: MIGRATE of what BUF_IMPORT made), ENXIO (MIGRATE: the node does not exist or is
  * offline), ENOKEY (@lease), EKEYREVOKED (@region was invalidated), EACCES (the lease does not
  * allow it, or @region or a buffer to be written, or the caller's cpuset that node), EOVERFLOW (offset + length
  * wraps), ERANGE (beyond the end of the region, lease or buffer, also of @list), EFBIG (above
@@ -1398,6 +1458,7 @@ DMAPLANE_LAYOUT(dmaplane_buf_create, 40);
 DMAPLANE_LAYOUT(dmaplane_buf_query, 104);
 DMAPLANE_LAYOUT(dmaplane_buf_export, 32);
 DMAPLANE_LAYOUT(dmaplane_buf_pin, 32);
+DMAPLANE_LAYOUT(dmaplane_buf_import, 32);
 DMAPLANE_LAYOUT(dmaplane_buf_migrate, 40);
 DMAPLANE_LAYOUT(dmaplane_handle, 16);
 DMAPLANE_LAYOUT(dmaplane_fabric, 88);

@@ -41,6 +41,7 @@ void dk_rdma_device_info(struct ib_device *dev, struct dk_rdma_info *info)
 	info->fast_reg = attrs->device_cap_flags & IB_DEVICE_MEM_MGT_EXTENSIONS;
 	info->iwarp = rdma_protocol_iwarp(dev, rdma_start_port(dev));
 	info->rxe = dev->ops.driver_id == RDMA_DRIVER_RXE;
+	info->software = ib_uses_virt_dma(dev) && (info->rxe || info->siw);
 	strscpy((char *)info->name, dev_name(&dev->dev), sizeof(info->name));
 }
 

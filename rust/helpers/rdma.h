@@ -26,6 +26,8 @@ struct dk_rdma_info {
 	bool fast_reg;
 	bool iwarp;
 	bool rxe;
+	/* Its driver does what others have DMA for. */
+	bool software;
 	u8 name[IB_DEVICE_NAME_MAX];
 };
 

@@ -5,12 +5,14 @@
 //! C headers: [`include/linux/gfp.h`](srctree/include/linux/gfp.h),
 //! [`include/linux/mm.h`](srctree/include/linux/mm.h)
 //!
-//! Ownership: a [`List`] holds a reference to each of its pages, or a pin if they are a user's.
+//! Ownership: a [`List`] holds a reference to each of its pages, or a pin if they are a user's, or the dma-buf
+//! that they are of.
 //! Locking: none; who shares one sees to it.
 //! Teardown: dropping it puts the pages, in process context.
 
 use crate::{
     bindings,
+    dmabuf::import::Shown,
     mm, //
 };
 use kernel::{
@@ -58,12 +60,13 @@ impl Blocks {
 }
 
 /// How a list holds its pages.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Hold {
     /// By a reference to each.
     Reference,
     /// By a pin of each, as they are memory of a user's. `write`: it may have changed.
     Pin { write: bool },
+    /// By the dma-buf of which they are all.
+    Dmabuf { _shown: Shown },
 }
 
 /// A list of pages: single ones, and the pages of blocks.
@@ -85,7 +88,7 @@ unsafe impl Sync for List {}
 impl List {
     /// Whether the pages of each block are there, from its first to its last.
     pub(super) fn is_whole(&self) -> bool {
-        self.hold == Hold::Reference
+        matches!(self.hold, Hold::Reference)
     }
 
     /// Room for `count` pages, each with a reference.
@@ -135,6 +138,26 @@ impl List {
             }
         }
         Ok(list)
+    }
+
+    /// The pages of a dma-buf, for as long as the list is there. `EOPNOTSUPP` if they are not all ordinary memory,
+    /// `ENOMEM`, `EINTR` when the caller is being killed.
+    pub(super) fn of_dmabuf(shown: Shown) -> Result<Self> {
+        let count = shown.count()?;
+        let mut pages = KVVec::new();
+        pages.resize(count, core::ptr::null_mut(), GFP_KERNEL_ACCOUNT)?;
+        for (part, some) in pages.chunks_mut(BLOCK_PAGES).enumerate() {
+            mm::cond_resched();
+            if mm::is_being_killed() {
+                return Err(EINTR);
+            }
+            shown.pages(part.saturating_mul(BLOCK_PAGES), some)?;
+        }
+        // INVARIANT: all of them are of the dma-buf, which is shown and pinned.
+        Ok(Self {
+            pages,
+            hold: Hold::Dmabuf { _shown: shown },
+        })
     }
 
     pub(super) fn as_slice(&self) -> &[*mut bindings::page] {
@@ -199,14 +222,16 @@ impl List {
 impl Drop for List {
     fn drop(&mut self) {
         for part in self.pages.chunks_mut(2 * BLOCK_PAGES) {
-            match self.hold {
+            match &self.hold {
                 // SAFETY: by the invariant we hold these references; pages are freed only if no
                 // mapping holds another.
                 Hold::Reference => unsafe { bindings::dk_put_pages(part.as_ptr(), part.len()) },
                 // SAFETY: by the invariant these pins are ours, and this is process context.
                 Hold::Pin { write } => unsafe {
-                    bindings::dk_unpin_pages(part.as_mut_ptr(), part.len(), write)
+                    bindings::dk_unpin_pages(part.as_mut_ptr(), part.len(), *write)
                 },
+                // They go with it, after this.
+                Hold::Dmabuf { .. } => return,
             }
             // SAFETY: pages are dropped in process context.
             unsafe { bindings::dk_cond_resched() };

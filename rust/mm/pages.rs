@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Zeroed pages on a NUMA node, or memory that a user has, charged to who asked for them.
+//! Zeroed pages on a NUMA node, or memory that a user has, charged to who asked for them; or those of a dma-buf.
 //!
 //! Ownership: [`Pages`] holds one reference to each page and the charge. Mappings take page
 //! references of their own.
@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     bindings,
+    dmabuf::import::Shown,
     errno::ENOBUFS, //
 };
 use kernel::{
@@ -86,7 +87,7 @@ fn next_turn(nodes: u64, last: Option<u32>) -> u32 {
     }
 }
 
-/// Zeroed pages, or some that a user has.
+/// Zeroed pages, or some that a user or another driver has.
 #[pin_data]
 pub struct Pages {
     // Note: the drop order is relevant: the pages before the charge.
@@ -94,11 +95,11 @@ pub struct Pages {
     list: RwSem<List>,
     count: usize,
     blocks: Blocks,
-    /// How many [`Pinned`] there are, and one more for pages of a user's. It becomes more than none
+    /// How many [`Pinned`] there are, and one more for pages that are not ours. It becomes more than none
     /// only with the list locked.
     pins: Atomic<i32>,
     moves: Atomic<u32>,
-    charge: Charge,
+    charge: Option<Charge>,
 }
 
 impl Pages {
@@ -149,7 +150,7 @@ impl Pages {
                 _ => full,
             });
         }
-        Self::of(list, count, blocks, 0, charge)
+        Self::of(list, blocks, 0, Some(charge))
     }
 
     /// Pins `count` pages of the caller's own memory from `address` on, a multiple of their size; they
@@ -162,16 +163,17 @@ impl Pages {
         // SAFETY: these pages are alive.
         let kept = unsafe { bindings::dk_kept_pages(pages.as_ptr(), pages.len()) };
         charge.grow(kept.saturating_sub(count))?;
-        Self::of(list, count, Blocks::May, 1, charge)
+        Self::of(list, Blocks::May, 1, Some(charge))
     }
 
-    fn of(
-        list: List,
-        count: usize,
-        blocks: Blocks,
-        pins: i32,
-        charge: Charge,
-    ) -> Result<Arc<Self>> {
+    /// All pages of a dma-buf, which stay where they are. Nobody is charged, as who had it made is.
+    /// As of [`List::of_dmabuf`].
+    pub fn of_dmabuf(shown: Shown) -> Result<Arc<Self>> {
+        Self::of(List::of_dmabuf(shown)?, Blocks::May, 1, None)
+    }
+
+    fn of(list: List, blocks: Blocks, pins: i32, charge: Option<Charge>) -> Result<Arc<Self>> {
+        let count = list.as_slice().len();
         Arc::pin_init(
             pin_init!(Self {
                 list <- RwSem::new(list),
@@ -197,9 +199,10 @@ impl Pages {
         (self.count as u64) * (PAGE_SIZE as u64)
     }
 
-    /// Bytes charged: at least [`Pages::len`].
+    /// Bytes charged: at least [`Pages::len`], or none.
     pub fn charged(&self) -> u64 {
-        (self.charge.pages() as u64).saturating_mul(PAGE_SIZE as u64)
+        let pages = self.charge.as_ref().map_or(0, Charge::pages);
+        (pages as u64).saturating_mul(PAGE_SIZE as u64)
     }
 
     /// Whether there are no pages.

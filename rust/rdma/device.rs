@@ -185,6 +185,11 @@ impl Device {
         self.info.max_cqe
     }
 
+    /// Whether its driver reads and writes memory itself, as any code of the kernel does.
+    pub fn is_software(&self) -> bool {
+        self.info.software
+    }
+
     /// Whether a write can carry an immediate value (not over iWARP).
     pub fn write_imm(&self) -> bool {
         !self.info.iwarp

@@ -9,6 +9,7 @@
 use super::Buffer;
 use crate::context::Context;
 use dmakit::{
+    errno::EOPNOTSUPP,
     mm::{
         self,
         migrate::Migration, //
@@ -34,8 +35,8 @@ pub(crate) struct Move {
 }
 
 impl Move {
-    /// `EINVAL` for unknown flags, `ENXIO` for a node that is not there, `EACCES` for one that the caller
-    /// may have no memory of: who moves the pages would be given it.
+    /// `EINVAL` for unknown flags, `EOPNOTSUPP` for memory of another driver, `ENXIO` for a node that is not
+    /// there, `EACCES` for one that the caller may have no memory of: who moves the pages would be given it.
     pub(crate) fn new(
         context: &Context,
         handle: u32,
@@ -46,6 +47,9 @@ impl Move {
             return Err(EINVAL);
         }
         let buffer = context.get::<Buffer>(handle)?;
+        if buffer.is_imported() {
+            return Err(EOPNOTSUPP.into());
+        }
         let node = node.try_into().map_err(|_| ENXIO)?;
         if !mm::node_online(node) {
             return Err(ENXIO);

@@ -22,11 +22,12 @@ use kernel::{
 };
 
 /// The counts shown, and their names.
-const COUNTS: [(&str, Live); 7] = [
+const COUNTS: [(&str, Live); 8] = [
     ("buffers", Live::Buffers),
     ("buffer-bytes", Live::BufferBytes),
     ("memory-bytes", Live::MemoryBytes),
     ("dmabufs", Live::DmaBufs),
+    ("imports", Live::Imports),
     ("regions", Live::Regions),
     ("endpoints", Live::Endpoints),
     ("channels", Live::Channels),

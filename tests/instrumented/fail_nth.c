@@ -3,6 +3,7 @@
  * Every command that needs no peer, and the system calls of the file: each of their
  * faults, one by one. See sweep.h; fail_nth_cm.c and fail_nth_data.c have the others.
  */
+#include "imported.h"
 #include "sweep.h"
 #include "harness.h"
 
@@ -231,6 +232,56 @@ static int close_pinned(struct world *w)
 {
 	munmap(w->at, PINNED);
 	return close_context(w);
+}
+
+/* ---- BUF_IMPORT -------------------------------------------------------------------- */
+
+#define IMPORTED	(PAGES * 4096ULL)
+
+/*
+ * The kernel warns when an exporter cannot show its memory, for which a fault of ours (fail_verbs)
+ * stands. In return some of kmemleak's records are not spared: it says so, and goes on.
+ */
+#define SHOWS_OR_WARNS "dma_buf_vmap"
+
+static int open_to_import(struct world *w)
+{
+	CHECK_IS(0, spare(SHOWS_OR_WARNS));
+	CHECK_IS(0, open_context(w));
+	CHECK_IS(0, channel_open(w->fd, 8, 8, &w->ch));
+	w->other = heap_make(IMPORTED, O_RDWR);
+	CHECK(w->other >= 0);
+	return 0;
+}
+
+static int import(struct world *w)
+{
+	return buf_import(w->fd, w->other, 0, &w->buffer.handle);
+}
+
+static int import_works(struct world *w)
+{
+	struct dmaplane_sqe sqe = fill_buffer(w->buffer.handle, 0, IMPORTED, 0x5a);
+	struct dmaplane_cqe cqe;
+	void *at = map_at(w->other, IMPORTED, 0);
+
+	CHECK(at != MAP_FAILED);
+	CHECK_IS(1, live("imports"));
+	CHECK_IS(0, channel_do(&w->ch, &sqe, &cqe));
+	CHECK_IS(IMPORTED, cqe.res);
+	CHECK(first_not(at, IMPORTED, 0x5a) == IMPORTED);
+	CHECK_IS(0, munmap(at, IMPORTED));
+	CHECK_IS(0, buf_destroy(w->fd, w->buffer.handle));
+	CHECK_IS(0, live("imports"));
+	return 0;
+}
+
+static int close_imported(struct world *w)
+{
+	close(w->other);
+	CHECK_IS(0, channel_close(&w->ch));
+	CHECK_IS(0, close_context(w));
+	return spare(KMEMLEAK_RECORDS);
 }
 
 /* ---- BUF_MIGRATE ------------------------------------------------------------------ */
@@ -629,6 +680,7 @@ static const struct op ops[] = {
 	{ "mmap of a dma-buf", open_exported, map_export, map_export_works, close_exported,
 	  map_failed },
 	{ "BUF_PIN", open_to_pin, pin, pin_works, close_pinned },
+	{ "BUF_IMPORT", open_to_import, import, import_works, close_imported },
 	{ "BUF_MIGRATE", open_with_buffer, migrate, NULL, close_context },
 	{ "CHANNEL_CREATE", open_context, channel_make, ring_works, close_context },
 	{ "CHANNEL_CREATE, SQPOLL", open_context, channel_make_polled, polled_ring_works,

@@ -185,6 +185,16 @@ static inline int buf_export(int fd, uint32_t handle, uint64_t offset, uint64_t 
 	return ret ? ret : arg.fd;
 }
 
+/* A buffer of another driver's dma-buf. */
+static inline int buf_import(int fd, int dmabuf, uint32_t flags, uint32_t *handle)
+{
+	struct dmaplane_buf_import arg = ARG(buf_import, .fd = dmabuf, .flags = flags);
+	int ret = cmd(fd, DMAPLANE_IOC_BUF_IMPORT, &arg);
+
+	*handle = arg.handle;
+	return ret;
+}
+
 /* Memory of a dma-buf goes to the processor and back. */
 static inline int sync_cpu(int dmabuf, uint64_t flags)
 {

@@ -3,30 +3,12 @@
  * dma-bufs of buffers in another driver of the kernel, vgem, which attaches, shows them in
  * its own file, and has fences.
  */
+#include "drm.h"
 #include "owner.h"
 #include "passing.h"
 #include "harness.h"
 
-#include <drm/drm.h>
 #include <drm/vgem_drm.h>
-
-static int open_drm(const char *driver)
-{
-	for (int minor = 0; minor < 8; minor++) {
-		char path[64], name[32] = "";
-		struct drm_version version = { .name = name, .name_len = sizeof(name) - 1 };
-		int fd;
-
-		snprintf(path, sizeof(path), "/dev/dri/card%d", minor);
-		fd = open(path, O_RDWR | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		if (!ioctl(fd, DRM_IOCTL_VERSION, &version) && !strcmp(name, driver))
-			return fd;
-		close(fd);
-	}
-	return -ENODEV;
-}
 
 static int import(int drm, int dmabuf, uint32_t *handle)
 {

@@ -32,6 +32,7 @@ static const struct dmaplane_buf_query buf_query_arg = ARG(buf_query, .handle = 
 static const struct dmaplane_buf_export buf_export_arg = ARG(buf_export, .handle = NO_HANDLE);
 static const struct dmaplane_buf_migrate buf_migrate_arg = ARG(buf_migrate);
 static const struct dmaplane_buf_pin buf_pin_arg = ARG(buf_pin, .length = 4096);
+static const struct dmaplane_buf_import buf_import_arg = ARG(buf_import, .fd = -1);
 static const struct dmaplane_handle handle = ARG(handle, .handle = NO_HANDLE);
 static const struct dmaplane_fabric_list fabric_list = ARG(fabric_list);
 static const struct dmaplane_region_register region_register =
@@ -78,6 +79,8 @@ static const struct command commands[] = {
 	COMMAND(BUF_EXPORT, buf_export_arg, -ENOENT, .flags = DMAPLANE_EXPORT_RDONLY),
 	COMMAND(BUF_PIN, buf_pin_arg, -EFAULT, .flags = DMAPLANE_PIN_RDONLY,
 		.padding = { PAD(buf_pin, pad) }),
+	COMMAND(BUF_IMPORT, buf_import_arg, -EBADF, .flags = DMAPLANE_IMPORT_RDONLY,
+		.padding = { PAD(buf_import, via), PAD(buf_import, pad) }),
 	COMMAND(BUF_MIGRATE, buf_migrate_arg, -ENOENT, .flags = DMAPLANE_MIGRATE_STRICT),
 	COMMAND(FABRIC_LIST, fabric_list, 0, .padding = { PAD(fabric_list, pad) }),
 	COMMAND(REGION_REGISTER, region_register, -ENOENT),

@@ -68,6 +68,12 @@ pub enum Action {
         pages: u8,
         how: u8,
     },
+    /// A buffer of another driver's dma-buf, or of what is none.
+    BufImport {
+        call: Call,
+        pages: u8,
+        how: u8,
+    },
     BufMigrate {
         call: Call,
         buffer: Pick,
@@ -277,6 +283,6 @@ mod tests {
         for _ in 0..2000 {
             kinds.extend(parse(&fresh(&mut rng)).iter().map(std::mem::discriminant));
         }
-        assert_eq!(kinds.len(), 41);
+        assert_eq!(kinds.len(), 42);
     }
 }

@@ -226,6 +226,8 @@ impl Caller {
         let right = match result {
             Ok(()) => all(State::Right),
             Err(ENOENT) => uses.iter().any(|(_, s)| *s == State::Dead),
+            // Of a descriptor.
+            Err(EBADF) if cmd == Cmd::BufImport => true,
             Err(EBADF) => uses.iter().any(|(_, s)| *s == State::Other),
             Err(_) => true,
         };

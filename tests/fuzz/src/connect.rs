@@ -272,6 +272,7 @@ impl Worker {
         self.run(Action::BufQuery { call: own, buffer: any, room: 255 });
         self.run(Action::BufExport { call: own, buffer: any, first: 0, pages: 0, how: 0 });
         self.run(Action::BufPin { call: own, first: 0, pages: 200, how: 0 });
+        self.run(Action::BufImport { call: own, pages: 200, how: 0 });
         self.run(Action::EndpointQuery(own, any));
         self.run(Action::ChannelEnter {
             call: own,

@@ -168,6 +168,7 @@ impl Worker {
                 self.migrate_buffer(&call, buffer, node, how);
             }
             A::BufPin { call, first, pages, how } => self.pin_buffer(&call, first, pages, how),
+            A::BufImport { call, pages, how } => self.import_buffer(&call, pages, how),
             A::FabricList { call, room } => {
                 let room = u32::from(room % 8);
                 let mut found = vec![dmaplane_fabric::default(); room as usize];

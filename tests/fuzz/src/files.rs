@@ -1,17 +1,59 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Descriptors: dma-bufs, and what is made of a channel besides its rings, files, an eventfd.
+//! Descriptors: dma-bufs, of ours and of others, and what is made of a channel besides its rings, files, an eventfd.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use crate::abi::{name, uapi::*, Argument, Cmd};
 use crate::call::Outcome;
 use crate::choice::{Call, Pick, Place};
-use crate::exec::Worker;
+use crate::exec::{no_use, Worker};
 use crate::memory::{errno, Map, PAGE};
-use crate::world::{lock, Kind};
+use crate::world::{lock, Kind, Object};
 
 /// `DMA_BUF_IOCTL_SYNC`, an `_IOW('b', 0, __u64)`.
 const SYNC: libc::c_ulong = 0x4008_6200;
+
+/// `UDMABUF_CREATE`, an `_IOW('u', 0x42, struct udmabuf_create)`.
+const UDMABUF_CREATE: libc::c_ulong = 0x4018_7542;
+
+/// `struct udmabuf_create`
+#[repr(C)]
+struct NewUdmabuf {
+    memfd: u32,
+    flags: u32,
+    offset: u64,
+    size: u64,
+}
+
+/// A dma-buf of a new file's pages, unless there is no memory, or no such driver.
+fn udmabuf(len: usize) -> Option<OwnedFd> {
+    let owned = |fd: i32| {
+        // SAFETY: a new descriptor, if it is one.
+        (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+    };
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: both read a string.
+    let (device, memfd) = unsafe {
+        (
+            libc::open(c"/dev/udmabuf".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC),
+            libc::memfd_create(c"fuzz".as_ptr(), flags),
+        )
+    };
+    let (device, memfd) = (owned(device), owned(memfd));
+    let (device, memfd) = (device?, memfd?);
+    let fd = memfd.as_raw_fd();
+    // SAFETY: they touch no memory.
+    let ready = unsafe {
+        libc::ftruncate(fd, len as i64) == 0
+            && libc::fcntl(fd, libc::F_ADD_SEALS, libc::F_SEAL_SHRINK) == 0
+    };
+    let arg = NewUdmabuf { memfd: fd as u32, flags: 1, offset: 0, size: len as u64 };
+    if !ready {
+        return None;
+    }
+    // SAFETY: it points to one.
+    owned(unsafe { libc::ioctl(device.as_raw_fd(), UDMABUF_CREATE, &raw const arg) })
+}
 
 impl Worker {
     /// A dma-buf: its size, mappings, SYNC, poll().
@@ -86,6 +128,48 @@ impl Worker {
         }
         if let (Ok(map), true) = (map, how & 8 != 0) {
             self.keep(vec![map]);
+        }
+        // It is ours, and is known as that.
+        let own = dmaplane_buf_import { fd, flags: u32::from(how & 1), ..Argument::sized() };
+        match self.caller.plain(&context, Cmd::BufImport, own, no_use) {
+            Err(libc::ELOOP) => {}
+            other => self.caller.violation(format!("a dma-buf of ours, imported: {other:?}")),
+        }
+    }
+
+    /// BUF_IMPORT, of pages that nothing else is in. The buffer outlives the descriptor.
+    pub fn import_buffer(&mut self, call: &Call, pages: u8, how: u8) {
+        let context = self.context(call.context);
+        if self.make_room(&context, Kind::Buffer) {
+            return;
+        }
+        let own = match how >> 2 {
+            0..=3 => None,
+            _ => udmabuf((usize::from(pages % 64) + 1) * PAGE),
+        };
+        let fd = match (&own, how >> 2) {
+            (Some(dmabuf), _) => dmabuf.as_raw_fd(),
+            (None, 0) => -1,
+            (None, 1) => context.fd(),
+            (None, _) => i32::from(pages),
+        };
+        let arg = dmaplane_buf_import {
+            fd,
+            flags: if how & 1 == 0 { 0 } else { DMAPLANE_IMPORT_RDONLY },
+            via: if how & 2 == 0 { 0 } else { DMAPLANE_VIA_VMAP },
+            ..Argument::sized()
+        };
+        if call.place().is_contended() {
+            return;
+        }
+        let Outcome { result, arg, .. } =
+            self.caller.call(&context, Cmd::BufImport, call, arg, no_use);
+        if result.is_ok() {
+            if context.strict && arg.via != DMAPLANE_VIA_VMAP {
+                self.caller.violation(format!("{arg:?} is reached in an unknown way"));
+            }
+            let object = Object { length: arg.length, ..Object::new(Kind::Buffer, arg.handle) };
+            self.add(&context, object);
         }
     }
 

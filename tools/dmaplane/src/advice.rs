@@ -44,7 +44,7 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "there are too few blocks of 2 MiB for a buffer that has to consist of them",
             "free memory, or write 1 to /proc/sys/vm/compact_memory, or take what blocks there are",
         ),
-        (BufCreate | BufPin, E::FBIG) => (
+        (BufCreate | BufPin | BufImport, E::FBIG) => (
             "the length is above what one buffer may have",
             "see max_buffer in `dmaplane info`, and use several buffers",
         ),
@@ -77,8 +77,28 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "give an offset and a length that are multiples of page_size",
         ),
         (Mmap | BufExport, E::OPNOTSUPP) => (
-            "the buffer is memory that the program had already",
+            "the buffer is memory that the program, or another driver, had already",
             "use that memory itself, or create a buffer",
+        ),
+        (BufImport, E::INVAL | E::BADF) => (
+            "the descriptor is not one of a dma-buf of whole pages",
+            "give one that a driver made to share its memory",
+        ),
+        (BufImport, E::LOOP) => (
+            "the dma-buf is a buffer of this module",
+            "use that buffer",
+        ),
+        (BufImport, E::ACCESS) => (
+            "the dma-buf may only be read",
+            "import it for reading only, or have its driver make a descriptor to write with",
+        ),
+        (BufImport, E::OPNOTSUPP) => (
+            "its driver does not show the memory to the kernel, or it is memory of a device",
+            "copy what is in it to a buffer",
+        ),
+        (RegionRegister, E::OPNOTSUPP) => (
+            "the buffer is memory of another driver, which the adapter cannot reach",
+            "copy what is in it to a buffer that was created",
         ),
         (BufPin, E::INVAL) => (
             "the memory does not begin or end at a page, or there is none",
@@ -94,7 +114,7 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
         ),
         (RegionRegister, E::ACCESS) => (
             "the buffer is memory that may only be read",
-            "register it without LOCAL_WRITE and REMOTE_WRITE, or pin memory that can be written to",
+            "register it without LOCAL_WRITE and REMOTE_WRITE, or pin or import memory that can be written to",
         ),
         (BufExport, E::OVERFLOW | E::RANGE) => (
             "the part to export is empty or goes beyond the end of the buffer",

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Buffers near a NUMA node, and mappings of them.
 
-use std::{os::fd::OwnedFd, ptr::NonNull, sync::Arc, time::Duration};
+use std::{
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    ptr::NonNull,
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::context::Object;
 use crate::map::Map;
@@ -84,7 +89,7 @@ pub struct ExportOptions {
     pub read_only: bool,
 }
 
-/// Zeroed pages that can be mapped here and reached by RDMA, or memory that this program has.
+/// Zeroed pages that can be mapped here and reached by RDMA, or memory that this program or a driver has.
 #[derive(Debug, Clone)]
 pub struct Buffer {
     object: Arc<Object>,
@@ -143,6 +148,24 @@ impl Buffer {
             object: Arc::new(context.object(pin.handle, &sys::BUF_DESTROY)),
             mmap_offset: None,
             length: pin.length,
+        })
+    }
+
+    /// Makes a buffer of another driver's dma-buf, all of it, which it holds for as long as it lives; the
+    /// descriptor may be closed. It has no [mapping](Buffer::map) and cannot be [exported](Buffer::export):
+    /// the dma-buf can be mapped, and is there already. If it is `read_only` nothing writes to it, else the
+    /// descriptor has to allow that.
+    pub fn import(context: &Context, dmabuf: impl AsFd, read_only: bool) -> Result<Self> {
+        let mut import = dmaplane_buf_import {
+            flags: if read_only { DMAPLANE_IMPORT_RDONLY } else { 0 },
+            fd: dmabuf.as_fd().as_raw_fd(),
+            ..Argument::sized()
+        };
+        sys::BUF_IMPORT.call(context, &mut import)?;
+        Ok(Buffer {
+            object: Arc::new(context.object(import.handle, &sys::BUF_DESTROY)),
+            mmap_offset: None,
+            length: import.length,
         })
     }
 

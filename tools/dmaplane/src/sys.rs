@@ -54,6 +54,7 @@ arguments!(
     dmaplane_buf_query,
     dmaplane_buf_export,
     dmaplane_buf_pin,
+    dmaplane_buf_import,
     dmaplane_buf_migrate,
     dmaplane_handle,
     dmaplane_fabric_list,
@@ -94,6 +95,7 @@ commands! {
     BUF_CREATE BufCreate DMAPLANE_IOC_BUF_CREATE dmaplane_buf_create;
     BUF_DESTROY BufDestroy DMAPLANE_IOC_BUF_DESTROY dmaplane_handle;
     BUF_PIN BufPin DMAPLANE_IOC_BUF_PIN dmaplane_buf_pin;
+    BUF_IMPORT BufImport DMAPLANE_IOC_BUF_IMPORT dmaplane_buf_import;
     BUF_MIGRATE BufMigrate DMAPLANE_IOC_BUF_MIGRATE dmaplane_buf_migrate;
     REGION_REGISTER RegionRegister DMAPLANE_IOC_REGION_REGISTER dmaplane_region_register;
     REGION_DEREGISTER RegionDeregister DMAPLANE_IOC_REGION_DEREGISTER dmaplane_handle;
