@@ -17,6 +17,7 @@
 #include "helpers/import.h"
 #include "helpers/mm.h"
 #ifdef DMAPLANE_TEST
+#include "helpers/exporter.h"
 #include "helpers/mock.h"
 #endif
 #include "helpers/param.h"

@@ -13,6 +13,9 @@
 //! Locking: the dma-buf's reservation lock, in between. Nothing that exporters could call is locked then.
 //! Teardown: dropping, in process context, since exporters sleep: mapping, pin, attachment, dma-buf, device.
 
+#[cfg(all(dmaplane_test, CONFIG_KUNIT = "y"))]
+mod tests;
+
 use crate::{
     bindings,
     device::DeviceRef,
