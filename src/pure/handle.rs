@@ -2,7 +2,8 @@
 
 //! Handles that notice when they are stale.
 //!
-//! A handle is 32 bits: the generation of a slot in the upper half, the number of the slot plus one
+//! A handle is 32 bits: the generation of a slot in the upper half, whose highest bit is 0, as those
+//! that have it are of another kind ([`bulk`](super::bulk)); the number of the slot plus one
 //! in the lower, so that no handle is 0. Freeing a slot raises its generation. A slot whose
 //! generation has reached its end is retired instead, so that no handle is ever issued twice and a
 //! stale one never means another object.
@@ -14,6 +15,9 @@ use core::marker::PhantomData;
 
 /// The largest number of slots, retired ones included.
 pub const MAX_SLOTS: u32 = 0xffff;
+
+/// The last generation of a slot.
+pub const MAX_GENERATION: u16 = 0x7fff;
 
 /// One place in a [`Table`].
 #[derive(Debug)]
@@ -151,7 +155,8 @@ impl<T, S: Slots<T>> Table<T, S> {
         let slot = slot_mut(self.slots.slots_mut(), position)?;
         slot.value(generation)?;
 
-        let (content, free) = match generation.checked_add(1) {
+        let raised = generation.checked_add(1);
+        let (content, free) = match raised.filter(|raised| *raised <= MAX_GENERATION) {
             Some(raised) => {
                 slot.generation = raised;
                 (Content::Free { next: self.free }, position)

@@ -6,6 +6,7 @@
 //! numbers user space or a peer supplies. `tests/unit` compiles the same files on the host, where
 //! they are tested against models.
 
+pub mod bulk;
 pub mod carve;
 pub mod credit;
 pub mod handle;

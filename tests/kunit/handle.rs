@@ -12,6 +12,7 @@ mod tests {
         pure::handle::{
             InsertError,
             Table,
+            MAX_GENERATION,
             MAX_SLOTS, //
         }, //
     };
@@ -92,7 +93,7 @@ mod tests {
         let first = table.insert(0).unwrap_or(0);
         assert_eq!(table.remove(first), Some(0));
         let mut last = first;
-        for generation in 1..=u32::from(u16::MAX) {
+        for generation in 1..=u32::from(MAX_GENERATION) {
             last = table.insert(generation).unwrap_or(0);
             assert_eq!(last, generation << 16 | first);
             assert_eq!(table.remove(last), Some(generation));
