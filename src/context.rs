@@ -44,6 +44,10 @@ use crate::{
     region::{
         Region,
         RegionUse, //
+    },
+    view::{
+        is_view,
+        Views, //
     }, //
 };
 use dmakit::{
@@ -154,6 +158,8 @@ pub(crate) struct Context {
     domains: Mutex<KVec<Arc<Domain>>>,
     #[pin]
     objects: Mutex<Objects>,
+    #[pin]
+    views: Mutex<Views>,
     _tally: Tally,
 }
 
@@ -181,6 +187,11 @@ impl Context {
     /// The device that was opened.
     pub(crate) fn node(&self) -> &DeviceRef {
         &self.node
+    }
+
+    /// Parts of regions.
+    pub(crate) fn views(&self) -> &Mutex<Views> {
+        &self.views
     }
 
     /// The protection domain of this context on `fabric`.
@@ -222,14 +233,36 @@ impl Context {
     /// The object of a handle. `ENOENT` if there is none, `EBADF` if it is of another kind.
     pub(crate) fn get<K: Kind>(&self, handle: u32) -> Result<Arc<K>> {
         let objects = self.objects.lock();
-        let object = objects.get(handle).ok_or(ENOENT)?;
+        let object = self.look_up(&objects, handle)?;
         Ok(K::of(object).ok_or(EBADF)?.clone())
+    }
+
+    /// The object of a handle. `ENOENT` if there is none, `EBADF` if it is a view.
+    #[inline]
+    fn look_up<'a>(&self, objects: &'a Objects, handle: u32) -> Result<&'a Object> {
+        objects.get(handle).ok_or_else(|| self.no_object(handle))
+    }
+
+    #[cold]
+    fn no_object(&self, handle: u32) -> Error {
+        match is_view(handle) && self.views.lock().has(handle) {
+            true => EBADF,
+            false => ENOENT,
+        }
+    }
+
+    /// Why a handle is that of no view.
+    pub(crate) fn no_view(&self, handle: u32) -> Error {
+        match self.objects.lock().get(handle) {
+            Some(_) => EBADF,
+            None => ENOENT,
+        }
     }
 
     /// A region for an entry in flight; it cannot be deregistered meanwhile.
     pub(crate) fn use_region(&self, handle: u32) -> Result<RegionUse> {
         let objects = self.objects.lock();
-        let object = objects.get(handle).ok_or(ENOENT)?;
+        let object = self.look_up(&objects, handle)?;
         Region::enter(Region::of(object).ok_or(EBADF)?)
     }
 
@@ -245,7 +278,7 @@ impl Context {
         check: impl FnOnce(&K) -> Result,
     ) -> Result<Object> {
         let mut objects = self.objects.lock();
-        let object = objects.get(handle).ok_or(ENOENT)?;
+        let object = self.look_up(&objects, handle)?;
         check(K::of(object).ok_or(EBADF)?)?;
         objects.remove(handle).ok_or(ENOENT)
     }
@@ -332,6 +365,7 @@ impl CharDevice for Context {
         let counters = Counters::new(Some(device.counters().clone()))?;
         let pollers = Pollers::new()?;
         let tally = Tally::one(&counters, Live::Contexts);
+        let no_views = Views::new(&counters);
         let context = Arc::pin_init(
             pin_init!(Self {
                 device: device.clone(),
@@ -341,6 +375,7 @@ impl CharDevice for Context {
                 node,
                 domains <- new_mutex!(KVec::new()),
                 objects <- new_mutex!(Table::new(Memory(KVVec::new()), MAX_OBJECTS)),
+                views <- new_mutex!(no_views),
                 _tally: tally,
             }),
             GFP_KERNEL_ACCOUNT,
@@ -356,6 +391,8 @@ impl CharDevice for Context {
             Table::new(Memory(KVVec::new()), 0),
         );
         teardown::run(all);
+        let views = core::mem::replace(&mut *this.views.lock(), Views::new(&this.counters));
+        drop(views);
         // Somebody may be looking at the context for a moment longer, but it uses no device.
         let domains = core::mem::take(&mut *this.domains.lock());
         drop(domains);
@@ -397,7 +434,7 @@ impl CharDevice for Context {
             Buffer(Arc<Buffer>),
             Rings(Arc<CompletionRing>),
         }
-        let shown = match self.objects.lock().get(handle).ok_or(ENOENT)? {
+        let shown = match self.look_up(&self.objects.lock(), handle)? {
             Object::Buffer(buffer) => {
                 buffer.check_own()?;
                 Shown::Buffer(buffer.clone())

@@ -32,6 +32,7 @@ pub(crate) enum Live {
     DmaBufs,
     Imports,
     Regions,
+    Views,
     Endpoints,
     Channels,
     Counters,
@@ -40,7 +41,7 @@ pub(crate) enum Live {
 }
 
 /// Names of the kinds, in the order of [`Live`].
-pub(crate) const LIVE_NAMES: [&str; 12] = [
+pub(crate) const LIVE_NAMES: [&str; 13] = [
     "contexts",
     "buffers",
     "buffer_bytes",
@@ -48,6 +49,7 @@ pub(crate) const LIVE_NAMES: [&str; 12] = [
     "dmabufs",
     "imports",
     "regions",
+    "views",
     "endpoints",
     "channels",
     "counters",
@@ -195,6 +197,14 @@ impl Tally {
         self.counters.charge(amount)?;
         self.amount = self.amount.saturating_add(amount);
         Ok(())
+    }
+
+    /// Counts `amount` units from now on.
+    pub(crate) fn set(&mut self, amount: u32) {
+        let amount = i64::from(amount);
+        self.counters
+            .add(self.kind, amount.saturating_sub(self.amount));
+        self.amount = amount;
     }
 
     /// Counts `amount` units.

@@ -29,6 +29,7 @@ mod region;
 #[cfg(dmaplane_test)]
 #[path = "../tests/kunit/mod.rs"]
 mod tests;
+mod view;
 mod wait;
 
 use dmakit::{

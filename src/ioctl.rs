@@ -15,7 +15,8 @@ use crate::{
     },
     fabric,
     info,
-    region, //
+    region,
+    view, //
 };
 use core::mem::size_of;
 use dmakit::uapi::{
@@ -67,6 +68,8 @@ pub(crate) fn run(
         uapi::DMAPLANE_CMD_FABRIC_LIST => call(context, arg, fabric::list),
         uapi::DMAPLANE_CMD_REGION_REGISTER => call(context, arg, region::register),
         uapi::DMAPLANE_CMD_REGION_DEREGISTER => tell(context, arg, region::deregister),
+        uapi::DMAPLANE_CMD_VIEW_CREATE => tell(context, arg, view::create),
+        uapi::DMAPLANE_CMD_VIEW_DESTROY => tell(context, arg, view::destroy),
         uapi::DMAPLANE_CMD_LEASE_GRANT => call(context, arg, lease::grant),
         uapi::DMAPLANE_CMD_LEASE_WAIT => call(context, arg, lease::wait),
         uapi::DMAPLANE_CMD_ENDPOINT_LISTEN => call(context, arg, listen::listen),

@@ -22,12 +22,9 @@ use crate::{
     endpoint::Endpoint,
     fabric::Fabric,
     ioctl::Created,
-    pure::{
-        carve::{
-            self,
-            RangeError, //
-        },
-        wire::Rights, //
+    pure::carve::{
+        self,
+        RangeError, //
     }, //
 };
 use dmakit::{
@@ -83,17 +80,14 @@ impl Region {
         &self.buffer
     }
 
+    /// What it may be used for: `DMAPLANE_ACCESS_*`.
+    pub(crate) fn access(&self) -> u32 {
+        self.access
+    }
+
     /// Whether it may be used like that: one of `DMAPLANE_ACCESS_*`.
     pub(crate) fn allows(&self, access: u32) -> bool {
         self.access & access != 0
-    }
-
-    /// What a peer may be allowed to do.
-    pub(crate) fn rights(&self) -> Rights {
-        Rights {
-            write: self.allows(uapi::DMAPLANE_ACCESS_REMOTE_WRITE),
-            read: self.allows(uapi::DMAPLANE_ACCESS_REMOTE_READ),
-        }
     }
 
     /// The keys; `ENODEV` if they are gone with the fabric.
@@ -164,7 +158,8 @@ pub(crate) fn check_range(offset: u64, length: u64, limit: u64) -> Result {
     })
 }
 
-const ACCESS: u32 = uapi::DMAPLANE_ACCESS_REMOTE_WRITE
+/// All there is.
+pub(crate) const ACCESS: u32 = uapi::DMAPLANE_ACCESS_REMOTE_WRITE
     | uapi::DMAPLANE_ACCESS_REMOTE_READ
     | uapi::DMAPLANE_ACCESS_LOCAL_WRITE;
 

@@ -18,7 +18,8 @@
  *  - Unknown flags and non-zero padding are EINVAL.
  *  - A handle is 32 bits, never 0, and means something in its own context
  *    only. A stale, foreign or never issued handle is ENOENT; a live handle of
- *    another kind of object is EBADF.
+ *    another kind of object is EBADF. Those of views are issued again, after
+ *    millions of others (VIEW_CREATE); no other ones are.
  *  - An unreadable argument is EFAULT. An unknown command is ENOTTY.
  *  - A command that fails has changed nothing, but for what ENDPOINT_QUERY says:
  *    when the adapter takes no work any more the connection ends. Output members
@@ -64,6 +65,8 @@ enum dmaplane_cmd {
 	DMAPLANE_CMD_BUF_PIN = 0x14,
 	DMAPLANE_CMD_BUF_IMPORT = 0x15,
 	DMAPLANE_CMD_BUF_MIGRATE = 0x16,
+	DMAPLANE_CMD_VIEW_CREATE = 0x18,
+	DMAPLANE_CMD_VIEW_DESTROY = 0x1b,
 	DMAPLANE_CMD_FABRIC_LIST = 0x20,
 	DMAPLANE_CMD_REGION_REGISTER = 0x21,
 	DMAPLANE_CMD_REGION_DEREGISTER = 0x22,
@@ -95,6 +98,8 @@ enum dmaplane_cmd {
 #define DMAPLANE_IOC_BUF_PIN           _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_PIN)
 #define DMAPLANE_IOC_BUF_IMPORT        _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_IMPORT)
 #define DMAPLANE_IOC_BUF_MIGRATE       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_MIGRATE)
+#define DMAPLANE_IOC_VIEW_CREATE       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_VIEW_CREATE)
+#define DMAPLANE_IOC_VIEW_DESTROY      _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_VIEW_DESTROY)
 #define DMAPLANE_IOC_FABRIC_LIST       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_FABRIC_LIST)
 #define DMAPLANE_IOC_REGION_REGISTER   _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_REGION_REGISTER)
 #define DMAPLANE_IOC_REGION_DEREGISTER _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_REGION_DEREGISTER)
@@ -140,6 +145,8 @@ enum dmaplane_cmd {
 #define DMAPLANE_FEATURE_IMPORT		(1ULL << 13)
 /* BUF_MIGRATE */
 #define DMAPLANE_FEATURE_BUF_MIGRATE	(1ULL << 14)
+/* VIEW_CREATE */
+#define DMAPLANE_FEATURE_VIEW		(1ULL << 15)
 
 /**
  * struct dmaplane_info - what this kernel module offers and its limits
@@ -195,7 +202,7 @@ struct dmaplane_info {
  *
  * /proc/PID/fdinfo/FD of the context's file says the same to others: lines "dmaplane-NAME:", a tab
  * and a number, where NAME is buffers, buffer-bytes, memory-bytes (that of rings included: what
- * max_context_memory limits), dmabufs, imports, regions, endpoints, channels; mappings and nodeN-bytes, which are those
+ * max_context_memory limits), dmabufs, imports, regions, views, endpoints, channels; mappings and nodeN-bytes, which are those
  * of buffers with a handle, the latter read from the pages, for each node that has some. Their order
  * may change, and others may be added.
  */
@@ -621,20 +628,91 @@ struct dmaplane_region_register {
 	__u32 handle;
 };
 
+/* Views that a context may have, and that one call makes or destroys. */
+#define DMAPLANE_VIEW_MAX		65536
+
+/**
+ * struct dmaplane_view - a part of a region with a handle of its own
+ * @offset:	in: first byte, counted from where the region, or the view, begins
+ * @length:	in: bytes
+ * @access:	in: DMAPLANE_ACCESS_*, of those that the region, or the view, has
+ * @handle:	out: the view; what is there before is not read
+ */
+struct dmaplane_view {
+	__aligned_u64 offset;
+	__aligned_u64 length;
+	__u32 access;
+	__u32 handle;
+};
+
+/**
+ * struct dmaplane_view_create - make views of a region
+ * @size:	in: sizeof(struct dmaplane_view_create)
+ * @flags:	in: must be 0
+ * @region:	in: a region, or a view, of which parts are taken
+ * @count:	in: views, 1 to DMAPLANE_VIEW_MAX
+ * @views:	in: user pointer to struct dmaplane_view[@count]; receives their handles
+ *
+ * All are made, or none. A view costs an entry in a table: nothing is registered, and no adapter
+ * asked. It is used in place of a region: as @region of WRITE_IMM, WRITE, READ, SEND and SEND_IMM, as
+ * that of LEASE_GRANT, and to make views of. Offsets are then counted from where it begins, and end
+ * where it ends; READ needs LOCAL_WRITE in its @access, a lease has that of it. What regions
+ * alone are for (REGION_DEREGISTER, INVALIDATE) is EBADF.
+ *
+ * Views keep nothing alive. Of a region that was deregistered their use is ENOENT, of one that was
+ * invalidated EKEYREVOKED; they stay until VIEW_DESTROY, also when the view is gone that they were
+ * made of. They do not count against dmaplane_info.max_objects; their memory is the memory cgroup's, and is
+ * kept for further ones. A handle of a view is issued again, but not before 2^22 others were.
+ *
+ * Errors: EINVAL (@count or a length is 0, unknown access), E2BIG (@count), EFAULT (@views),
+ * ENOENT or EBADF (@region), EKEYREVOKED (it was invalidated), EACCES (an access that it has not),
+ * EOVERFLOW (offset + length wraps), ERANGE (beyond its end), EMFILE (the context would have more than
+ * DMAPLANE_VIEW_MAX), ENOMEM. If several views are wrong, the first one decides.
+ */
+struct dmaplane_view_create {
+	__u32 size;
+	__u32 flags;
+	__u32 region;
+	__u32 count;
+	__aligned_u64 views;
+};
+
+/**
+ * struct dmaplane_view_destroy - give views back
+ * @size:	in: sizeof(struct dmaplane_view_destroy)
+ * @flags:	in: must be 0
+ * @count:	in: views, 1 to DMAPLANE_VIEW_MAX
+ * @pad:	in: must be 0
+ * @handles:	in: user pointer to __u32[@count]
+ *
+ * All are destroyed, or none. Entries that were taken, and leases, go on.
+ *
+ * Errors: EINVAL (@count is 0), E2BIG (@count), EFAULT (@handles), ENOENT (one is stale, or occurs
+ * twice), EBADF (one is of another kind), ENOMEM.
+ */
+struct dmaplane_view_destroy {
+	__u32 size;
+	__u32 flags;
+	__u32 count;
+	__u32 pad;
+	__aligned_u64 handles;
+};
+
 /**
  * struct dmaplane_lease_grant - let the peer of an endpoint use a region
  * @size:	in: sizeof(struct dmaplane_lease_grant)
  * @flags:	in: must be 0
  * @endpoint:	in: an established endpoint
- * @region:	in: a region on its fabric; the peer may do with it what its access says
+ * @region:	in: a region on its fabric, or a view of one; the peer may do with it what its access says
  * @tag:	in: delivered to the peer with the lease, unread by the kernel
  * @lease:	out: the lease's number as the peer sees it
  * @pad:	in: must be 0
  *
  * The keys travel between the kernels and are not shown to either program. They are of the context,
  * for all of its endpoints on a fabric: what is leased to one peer is not to be kept from another.
+ * They are those of the region: it is the peer's kernel that keeps its program to a view, and not the adapter.
  *
- * Errors: EACCES (the region has neither remote write nor remote read), EXDEV (region and endpoint
+ * Errors: EACCES (the region, or the view, has neither remote write nor remote read), EXDEV (region and endpoint
  * are on different fabrics), ENOTCONN, EMFILE (the peer holds 64 leases, or
  * 16384 segments in all of them).
  */
@@ -1088,7 +1166,7 @@ struct dmaplane_pages {
  * @pad0:	must be 0
  * @endpoint:	endpoint to send on, or that receives what is counted
  * @user_data:	returned in the completion
- * @region:	local region that the bytes come from, or go to
+ * @region:	local region, or view of one, that the bytes come from, or go to
  * @lease:	peer's lease that they go to, or come from
  * @local_offset: first byte in @region
  * @remote_offset: first byte in @lease
@@ -1464,6 +1542,9 @@ DMAPLANE_LAYOUT(dmaplane_handle, 16);
 DMAPLANE_LAYOUT(dmaplane_fabric, 88);
 DMAPLANE_LAYOUT(dmaplane_fabric_list, 24);
 DMAPLANE_LAYOUT(dmaplane_region_register, 40);
+DMAPLANE_LAYOUT(dmaplane_view, 24);
+DMAPLANE_LAYOUT(dmaplane_view_create, 24);
+DMAPLANE_LAYOUT(dmaplane_view_destroy, 24);
 DMAPLANE_LAYOUT(dmaplane_lease_grant, 32);
 DMAPLANE_LAYOUT(dmaplane_lease_wait, 48);
 DMAPLANE_LAYOUT(dmaplane_addr, 32);

@@ -22,6 +22,7 @@ use crate::{
         inbox::Receive,
         remote::{
             Action,
+            Parts,
             Remote, //
         },
         Endpoint, //
@@ -31,6 +32,10 @@ use crate::{
         check_range,
         Region,
         RegionUse, //
+    },
+    view::{
+        is_view,
+        Span, //
     }, //
 };
 use dmakit::{
@@ -100,11 +105,16 @@ fn remote(
     if u32::from(sqe.flags) & !(FLAGS | REMOTE) != 0 || sqe.pad0 != 0 || (sqe.imm != 0 && !tells) {
         return Err(EINVAL);
     }
-    let (parts, length) = list::parts(context, sqe)?;
+    let (mut parts, length) = list::parts(context, sqe)?;
     let endpoint = context.get::<Endpoint>(sqe.endpoint)?;
+    let region = match (length, sqe.region) {
+        (0, 0) => None,
+        (_, handle) if is_view(handle) => Some(through_view(context, handle, action, &mut parts)?),
+        (_, handle) => Some(context.use_region(handle)?),
+    };
     let remote = Remote {
         action,
-        region: source(context, sqe, length)?,
+        region,
         lease: sqe.lease,
         parts,
         length,
@@ -114,12 +124,20 @@ fn remote(
     Ok(Work::Remote(endpoint, remote))
 }
 
-/// The region that an entry names, if it has to.
-fn source(context: &Context, sqe: &uapi::dmaplane_sqe, length: u32) -> Result<Option<RegionUse>> {
-    match (length, sqe.region) {
-        (0, 0) => Ok(None),
-        (_, handle) => context.use_region(handle).map(Some),
+/// The region of a view that an entry names. From here on `parts` are parts of that.
+#[inline(never)]
+fn through_view(
+    context: &Context,
+    handle: u32,
+    action: Action,
+    parts: &mut Parts,
+) -> Result<RegionUse> {
+    let span = Span::of(context, handle)?;
+    if action == Action::Read && !span.allows(uapi::DMAPLANE_ACCESS_LOCAL_WRITE) {
+        return Err(EACCES);
     }
+    parts.shift(span.offset, span.length)?;
+    Ok(span.region)
 }
 
 fn send(context: &Context, sqe: &uapi::dmaplane_sqe, tells: bool) -> Result<Work> {

@@ -22,13 +22,14 @@ use kernel::{
 };
 
 /// The counts shown, and their names.
-const COUNTS: [(&str, Live); 8] = [
+const COUNTS: [(&str, Live); 9] = [
     ("buffers", Live::Buffers),
     ("buffer-bytes", Live::BufferBytes),
     ("memory-bytes", Live::MemoryBytes),
     ("dmabufs", Live::DmaBufs),
     ("imports", Live::Imports),
     ("regions", Live::Regions),
+    ("views", Live::Views),
     ("endpoints", Live::Endpoints),
     ("channels", Live::Channels),
 ];

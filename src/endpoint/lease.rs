@@ -23,6 +23,7 @@ use crate::{
         }, //
     },
     region::RegionUse,
+    view::Span,
     wait::Patience, //
 };
 use dmakit::{
@@ -47,6 +48,8 @@ pub(super) struct Offer {
     terms: LeaseTerms,
     /// Until all is told, the region cannot be deregistered.
     region: RegionUse,
+    /// Segments of it before those of the lease.
+    before: u32,
     next: u32,
 }
 
@@ -59,7 +62,7 @@ impl Offer {
     ) -> Result<(usize, bool)> {
         let region = self.region.keys()?;
         let keys = (self.next..self.terms.total).map_while(|segment| {
-            let key = region.key(segment as usize)?;
+            let key = region.key(self.before.checked_add(segment)? as usize)?;
             Some(Key {
                 rkey: key.rkey(),
                 addr: key.addr(),
@@ -88,6 +91,11 @@ impl PeerLease {
     /// What may be done there.
     pub(super) fn rights(&self) -> Rights {
         self.terms.rights
+    }
+
+    /// Where in the first key's segment it begins.
+    pub(super) fn skip(&self) -> u64 {
+        self.terms.skip
     }
 
     /// Bytes per key.
@@ -190,13 +198,17 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
         return Err(EINVAL);
     }
     let endpoint = context.get::<Endpoint>(arg.endpoint)?;
-    let region = context.use_region(arg.region)?;
-    let rights = region.rights();
+    let span = Span::of(context, arg.region)?;
+    let (region, rights) = (&span.region, span.rights());
     if !rights.write && !rights.read {
         return Err(EACCES);
     }
     let keys = region.keys()?;
-    let total = u32::try_from(keys.segments())?;
+    let segment = keys.segment_bytes();
+    let before = span.offset.checked_div(segment).ok_or(EIO)?;
+    let skip = span.offset.checked_rem(segment).ok_or(EIO)?;
+    let end = skip.checked_add(span.length).ok_or(EIO)?;
+    let total = u32::try_from(end.div_ceil(segment))?;
 
     let mut inner = endpoint.inner.lock();
     let fabric = inner.fabric.clone().ok_or(ENOTCONN)?;
@@ -221,12 +233,14 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
         terms: LeaseTerms {
             lease: arg.lease,
             tag: arg.tag,
-            length: region.length(),
-            segment: keys.segment_bytes(),
+            length: span.length,
+            segment,
+            skip,
             total,
             rights,
         },
-        region,
+        before: u32::try_from(before)?,
+        region: span.region,
         next: 0,
     };
     link.offers.push(offer).map_err(|_| EMFILE)?;

@@ -83,6 +83,20 @@ impl Parts {
         list.push_within_capacity(part).map_err(|_| EINVAL)
     }
 
+    /// Has them counted from the beginning of the region, of which `length` bytes from `offset` on may
+    /// be used.
+    pub(crate) fn shift(&mut self, offset: u64, length: u64) -> Result {
+        let parts = match self {
+            Self::One(part) => core::slice::from_mut(part),
+            Self::Many { list, .. } => list.as_mut_slice(),
+        };
+        for part in parts {
+            check_range(part.local, part.length.into(), length)?;
+            part.local = part.local.checked_add(offset).ok_or(EOVERFLOW)?;
+        }
+        Ok(())
+    }
+
     fn as_slice(&self) -> &[Part] {
         match self {
             Self::One(part) => core::slice::from_ref(part),
@@ -228,7 +242,9 @@ impl Remote {
             let cuts = carve::cuts(
                 part.local.saturating_add(done),
                 keys.segment_bytes(),
-                part.remote.saturating_add(done),
+                part.remote
+                    .saturating_add(done)
+                    .saturating_add(lease.skip()),
                 lease.segment(),
                 left,
             );

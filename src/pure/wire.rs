@@ -21,7 +21,7 @@ pub use self::hello::{Hello, HelloError, RejectReason, PRIVATE_MAX};
 pub const MAGIC: u32 = 0x444d_4150;
 
 /// Version of these formats.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Takes numbers from the beginning of a slice.
 struct Reader<'a>(&'a [u8]);

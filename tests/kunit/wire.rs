@@ -19,6 +19,7 @@ mod tests {
         tag: u64::MAX,
         length: 3 * MIN_SEGMENT,
         segment: MIN_SEGMENT,
+        skip: 0,
         total: 3,
         rights: Rights {
             write: true,
@@ -94,9 +95,12 @@ mod tests {
         // What it allows.
         assert_eq!(changed(54, &[0, 0])?, Some(Impossible));
         assert_eq!(changed(54, &[0, 4])?, Some(Malformed));
+        // Where in the first segment it begins: then it would need another one.
+        assert_eq!(changed(56, &[0, 0, 0, 0, 0, 0, 0, 1])?, Some(Impossible));
+        assert_eq!(changed(56, &[0xff; 8])?, Some(Impossible));
         // The first key's address: its segment would end beyond 64 bits.
-        assert_eq!(changed(60, &[0xff; 8])?, Some(Impossible));
-        assert_eq!(changed(60, &[0; 8])?, None);
+        assert_eq!(changed(68, &[0xff; 8])?, Some(Impossible));
+        assert_eq!(changed(68, &[0; 8])?, None);
         Ok(())
     }
 
@@ -120,10 +124,11 @@ mod tests {
                 Ok(CtrlKind::Lease(part)) => {
                     leases += 1;
                     let (terms, first) = (part.terms, part.first);
-                    assert_eq!(terms.length.div_ceil(terms.segment), terms.total.into());
+                    let end = terms.skip + terms.length;
+                    assert_eq!(end.div_ceil(terms.segment), terms.total.into());
                     for (segment, key) in (first..).zip(part.keys.iter()) {
                         assert!(segment < terms.total);
-                        let left = terms.length - u64::from(segment) * terms.segment;
+                        let left = end - u64::from(segment) * terms.segment;
                         assert!(key.addr.checked_add(left.min(terms.segment)).is_some());
                     }
                 }

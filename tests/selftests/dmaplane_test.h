@@ -195,6 +195,39 @@ static inline int buf_import(int fd, int dmabuf, uint32_t flags, uint32_t *handl
 	return ret;
 }
 
+/* Views of a region, or of a view: their handles are in @views. */
+static inline int views_make(int fd, uint32_t region, struct dmaplane_view *views, uint32_t count)
+{
+	struct dmaplane_view_create arg = ARG(view_create, .region = region, .count = count,
+					      .views = (uintptr_t)views);
+
+	return cmd(fd, DMAPLANE_IOC_VIEW_CREATE, &arg);
+}
+
+static inline int views_end(int fd, const uint32_t *handles, uint32_t count)
+{
+	struct dmaplane_view_destroy arg = ARG(view_destroy, .count = count,
+					       .handles = (uintptr_t)handles);
+
+	return cmd(fd, DMAPLANE_IOC_VIEW_DESTROY, &arg);
+}
+
+/* One of them. */
+static inline int view_make(int fd, uint32_t region, uint64_t offset, uint64_t length,
+			    uint32_t access, uint32_t *handle)
+{
+	struct dmaplane_view view = { .offset = offset, .length = length, .access = access };
+	int ret = views_make(fd, region, &view, 1);
+
+	*handle = view.handle;
+	return ret;
+}
+
+static inline int view_end(int fd, uint32_t handle)
+{
+	return views_end(fd, &handle, 1);
+}
+
 /* Memory of a dma-buf goes to the processor and back. */
 static inline int sync_cpu(int dmabuf, uint64_t flags)
 {

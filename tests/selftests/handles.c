@@ -18,6 +18,7 @@ union argument {
 	struct dmaplane_buf_migrate buf_migrate;
 	struct dmaplane_handle handle;
 	struct dmaplane_region_register region_register;
+	struct dmaplane_view_create view_create;
 	struct dmaplane_lease_grant lease_grant;
 	struct dmaplane_lease_wait lease_wait;
 	struct dmaplane_endpoint_request request;
@@ -30,7 +31,9 @@ union argument {
 	struct dmaplane_counter_query counter_query;
 };
 
-/* Every command that takes a handle, which is the third word of all of them. */
+static struct dmaplane_view a_view = { .length = 1 };
+
+/* Every command that takes a handle (VIEW_DESTROY takes an array: views.c), which is the third word of all of them. */
 static const struct taker {
 	const char *name;
 	unsigned long request;
@@ -47,6 +50,8 @@ static const struct taker {
 	TAKER(BUF_MIGRATE, buf_migrate, buf_migrate, BIT(BUFFER)),
 	TAKER(REGION_REGISTER, region_register, region_register, BIT(ENDPOINT), .length = 4096),
 	TAKER(REGION_DEREGISTER, handle, handle, BIT(REGION)),
+	TAKER(VIEW_CREATE, view_create, view_create, BIT(REGION), .count = 1,
+	      .views = (uintptr_t)&a_view),
 	TAKER(LEASE_GRANT, lease_grant, lease_grant, BIT(ENDPOINT)),
 	TAKER(LEASE_WAIT, lease_wait, lease_wait, BIT(ENDPOINT)),
 	TAKER(ENDPOINT_REQUEST, request, endpoint_request, BIT(LISTENER)),

@@ -33,6 +33,8 @@ static const struct dmaplane_buf_export buf_export_arg = ARG(buf_export, .handle
 static const struct dmaplane_buf_migrate buf_migrate_arg = ARG(buf_migrate);
 static const struct dmaplane_buf_pin buf_pin_arg = ARG(buf_pin, .length = 4096);
 static const struct dmaplane_buf_import buf_import_arg = ARG(buf_import, .fd = -1);
+static const struct dmaplane_view_create view_create_arg = ARG(view_create, .count = 1);
+static const struct dmaplane_view_destroy view_destroy_arg = ARG(view_destroy, .count = 1);
 static const struct dmaplane_handle handle = ARG(handle, .handle = NO_HANDLE);
 static const struct dmaplane_fabric_list fabric_list = ARG(fabric_list);
 static const struct dmaplane_region_register region_register =
@@ -85,6 +87,8 @@ static const struct command commands[] = {
 	COMMAND(FABRIC_LIST, fabric_list, 0, .padding = { PAD(fabric_list, pad) }),
 	COMMAND(REGION_REGISTER, region_register, -ENOENT),
 	COMMAND(REGION_DEREGISTER, handle, -ENOENT, HANDLE_PAD),
+	COMMAND(VIEW_CREATE, view_create_arg, -EFAULT),
+	COMMAND(VIEW_DESTROY, view_destroy_arg, -EFAULT, .padding = { PAD(view_destroy, pad) }),
 	COMMAND(LEASE_GRANT, lease_grant, -ENOENT, .padding = { PAD(lease_grant, pad) }),
 	COMMAND(LEASE_WAIT, lease_wait, -ENOENT, .padding = { PAD(lease_wait, pad) }),
 	COMMAND(ENDPOINT_LISTEN, endpoint_listen, -EAFNOSUPPORT),

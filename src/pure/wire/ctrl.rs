@@ -17,7 +17,8 @@
 //! | 48..52 |                                      | first segment in this part   |
 //! | 52..54 |                                      | segments in this part        |
 //! | 54..56 |                                      | rights: 1 write, 2 read      |
-//! | 56..   |                                      | rkey (4), address (8) of each|
+//! | 56..64 |                                      | where in segment 0 it begins |
+//! | 64..   |                                      | rkey (4), address (8) of each|
 //!
 //! Every message carries the two counts; a credit update is an acknowledgement. A lease of more
 //! segments than fit is sent in parts.
@@ -42,7 +43,7 @@ pub const MAX_SEGMENTS: u32 = 1 << 16;
 pub const MIN_SEGMENT: u64 = 4096;
 
 const ACK_LENGTH: usize = 16;
-const LEASE_LENGTH: usize = 56;
+const LEASE_LENGTH: usize = 64;
 const KEY_LENGTH: usize = 12;
 const KIND_ACK: u16 = 1;
 const KIND_LEASE: u16 = 2;
@@ -98,6 +99,8 @@ pub struct LeaseTerms {
     pub length: u64,
     /// Bytes per segment: a power of two, [`MIN_SEGMENT`] at least. The last may be shorter.
     pub segment: u64,
+    /// Bytes of the first segment before those of the lease.
+    pub skip: u64,
     /// Segments in all.
     pub total: u32,
     /// What the peer may do with them: at least one of the two.
@@ -180,14 +183,20 @@ impl LeaseTerms {
             && self.segment.is_power_of_two()
             && self.segment >= MIN_SEGMENT
             && self.total <= MAX_SEGMENTS
-            && self.length.div_ceil(self.segment) == u64::from(self.total)
+            && self.skip < self.segment
+            && self.end().map(|end| end.div_ceil(self.segment)) == Some(u64::from(self.total))
+    }
+
+    /// Bytes of all segments.
+    fn end(&self) -> Option<u64> {
+        self.skip.checked_add(self.length)
     }
 
     /// Whether keys for the segments from `first` can be these.
     fn possible_keys(&self, first: u32, keys: impl Iterator<Item = Key>) -> bool {
         (u64::from(first)..).zip(keys).all(|(segment, key)| {
             let before = segment.checked_mul(self.segment);
-            let left = before.and_then(|before| self.length.checked_sub(before));
+            let left = before.and_then(|before| self.end()?.checked_sub(before));
             match left {
                 None | Some(0) => false,
                 Some(left) => key.addr.checked_add(left.min(self.segment)).is_some(),
@@ -247,6 +256,7 @@ pub fn encode_lease(
     writer.u32(first);
     writer.u16(count);
     writer.u16(terms.rights.encode());
+    writer.u64(terms.skip);
     writer.bytes(list.0);
     Ok(Sent {
         length: writer.written,
@@ -304,6 +314,7 @@ fn take_lease<'a>(reader: &mut Reader<'a>) -> Option<LeasePart<'a>> {
     let first = reader.u32()?;
     let count = usize::from(reader.u16()?);
     let rights = Rights::decode(reader.u16()?)?;
+    let skip = reader.u64()?;
     if count == 0 || count > KEYS_PER_MESSAGE {
         return None;
     }
@@ -316,6 +327,7 @@ fn take_lease<'a>(reader: &mut Reader<'a>) -> Option<LeasePart<'a>> {
         tag,
         length,
         segment,
+        skip,
         total,
         rights,
     };

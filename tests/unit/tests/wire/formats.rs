@@ -17,7 +17,7 @@ fn with(mut message: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn the_bytes_of_a_hello() {
-    let expected = b"DMAP\0\x02\0\x10\x01\x02\x03\x04\0\x03\x0a\x0babc";
+    let expected = b"DMAP\0\x03\0\x10\x01\x02\x03\x04\0\x03\x0a\x0babc";
     assert_eq!(hello(0x0102_0304, 0x0a0b, b"abc"), expected);
     assert_eq!(hello(0, 0, &[7; PRIVATE_MAX]).len(), Hello::MAX);
 }
@@ -28,7 +28,7 @@ fn the_bytes_of_a_message_of_a_program() {
         imm: Some(0x0102_0304),
         length: 0x0506,
     };
-    let expected = b"DMAP\0\x02\0\x03\x01\x02\x03\x04\0\x01\x05\x06";
+    let expected = b"DMAP\0\x03\0\x03\x01\x02\x03\x04\0\x01\x05\x06";
     assert_eq!(&data.encode(), expected);
     // An immediate that is not there, a flag that is not known.
     for (at, byte) in [(13, 0), (12, 1), (13, 2)] {
@@ -45,9 +45,9 @@ fn the_bytes_of_a_message_of_a_program() {
 #[test]
 fn the_bytes_of_a_reject() {
     let reasons = [
-        (RejectReason::Version, b"DMAP\0\x02\0\x01"),
-        (RejectReason::Backlog, b"DMAP\0\x02\0\x02"),
-        (RejectReason::Program, b"DMAP\0\x02\0\x03"),
+        (RejectReason::Version, b"DMAP\0\x03\0\x01"),
+        (RejectReason::Backlog, b"DMAP\0\x03\0\x02"),
+        (RejectReason::Program, b"DMAP\0\x03\0\x03"),
     ];
     for (reason, bytes) in reasons {
         assert_eq!(&reason.encode(), bytes);
@@ -61,20 +61,25 @@ fn the_bytes_of_a_reject() {
 
 #[test]
 fn the_bytes_of_an_acknowledgement() {
-    assert_eq!(ack(), b"DMAP\0\x02\0\x01\x01\x02\x03\x04\x05\x06\x07\x08");
+    assert_eq!(ack(), b"DMAP\0\x03\0\x01\x01\x02\x03\x04\x05\x06\x07\x08");
 }
 
 #[test]
 fn the_bytes_of_a_lease() {
     let expected = [
-        &b"DMAP\0\x02\0\x02\x01\x02\x03\x04\x05\x06\x07\x08"[..],
+        &b"DMAP\0\x03\0\x02\x01\x02\x03\x04\x05\x06\x07\x08"[..],
         b"\0\0\0\x09\0\0\0\x03\x11\x12\x13\x14\x15\x16\x17\x18",
         b"\0\0\0\0\0\0\x27\x10\0\0\0\0\0\0\x10\0",
         b"\0\0\0\x01\0\x02\0\x01",
+        b"\0\0\0\0\0\0\x07\x08",
         b"\xa1\xa2\xa3\xa4\xb1\xb2\xb3\xb4\xb5\xb6\xb7\xb8",
         b"\xc1\xc2\xc3\xc4\xd1\xd2\xd3\xd4\xd5\xd6\xd7\xd8",
     ];
-    assert_eq!(lease(&TERMS, 1, &KEYS), Ok((expected.concat(), 2)));
+    let terms = LeaseTerms {
+        skip: 0x0708,
+        ..TERMS
+    };
+    assert_eq!(lease(&terms, 1, &KEYS), Ok((expected.concat(), 2)));
 }
 
 #[test]
@@ -124,14 +129,14 @@ fn a_hello_that_is_not_one() {
 #[test]
 fn a_reject_that_is_not_one() {
     let decode = RejectReason::decode;
-    assert_eq!(decode(b"DMAP\0\x02\0\0"), Err(HelloError::Malformed));
-    assert_eq!(decode(b"DMAP\0\x02\0\x04"), Err(HelloError::Malformed));
+    assert_eq!(decode(b"DMAP\0\x03\0\0"), Err(HelloError::Malformed));
+    assert_eq!(decode(b"DMAP\0\x03\0\x04"), Err(HelloError::Malformed));
     assert_eq!(
-        decode(b"DMAP\0\x02\0\x01\0\x01"),
+        decode(b"DMAP\0\x03\0\x01\0\x01"),
         Err(HelloError::Malformed)
     );
-    assert_eq!(decode(b"DMAP\0\x02\0"), Err(HelloError::Malformed));
-    assert_eq!(decode(b"DMAP\0\x03\0\x01"), Err(HelloError::Version(3)));
+    assert_eq!(decode(b"DMAP\0\x03\0"), Err(HelloError::Malformed));
+    assert_eq!(decode(b"DMAP\0\x04\0\x01"), Err(HelloError::Version(4)));
     assert_eq!(decode(b"DMAX\0\x01\0\x01"), Err(HelloError::NotOurs));
     assert_eq!(decode(b""), Err(HelloError::NotOurs));
 }
@@ -197,7 +202,7 @@ fn a_lease_of_more_keys_than_fit() {
         ..TERMS
     };
     let (bytes, count) = lease(&terms, 0, &[KEYS[0]; 17]).unwrap();
-    assert_eq!((bytes.len(), count), (248, 16));
+    assert_eq!((bytes.len(), count), (256, 16));
     assert!(decode_ctrl(&bytes).is_ok());
     let more = [with(bytes, 53, &[17]), vec![0; 12]].concat();
     assert_eq!(decode_ctrl(&more).unwrap_err(), WireError::Malformed);
@@ -219,6 +224,7 @@ fn a_lease_that_cannot_be() {
         bytes.extend(first.to_be_bytes());
         bytes.extend(count.to_be_bytes());
         bytes.extend([0, rights]);
+        bytes.extend(terms.skip.to_be_bytes());
         for key in keys {
             bytes.extend(key.rkey.to_be_bytes());
             bytes.extend(key.addr.to_be_bytes());
@@ -251,6 +257,13 @@ fn a_lease_that_cannot_be() {
     impossible(terms(4096 * 65_537, 4096, 65_537), 0, &KEYS);
     impossible(terms(u64::MAX, 1 << 63, 1), 0, &KEYS);
 
+    let skip = |skip| LeaseTerms { skip, ..TERMS };
+    impossible(skip(2289), 0, &KEYS);
+    impossible(skip(4096), 0, &KEYS);
+    impossible(skip(u64::MAX), 0, &KEYS);
+    impossible(skip(u64::MAX - 9_999), 0, &KEYS);
+    assert!(lease(&skip(2288), 0, &KEYS).is_ok());
+
     // The last segment is short, so only its bytes must have addresses.
     let top = |below: u64| {
         [Key {
@@ -262,6 +275,8 @@ fn a_lease_that_cannot_be() {
     impossible(TERMS, 2, &top(1807));
     assert!(lease(&TERMS, 0, &top(4096)).is_ok());
     assert!(lease(&TERMS, 2, &top(1808)).is_ok());
+    impossible(skip(100), 2, &top(1907));
+    assert!(lease(&skip(100), 2, &top(1908)).is_ok());
     let most = terms(4096 * u64::from(MAX_SEGMENTS), 4096, MAX_SEGMENTS);
     assert!(lease(&most, MAX_SEGMENTS - 1, &top(4096)).is_ok());
 }

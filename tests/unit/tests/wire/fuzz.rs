@@ -18,23 +18,34 @@ fn key() -> impl Strategy<Value = Key> {
 
 /// Possible terms with all their keys, and the segment to begin with.
 fn whole_lease() -> impl Strategy<Value = (LeaseTerms, Vec<Key>)> {
-    let numbers = (any::<u32>(), any::<u64>(), 12..40u32, 1..4096u64);
-    (numbers, prop::collection::vec(key(), 1..70)).prop_map(|((lease, tag, shift, last), keys)| {
-        let segment = 1 << shift;
-        let total = keys.len() as u32;
-        let terms = LeaseTerms {
-            lease,
-            tag,
-            length: u64::from(total - 1) * segment + last,
-            segment,
-            total,
-            rights: Rights {
-                write: last % 3 != 0,
-                read: last % 3 != 1,
-            },
-        };
-        (terms, keys)
-    })
+    let numbers = (
+        any::<u32>(),
+        any::<u64>(),
+        12..40u32,
+        1..4096u64,
+        any::<u64>(),
+    );
+    (numbers, prop::collection::vec(key(), 1..70)).prop_map(
+        |((lease, tag, shift, last, skip), keys)| {
+            let segment = 1 << shift;
+            let total = keys.len() as u32;
+            // Of one segment, the lease has at least a byte.
+            let skip = skip % if total > 1 { segment } else { last };
+            let terms = LeaseTerms {
+                lease,
+                tag,
+                length: u64::from(total - 1) * segment + last - skip,
+                segment,
+                skip,
+                total,
+                rights: Rights {
+                    write: last % 3 != 0,
+                    read: last % 3 != 1,
+                },
+            };
+            (terms, keys)
+        },
+    )
 }
 
 fn valid_message() -> impl Strategy<Value = Vec<u8>> {

@@ -22,6 +22,7 @@ const TERMS: LeaseTerms = LeaseTerms {
     tag: 0x1112_1314_1516_1718,
     length: 10_000,
     segment: 4096,
+    skip: 0,
     total: 3,
     rights: Rights {
         write: true,
