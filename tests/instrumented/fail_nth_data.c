@@ -100,6 +100,56 @@ static int region_gone(struct world *w)
 	return 0;
 }
 
+/* ---- VIEW_CREATE, VIEW_DESTROY ------------------------------------------------- */
+
+/* More than a page of them. */
+static struct dmaplane_view views[300];
+
+static int make_views(struct world *w)
+{
+	for (uint32_t i = 0; i < ARRAY_LEN(views); i++)
+		views[i] = (struct dmaplane_view){ .offset = segment - 64 + i, .length = 128 };
+	return views_make(w->p.a.fd, w->from.region, views, ARRAY_LEN(views));
+}
+
+static int views_work(struct world *w)
+{
+	struct dmaplane_sqe sqe = write_imm(&w->p.a, views[299].handle, w->lease, 0, 0, 128,
+					    w->serial);
+	struct dmaplane_cqe cqe;
+
+	CHECK_IS(ARRAY_LEN(views), fdinfo(w->p.a.fd, "views"));
+	fill(w->from.at + segment - 64 + 299, 128, w->serial);
+	CHECK_IS(0, channel_do(&w->p.a.ch, &sqe, &cqe));
+	CHECK_IS(128, cqe.res);
+	CHECK_IS(0, channel_next(&w->p.b.ch, &cqe));
+	CHECK_IS(128, first_wrong(w->to.at, 128, w->serial));
+	return 0;
+}
+
+static int end_views(struct world *w)
+{
+	uint32_t handles[ARRAY_LEN(views)];
+
+	for (uint32_t i = 0; i < ARRAY_LEN(views); i++)
+		handles[i] = views[i].handle;
+	return views_end(w->p.a.fd, handles, ARRAY_LEN(views));
+}
+
+static int pair_and_views(struct world *w)
+{
+	CHECK_IS(0, have_pair(w));
+	CHECK_IS(0, make_views(w));
+	return 0;
+}
+
+static int views_gone(struct world *w)
+{
+	CHECK_IS(-ENOENT, end_views(w));
+	CHECK_IS(0, fdinfo(w->p.a.fd, "views"));
+	return 0;
+}
+
 /* ---- LEASE_GRANT, LEASE_WAIT ------------------------------------------------------ */
 
 static int grant(struct world *w)
@@ -485,6 +535,8 @@ static int close_narrow(struct world *w)
 static const struct op regions[] = {
 	{ "REGION_REGISTER", have_pair, register_it, registered, deregister },
 	{ "REGION_DEREGISTER", pair_and_region, deregister, region_gone },
+	{ "VIEW_CREATE", have_pair, make_views, views_work, end_views },
+	{ "VIEW_DESTROY", pair_and_views, end_views, views_gone },
 }, leases[] = {
 	{ "LEASE_GRANT", have_pair, grant, granted, .failed = grant_failed },
 	{ "LEASE_WAIT", pair_and_lease, wait_lease },
@@ -532,6 +584,7 @@ FIXTURE_TEARDOWN(faults)
 	EXPECT_TRUE(WAIT_FOR(live("contexts") == 0));
 	EXPECT_EQ(0, live("endpoints"));
 	EXPECT_EQ(0, live("regions"));
+	EXPECT_EQ(0, live("views"));
 	EXPECT_EQ(0, live("buffer_bytes"));
 }
 
