@@ -70,6 +70,8 @@ plain!(
     dmaplane_handle,
     dmaplane_fabric_list,
     dmaplane_region_register,
+    dmaplane_view_create,
+    dmaplane_view_destroy,
     dmaplane_lease_grant,
     dmaplane_lease_wait,
     dmaplane_endpoint_listen,
@@ -88,6 +90,7 @@ plain!(
     dmaplane_times,
     dmaplane_segment,
     dmaplane_pages,
+    dmaplane_view,
 );
 
 macro_rules! arguments {
@@ -112,6 +115,8 @@ arguments!(
     dmaplane_handle,
     dmaplane_fabric_list,
     dmaplane_region_register,
+    dmaplane_view_create,
+    dmaplane_view_destroy,
     dmaplane_lease_grant,
     dmaplane_lease_wait,
     dmaplane_endpoint_listen,
@@ -168,6 +173,9 @@ commands! {
     RegionRegister DMAPLANE_IOC_REGION_REGISTER
         [ENOENT EBADF EACCES EOPNOTSUPP EOVERFLOW ERANGE ENOTCONN ENODEV EINTR EMFILE ENOMEM]
     RegionDeregister DMAPLANE_IOC_REGION_DEREGISTER [ENOENT EBADF EBUSY]
+    ViewCreate DMAPLANE_IOC_VIEW_CREATE
+        [ENOENT EBADF EACCES EOVERFLOW ERANGE EMFILE ENOMEM EKEYREVOKED]
+    ViewDestroy DMAPLANE_IOC_VIEW_DESTROY [ENOENT EBADF ENOMEM]
     LeaseGrant DMAPLANE_IOC_LEASE_GRANT
         [ENOENT EBADF EACCES EXDEV ENOTCONN EMFILE ENODEV ENOMEM EKEYREVOKED]
     LeaseWait DMAPLANE_IOC_LEASE_WAIT [ENOENT EBADF ETIME EINTR ENOTCONN]

@@ -93,6 +93,22 @@ pub enum Action {
         access: u8,
     },
     RegionDeregister(Call, Pick),
+    /// Parts of a region, or of a view.
+    ViewCreate {
+        call: Call,
+        region: Pick,
+        first: u8,
+        length: u8,
+        access: u8,
+        count: u8,
+        how: u8,
+    },
+    ViewDestroy {
+        call: Call,
+        view: Pick,
+        count: u8,
+        how: u8,
+    },
     LeaseGrant {
         call: Call,
         endpoint: Pick,
@@ -283,6 +299,6 @@ mod tests {
         for _ in 0..2000 {
             kinds.extend(parse(&fresh(&mut rng)).iter().map(std::mem::discriminant));
         }
-        assert_eq!(kinds.len(), 42);
+        assert_eq!(kinds.len(), 44);
     }
 }

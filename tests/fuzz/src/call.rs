@@ -225,9 +225,10 @@ impl Caller {
         let all = |state| uses.iter().all(|(_, s)| *s == state);
         let right = match result {
             Ok(()) => all(State::Right),
-            Err(ENOENT) => uses.iter().any(|(_, s)| *s == State::Dead),
-            // Of a descriptor.
+            // Of a descriptor; and of an array, at which its caller looks.
             Err(EBADF) if cmd == Cmd::BufImport => true,
+            Err(_) if cmd == Cmd::ViewDestroy => true,
+            Err(ENOENT) => uses.iter().any(|(_, s)| *s == State::Dead),
             Err(EBADF) => uses.iter().any(|(_, s)| *s == State::Other),
             Err(_) => true,
         };
@@ -256,8 +257,9 @@ fn lock_handles<T: Argument>(
     }
     let objects = lock(&context.objects);
     let state = |(handle, kinds): Use| match objects.of(handle) {
-        Some(object) if kinds.contains(&object.kind) => (handle, State::Right),
-        Some(_) => (handle, State::Other),
+        Some(object) if !kinds.contains(&object.kind) => (handle, State::Other),
+        Some(object) if objects.is_orphan(object) => (handle, State::Dead),
+        Some(_) => (handle, State::Right),
         None => (handle, State::Dead),
     };
     uses(&T::from_bytes(bytes)).into_iter().map(state).collect()

@@ -287,6 +287,17 @@ impl Worker {
             let (first, length) = (0, 255);
             self.run(Action::RegionRegister { call: own, endpoint, buffer, first, length, access });
         }
+        let (region, first, access) = (any, 0, 7);
+        self.run(Action::ViewCreate {
+            call: own,
+            region,
+            first,
+            length: 9,
+            access,
+            count: 5,
+            how: 0,
+        });
+        self.run(Action::ViewDestroy { call: own, view: any, count: 2, how: 0 });
         for index in 0..4 {
             self.run(Action::RegionDeregister(own, Pick::nth(3 - index)));
         }

@@ -7,7 +7,7 @@ use crate::abi::{uapi::*, Plain};
 use crate::action::Entry;
 use crate::exec::Worker;
 use crate::memory::Map;
-use crate::world::{lock, Context, Kind};
+use crate::world::{lock, Context, Kind, SPANS};
 
 /// What the header lets an entry complete with.
 pub const ENTRY_ERRNOS: &[i32] = &[
@@ -139,7 +139,7 @@ impl Worker {
             }
             _ => {}
         }
-        let region = self.pick(context, entry.region, &[Kind::Region]);
+        let region = self.pick(context, entry.region, SPANS);
         let objects = lock(&context.objects);
         let leases = objects.of(endpoint).map_or(&[][..], |object| &object.leases);
         let (lease, room) = match leases.len() {
@@ -267,7 +267,7 @@ impl Worker {
         };
         if entry.opcode % 2 == 0 {
             let tells = entry.imm % 2 == 0;
-            let region = self.pick(context, entry.region, &[Kind::Region]);
+            let region = self.pick(context, entry.region, SPANS);
             return dmaplane_sqe {
                 opcode: if tells { DMAPLANE_OP_SEND_IMM } else { DMAPLANE_OP_SEND } as u8,
                 region: if length == 0 { 0 } else { region },

@@ -10,7 +10,7 @@ use crate::call::{Caller, Outcome, Use};
 use crate::choice::{Address, Call, Pick, Terms, Where};
 use crate::memory::{Map, Probe, PAGE};
 use crate::uring::Urings;
-use crate::world::{lock, Context, Kind, Object, Shared};
+use crate::world::{lock, Context, Kind, Object, Shared, SPANS};
 
 const ENDPOINTS: &[Kind] = &[Kind::Endpoint, Kind::Listener];
 
@@ -84,6 +84,7 @@ impl Worker {
             Kind::Channel => (8, Cmd::ChannelClose),
             Kind::Buffer => (40, Cmd::BufDestroy),
             Kind::Region => (40, Cmd::RegionDeregister),
+            Kind::View => (80, Cmd::ViewDestroy),
             Kind::Listener => (6, Cmd::EndpointClose),
             Kind::Endpoint => (24, Cmd::EndpointClose),
             Kind::Counter => (24, Cmd::CounterDestroy),
@@ -98,8 +99,12 @@ impl Worker {
             let skip = self.caller.log.calls.load(Ordering::Relaxed) as usize % 4;
             all.nth(skip).map(|object| object.handle)
         };
-        if let Some(handle) = oldest {
-            self.end_handle(context, &Call::plain(Where(0)), handle, cmd);
+        match (oldest, kind) {
+            (None, _) => {}
+            (Some(handle), Kind::View) => {
+                self.end_views(context, &Call::plain(Where(0)), &[handle], 0);
+            }
+            (Some(handle), _) => self.end_handle(context, &Call::plain(Where(0)), handle, cmd),
         }
         true
     }
@@ -205,10 +210,16 @@ impl Worker {
             A::RegionDeregister(call, pick) => {
                 self.end(&call, pick, Cmd::RegionDeregister, &[Kind::Region]);
             }
+            A::ViewCreate { call, region, first, length, access, count, how } => {
+                self.create_views(&call, region, (first, length), access, count, how);
+            }
+            A::ViewDestroy { call, view, count, how } => {
+                self.destroy_views(&call, view, count, how);
+            }
             A::LeaseGrant { call, endpoint, region } => {
                 let context = self.context(call.context);
                 let endpoint = self.pick(&context, endpoint, &[Kind::Endpoint]);
-                let region = self.pick(&context, region, &[Kind::Region]);
+                let region = self.pick(&context, region, SPANS);
                 self.grant(&context, &call, endpoint, region);
             }
             A::LeaseWait { call, endpoint, wait } => {

@@ -30,6 +30,7 @@ mod objects;
 mod rings;
 mod system;
 mod uring;
+mod views;
 mod watch;
 mod world;
 

@@ -297,7 +297,7 @@ impl Worker {
     pub fn grant(&self, context: &Context, call: &Call, endpoint: u32, region: u32) {
         let arg = dmaplane_lease_grant { endpoint, region, tag: 7, ..Argument::sized() };
         let uses: fn(&dmaplane_lease_grant) -> Vec<Use> =
-            |a| vec![(a.endpoint, &[Kind::Endpoint]), (a.region, &[Kind::Region])];
+            |a| vec![(a.endpoint, &[Kind::Endpoint]), (a.region, SPANS)];
         self.caller.call(context, Cmd::LeaseGrant, call, arg, uses);
     }
 

@@ -25,10 +25,14 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
+/// What entries and leases take.
+pub const SPANS: &[Kind] = &[Kind::Region, Kind::View];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Buffer,
     Region,
+    View,
     Listener,
     Endpoint,
     Channel,
@@ -69,8 +73,10 @@ pub struct RingModel {
 pub struct Object {
     pub kind: Kind,
     pub handle: u32,
-    /// Of a buffer or a region.
+    /// Of a buffer, a region or a view.
     pub length: u64,
+    /// Of a view: the region.
+    pub region: u32,
     /// Of a buffer or a channel.
     pub mmap_offset: u64,
     pub ring: Option<Arc<Ring>>,
@@ -80,7 +86,7 @@ pub struct Object {
 
 impl Object {
     pub fn new(kind: Kind, handle: u32) -> Self {
-        Self { kind, handle, length: 0, mmap_offset: 0, ring: None, leases: Vec::new() }
+        Self { kind, handle, length: 0, region: 0, mmap_offset: 0, ring: None, leases: Vec::new() }
     }
 }
 
@@ -93,6 +99,11 @@ pub struct Objects {
 impl Objects {
     pub fn of(&self, handle: u32) -> Option<&Object> {
         self.live.iter().find(|object| object.handle == handle)
+    }
+
+    /// Whether it is a view of a region that is gone.
+    pub fn is_orphan(&self, object: &Object) -> bool {
+        object.kind == Kind::View && self.of(object.region).is_none()
     }
 
     pub fn remove(&mut self, handle: u32) {
