@@ -137,6 +137,22 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "entries that use the region are in flight",
             "wait for their completions or close their endpoint first",
         ),
+        (ViewCreate, E::INVAL) => (
+            "there are no parts, or one of them is empty",
+            "give parts that begin before they end",
+        ),
+        (ViewCreate, E::OVERFLOW | E::RANGE) => (
+            "a part goes beyond the end of the region",
+            "give ranges inside the region",
+        ),
+        (ViewCreate, E::ACCESS) => (
+            "a part would allow what the region does not",
+            "ask for less, or register the region with more",
+        ),
+        (ViewCreate, E::MFILE | E::TOOBIG) => (
+            "the context would have too many views",
+            "drop those that are not used; 65536 is the limit",
+        ),
         (LeaseGrant, E::ACCESS) => (
             "the region was registered for use at this side only",
             "register it with Access::REMOTE_WRITE or Access::REMOTE_READ",

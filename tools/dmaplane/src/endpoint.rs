@@ -8,7 +8,7 @@ use crate::context::Object;
 use crate::net::{self, Private};
 use crate::sys::uapi::*;
 use crate::sys::{self, timeout_ns, Argument, Command};
-use crate::{Access, Buffer, Context, Lease, Region, Result, Timeout};
+use crate::{Access, Buffer, Context, Lease, Region, Result, Span, Timeout};
 use crate::{Counter, Immediates};
 use crate::{Errno, Error, Op};
 
@@ -259,10 +259,10 @@ impl Endpoint {
 
     /// Lets the peer use `region` as its [`Access`] says; its program sees `tag`. Returns the
     /// number that the lease has at the peer.
-    pub fn grant(&self, region: &Region, tag: u64) -> Result<u32> {
+    pub fn grant(&self, region: &impl Span, tag: u64) -> Result<u32> {
         let mut grant = dmaplane_lease_grant {
             endpoint: self.id(),
-            region: region.id(),
+            region: region.handle(),
             tag,
             ..Argument::sized()
         };

@@ -2,7 +2,7 @@
 //! Submission entries.
 
 use crate::sys::uapi::*;
-use crate::{Buffer, Counter, Endpoint, Lease, Region};
+use crate::{Buffer, Counter, Endpoint, Lease, Region, Span};
 
 /// A submission entry, made from one of the types that say what it does.
 ///
@@ -148,10 +148,10 @@ macro_rules! remote {
             impl $kind {
                 /// One of nothing; the rest is set by the methods.
                 #[inline]
-                pub fn new(endpoint: &Endpoint, region: &Region, lease: Lease) -> Self {
+                pub fn new(endpoint: &Endpoint, region: &impl Span, lease: Lease) -> Self {
                     let mut entry = Entry::new($opcode);
                     entry.0.endpoint = endpoint.id();
-                    entry.0.region = region.id();
+                    entry.0.region = region.handle();
                     entry.0.lease = lease.number;
                     $kind(entry)
                 }
@@ -267,10 +267,10 @@ pub struct SendMessage(Entry);
 
 impl SendMessage {
     /// `length` bytes from `offset` in a region.
-    pub fn new(endpoint: &Endpoint, region: &Region, offset: u64, length: u32) -> Self {
+    pub fn new(endpoint: &Endpoint, region: &impl Span, offset: u64, length: u32) -> Self {
         let mut send = SendMessage::empty(endpoint);
         let Entry(raw) = &mut send.0;
-        raw.region = region.id();
+        raw.region = region.handle();
         raw.local_offset = offset;
         raw.length = length;
         send

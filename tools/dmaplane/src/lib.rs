@@ -15,6 +15,7 @@
 //! | [`Counter`] | how many messages of a kind an endpoint received | context |
 //! | [`Region`] | part of a buffer that a fabric's devices may reach | buffer, context |
 //! | [`Pool`], [`Piece`] | a buffer that is mapped and registered, and part of it | buffer, region |
+//! | [`Views`] | parts of a region with handles of their own | context |
 //! | [`Lease`] | the peer's permission to use one of its regions | (a number) |
 //!
 //! Moving bytes: the receiver [registers](Endpoint::register) a region with
@@ -94,6 +95,7 @@ mod region;
 mod ring;
 mod sys;
 pub mod uring;
+mod view;
 
 pub use buffer::{
     Buffer, BufferOptions, ExportOptions, Huge, Mapping, Moved, Placement, HUGE_SIZE,
@@ -115,6 +117,7 @@ pub use list::{Pages, Segment};
 pub use net::Private;
 pub use pool::{Piece, Pool, PIECE_ALIGN};
 pub use region::{Access, Lease, Region};
+pub use view::{Span, View, Views};
 pub use rustix::io::Errno;
 
 /// How long a call may wait; `None` is for ever.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Regions, and the leases that peers hold on them.
 
-use std::ops::BitOr;
+use std::ops::{BitOr, Range};
 
 use crate::context::Object;
 use crate::sys::uapi::*;
 use crate::sys::{self, Argument};
-use crate::{Buffer, Endpoint, Error, Result};
+use crate::{Buffer, Endpoint, Error, Result, Views};
 
 /// What may be done with a region; add them up with `|`. The local side may always read it.
 ///
@@ -31,6 +31,10 @@ impl Access {
     /// Whether it allows all that `other` does.
     pub const fn contains(self, other: Access) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    pub(crate) fn bits(self) -> u32 {
+        self.0
     }
 
     pub(crate) fn from_bits(bits: u32) -> Self {
@@ -98,6 +102,25 @@ impl Region {
     /// Whether it covers none, which no region does.
     pub fn is_empty(&self) -> bool {
         self.length == 0
+    }
+
+    /// Parts of it with handles of their own, all by one call and without registering anything. They
+    /// allow no more than the region does.
+    ///
+    /// ```no_run
+    /// # use dmaplane::{Access, Endpoint, Lease, Region, Write};
+    /// # fn send(endpoint: &Endpoint, region: &Region, lease: Lease) -> dmaplane::Result<()> {
+    /// let blocks: Vec<_> = (0..1000).map(|n| n * 4096..(n + 1) * 4096).collect();
+    /// let views = region.views(&blocks, Access::LOCAL)?;
+    /// for (n, block) in views.iter().enumerate() {
+    ///     let entry = Write::new(endpoint, &block, lease).range(0, 4096 * n as u64, 4096);
+    /// #   let _ = entry;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn views(&self, parts: &[Range<u64>], access: Access) -> Result<Views> {
+        Views::create(self.object.context(), self, parts, access)
     }
 
     /// Ends it now; the keys of peers are invalid when this returns. With

@@ -59,6 +59,8 @@ arguments!(
     dmaplane_handle,
     dmaplane_fabric_list,
     dmaplane_region_register,
+    dmaplane_view_create,
+    dmaplane_view_destroy,
     dmaplane_lease_grant,
     dmaplane_lease_wait,
     dmaplane_endpoint_listen,
@@ -118,7 +120,7 @@ commands! {
 }
 
 // What their arguments carry, pointers or a descriptor, is understood by `buf_query()`,
-// `buf_export()`, `fabric_list()` and `channel_file()` below only.
+// `buf_export()`, `fabric_list()`, `view_create()`, `view_destroy()` and `channel_file()` below only.
 const BUF_QUERY: Command<dmaplane_buf_query> = Command {
     op: Op::BufQuery,
     opcode: DMAPLANE_IOC_BUF_QUERY,
@@ -132,6 +134,16 @@ const BUF_EXPORT: Command<dmaplane_buf_export> = Command {
 const FABRIC_LIST: Command<dmaplane_fabric_list> = Command {
     op: Op::FabricList,
     opcode: DMAPLANE_IOC_FABRIC_LIST,
+    argument: PhantomData,
+};
+const VIEW_CREATE: Command<dmaplane_view_create> = Command {
+    op: Op::ViewCreate,
+    opcode: DMAPLANE_IOC_VIEW_CREATE,
+    argument: PhantomData,
+};
+const VIEW_DESTROY: Command<dmaplane_view_destroy> = Command {
+    op: Op::ViewDestroy,
+    opcode: DMAPLANE_IOC_VIEW_DESTROY,
     argument: PhantomData,
 };
 const CHANNEL_FILE: Command<dmaplane_channel_file> = Command {
@@ -208,6 +220,28 @@ pub(crate) fn fabric_list(fd: impl AsFd, fabrics: &mut [dmaplane_fabric]) -> Res
     };
     FABRIC_LIST.call(fd, &mut list)?;
     Ok(list.count as usize)
+}
+
+/// VIEW_CREATE: writes the handles to `views`.
+pub(crate) fn view_create(fd: impl AsFd, region: u32, views: &mut [dmaplane_view]) -> Result<()> {
+    let mut create = dmaplane_view_create {
+        region,
+        // More than that are too many, whatever their number.
+        count: u32::try_from(views.len()).unwrap_or(u32::MAX),
+        views: views.as_mut_ptr() as u64,
+        ..Argument::sized()
+    };
+    VIEW_CREATE.call(fd, &mut create).map(drop)
+}
+
+/// VIEW_DESTROY, which writes nothing there.
+pub(crate) fn view_destroy(fd: impl AsFd, handles: &mut [u32]) -> Result<()> {
+    let mut destroy = dmaplane_view_destroy {
+        count: u32::try_from(handles.len()).unwrap_or(u32::MAX),
+        handles: handles.as_mut_ptr() as u64,
+        ..Argument::sized()
+    };
+    VIEW_DESTROY.call(fd, &mut destroy).map(drop)
 }
 
 /// CHANNEL_FILE: a file of a channel's own.
