@@ -56,6 +56,7 @@ errno! {
     ENETUNREACH,
     ENOBUFS,
     ENOKEY,
+    ENOSYS,
     ENOTCONN,
     EOPNOTSUPP,
     EPROTO,
@@ -74,7 +75,7 @@ mod tests {
         to_result, //
     };
 
-    const ALL: [Errno; 22] = [
+    const ALL: [Errno; 23] = [
         EADDRINUSE,
         EADDRNOTAVAIL,
         EAFNOSUPPORT,
@@ -91,6 +92,7 @@ mod tests {
         ENETUNREACH,
         ENOBUFS,
         ENOKEY,
+        ENOSYS,
         ENOTCONN,
         EOPNOTSUPP,
         EPROTO,

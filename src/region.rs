@@ -32,7 +32,10 @@ use dmakit::{
         EKEYREVOKED,
         EOPNOTSUPP, //
     },
-    rdma::mr,
+    rdma::{
+        device::Device,
+        mr, //
+    },
     uapi, //
 };
 use kernel::{
@@ -177,6 +180,13 @@ fn key_access(access: u32) -> mr::Access {
     wanted.fold(mr::Access::NONE, |all, (_, one)| all | one)
 }
 
+/// Whether a device may reach memory of another driver like that. Devices with DMA would have to have it mapped
+/// for them; and what is sent after its key has gone, when nobody knows, must be pages that live for as long.
+fn can_reach(device: &Device, access: u32) -> bool {
+    let peers_read = access & uapi::DMAPLANE_ACCESS_REMOTE_READ != 0;
+    device.is_software() && !(peers_read && device.quirks().sends_after_key)
+}
+
 /// `REGION_REGISTER`
 pub(crate) fn register(
     context: &Context,
@@ -197,8 +207,7 @@ pub(crate) fn register(
     }
 
     let fabric = endpoint.fabric()?;
-    // Another device would have to have it mapped by who has the memory.
-    if buffer.is_imported() && !fabric.rdma().is_software() {
+    if buffer.is_imported() && !can_reach(fabric.rdma(), arg.access) {
         return Err(EOPNOTSUPP.into());
     }
     let keys = mr::Region::new(

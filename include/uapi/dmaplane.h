@@ -451,26 +451,27 @@ struct dmaplane_buf_pin {
  * BUF_DESTROY), attached and pinned: the exporter does not move it meanwhile. It can be imported any
  * number of times; these are different buffers, of the same bytes.
  *
- * With VIA_VMAP it is reached where the exporter shows it to the kernel. COPY, FILL, RECV and SEND can
- * use it, and regions over fabrics whose adapter is software (Soft-RoCE, Soft-iWARP); over others
- * REGION_REGISTER is EOPNOTSUPP. As of any dma-buf, entries that touch the memory belong between START
+ * With VIA_VMAP the pages are used that the exporter shows to the kernel. COPY, FILL, RECV and SEND can
+ * use it, and regions over fabrics whose adapter is software (Soft-RoCE, and Soft-iWARP without
+ * REMOTE_READ, as that may go on sending after a region has ended); else REGION_REGISTER is
+ * EOPNOTSUPP. As of any dma-buf, entries that touch the memory belong between START
  * and END of DMA_BUF_IOCTL_SYNC where another device has it mapped that needs that, or has fences: the
  * module waits for none, and attaches none.
  *
  * It has no mapping of the module's, cannot be exported, nor moved: mmap(), BUF_EXPORT and MIGRATE are
  * EOPNOTSUPP. The dma-buf itself can be mapped. It counts as memory of the context and of the module
- * (max_context_memory, max_memory), each time that it is imported, but not for RLIMIT_MEMLOCK: it is the
- * exporter's, as is what was charged for it.
+ * (max_context_memory, max_memory), and for RLIMIT_MEMLOCK, each time that it is imported, since it is
+ * pinned. What a COPY between two buffers of the same bytes does, where its ranges overlap, is not said.
  *
  * To write to it the descriptor must allow that. With IMPORT_RDONLY it need not, and what would write
  * to the buffer is EACCES: COPY, FILL and RECV to it, regions with LOCAL_WRITE or REMOTE_WRITE.
  *
  * Errors: EINVAL (unknown flag, @via or @pad not 0, @fd is not of a dma-buf, whose size is 0 or not a
  * multiple of page_size), EBADF (@fd is closed), ELOOP (the dma-buf was made by BUF_EXPORT, of this
- * context or another), EFBIG (larger than max_buffer), EACCES (@fd is for reading only, without
- * IMPORT_RDONLY), EOPNOTSUPP (its exporter cannot show it to the kernel, or only to who lets go of it
+ * context or another), EFBIG (larger than max_buffer), EACCES (@fd is for writing only, or for reading
+ * only without IMPORT_RDONLY), EOPNOTSUPP (its exporter cannot show it to the kernel, or only to who lets go of it
  * on demand, or it is no ordinary memory: registers, memory of devices, reserved pages), EIO (its
- * exporter failed), EDQUOT, EMFILE, ENOMEM, EINTR.
+ * exporter failed, be it for lack of room), EDQUOT, EMFILE, ENOMEM, EINTR.
  */
 struct dmaplane_buf_import {
 	__u32 size;
@@ -614,7 +615,7 @@ struct dmaplane_fabric_list {
  * Errors: EINVAL (@length is 0, unknown access, @offset not page-aligned),
  * EOVERFLOW (@offset + @length wraps), ERANGE (beyond the buffer's end), EACCES (@access
  * would have a buffer written to that must not be), EOPNOTSUPP (the buffer was made by BUF_IMPORT, and
- * the adapter cannot reach it),
+ * the adapter cannot reach it like that),
  * ENOTCONN (@endpoint is not established), ENODEV (the fabric is gone), EINTR.
  */
 struct dmaplane_region_register {

@@ -19,7 +19,10 @@ mod tests;
 use crate::{
     bindings,
     device::DeviceRef,
-    errno::EOPNOTSUPP, //
+    errno::{
+        ENOSYS,
+        EOPNOTSUPP, //
+    }, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -73,6 +76,12 @@ impl Foreign {
         self.len() == 0
     }
 
+    /// Whether who has this descriptor may read it.
+    pub fn is_readable(&self) -> bool {
+        // SAFETY: valid by the type invariant.
+        unsafe { bindings::dk_dmabuf_readable(self.0.as_ptr()) }
+    }
+
     /// Whether who has this descriptor may write to it.
     pub fn is_writable(&self) -> bool {
         // SAFETY: valid by the type invariant.
@@ -110,7 +119,7 @@ fn known(error: Error) -> Error {
     match error {
         ENOMEM | EINTR => error,
         ERESTARTSYS => EINTR,
-        _ if error == EOPNOTSUPP => error,
+        _ if error == EOPNOTSUPP || error == ENOSYS => EOPNOTSUPP.into(),
         _ => EIO,
     }
 }

@@ -2,9 +2,15 @@
 /* The pages of dma-bufs of others: callbacks and inline functions of dma-buf and mm. */
 #include <linux/dma-resv.h>
 #include <linux/net.h>
+#include <linux/version.h>
 #include <linux/vmalloc.h>
 
 #include "../helpers.h"
+
+bool dk_dmabuf_readable(const struct dma_buf *buf)
+{
+	return buf->file->f_mode & FMODE_READ;
+}
 
 bool dk_dmabuf_writable(const struct dma_buf *buf)
 {
@@ -20,6 +26,29 @@ static const struct dma_buf_attach_ops dk_import_ops = {
 };
 
 /*
+ * dma_buf_vmap(), but for its warning: drivers that have the function for all their memory fail where
+ * it cannot be shown, and that is for any program to try. dma_buf_vunmap() is its other half.
+ */
+static int show(struct dma_buf *buf, struct iosys_map *to)
+{
+	struct iosys_map map;
+	int ret;
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 4, 0)
+#error "see whether dma_buf_vmap() still does no more than this"
+#endif
+	if (!buf->vmapping_counter) {
+		ret = dk_fault() ? -ENOMEM : buf->ops->vmap(buf, &map);
+		if (ret)
+			return ret;
+		buf->vmap_ptr = map;
+	}
+	buf->vmapping_counter++;
+	*to = buf->vmap_ptr;
+	return 0;
+}
+
+/*
  * Has the memory stay where it is, and shows it to the kernel. Being attached, and nothing more, is all
  * that a device without DMA can be, but whoever asks for a pin has to be.
  */
@@ -28,7 +57,7 @@ int dk_import_begin(struct dk_import *import, struct device *dev)
 	struct dma_buf *buf = import->buf;
 	int ret;
 
-	/* The core says EINVAL of one that has none, and warns of one that fails. */
+	/* Of one that has none that would be EINVAL. */
 	if (!buf->ops->vmap)
 		return -EOPNOTSUPP;
 	import->attachment = dma_buf_dynamic_attach(buf, dev, &dk_import_ops, NULL);
@@ -40,7 +69,7 @@ int dk_import_begin(struct dk_import *import, struct device *dev)
 	ret = dma_buf_pin(import->attachment);
 	if (ret)
 		goto unlock;
-	ret = dk_fault() ? -ENOMEM : dma_buf_vmap(buf, &import->map);
+	ret = show(buf, &import->map);
 	if (ret)
 		dma_buf_unpin(import->attachment);
 unlock:
@@ -48,7 +77,8 @@ unlock:
 detach:
 	if (ret)
 		dma_buf_detach(buf, import->attachment);
-	return ret;
+	/* Nothing that they say is success but that. */
+	return ret > 0 ? -EIO : ret;
 }
 
 void dk_import_end(struct dk_import *import)
@@ -79,7 +109,7 @@ static struct page *ordinary(const void *at)
 	} else {
 		return NULL;
 	}
-	if (PageReserved(page) || is_zone_device_page(page) || !sendpage_ok(page))
+	if (PageReserved(page) || PageHWPoison(page) || is_zone_device_page(page) || !sendpage_ok(page))
 		return NULL;
 	return page;
 }

@@ -12,6 +12,7 @@ struct dk_import {
 	struct iosys_map map;
 };
 
+bool dk_dmabuf_readable(const struct dma_buf *buf);
 bool dk_dmabuf_writable(const struct dma_buf *buf);
 int dk_import_begin(struct dk_import *import, struct device *dev);
 void dk_import_end(struct dk_import *import);

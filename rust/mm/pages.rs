@@ -99,7 +99,7 @@ pub struct Pages {
     /// only with the list locked.
     pins: Atomic<i32>,
     moves: Atomic<u32>,
-    charge: Option<Charge>,
+    charge: Charge,
 }
 
 impl Pages {
@@ -150,7 +150,7 @@ impl Pages {
                 _ => full,
             });
         }
-        Self::of(list, blocks, 0, Some(charge))
+        Self::of(list, blocks, 0, charge)
     }
 
     /// Pins `count` pages of the caller's own memory from `address` on, a multiple of their size; they
@@ -163,16 +163,17 @@ impl Pages {
         // SAFETY: these pages are alive.
         let kept = unsafe { bindings::dk_kept_pages(pages.as_ptr(), pages.len()) };
         charge.grow(kept.saturating_sub(count))?;
-        Self::of(list, Blocks::May, 1, Some(charge))
+        Self::of(list, Blocks::May, 1, charge)
     }
 
-    /// All pages of a dma-buf, which stay where they are. Nobody is charged, as who had it made is.
-    /// As of [`List::of_dmabuf`].
+    /// All pages of a dma-buf, which stay where they are, and are charged therefore. As of
+    /// [`List::of_dmabuf`], and `EDQUOT`.
     pub fn of_dmabuf(shown: Shown) -> Result<Arc<Self>> {
-        Self::of(List::of_dmabuf(shown)?, Blocks::May, 1, None)
+        let charge = Charge::new(shown.count()?)?;
+        Self::of(List::of_dmabuf(shown)?, Blocks::May, 1, charge)
     }
 
-    fn of(list: List, blocks: Blocks, pins: i32, charge: Option<Charge>) -> Result<Arc<Self>> {
+    fn of(list: List, blocks: Blocks, pins: i32, charge: Charge) -> Result<Arc<Self>> {
         let count = list.as_slice().len();
         Arc::pin_init(
             pin_init!(Self {
@@ -199,10 +200,9 @@ impl Pages {
         (self.count as u64) * (PAGE_SIZE as u64)
     }
 
-    /// Bytes charged: at least [`Pages::len`], or none.
+    /// Bytes charged: at least [`Pages::len`].
     pub fn charged(&self) -> u64 {
-        let pages = self.charge.as_ref().map_or(0, Charge::pages);
-        (pages as u64).saturating_mul(PAGE_SIZE as u64)
+        (self.charge.pages() as u64).saturating_mul(PAGE_SIZE as u64)
     }
 
     /// Whether there are no pages.

@@ -43,6 +43,9 @@ pub(crate) fn import(context: &Context, arg: &mut uapi::dmaplane_buf_import) -> 
     if length > MAX_BUFFER {
         return Err(EFBIG);
     }
+    if !foreign.is_readable() {
+        return Err(EACCES);
+    }
     let flags = match arg.flags & uapi::DMAPLANE_IMPORT_RDONLY {
         0 if !foreign.is_writable() => return Err(EACCES),
         0 => uapi::DMAPLANE_BUF_IMPORTED,

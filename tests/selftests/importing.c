@@ -19,6 +19,17 @@ FIXTURE(import) {
 	int drm, memfd;
 };
 
+#define LIMIT_MIB "/sys/module/dmaplane/parameters/max_context_mib"
+
+static int set_limit(const char *mib)
+{
+	int fd = open(LIMIT_MIB, O_WRONLY | O_CLOEXEC);
+	int ret = fd < 0 || write(fd, mib, strlen(mib)) < 0 ? -errno : 0;
+
+	close(fd);
+	return ret;
+}
+
 FIXTURE_SETUP(import)
 {
 	self->memfd = self->drm = -1;
@@ -27,6 +38,7 @@ FIXTURE_SETUP(import)
 
 FIXTURE_TEARDOWN(import)
 {
+	EXPECT_EQ(0, set_limit("0"));
 	close(self->memfd);
 	close(self->drm);
 	close_all(&self->o);
@@ -219,6 +231,19 @@ static void read_only(struct __test_metadata *_metadata, FIXTURE_DATA(import) *s
 	close(dmabuf);
 }
 
+/* What cannot be mapped, as it may not be read, is not imported either. */
+TEST_F(import, write_only)
+{
+	int dmabuf = heap_make(LENGTH, O_WRONLY);
+	uint32_t handle;
+
+	ASSERT_LE(0, dmabuf);
+	EXPECT_EQ(-EACCES, buf_import(self->o.fd, dmabuf, 0, &handle));
+	EXPECT_EQ(-EACCES, buf_import(self->o.fd, dmabuf, RDONLY, &handle));
+	EXPECT_EQ(0, live("imports"));
+	close(dmabuf);
+}
+
 TEST_F(import, read_only_heap)
 {
 	read_only(_metadata, self, heap_make(LENGTH, O_RDONLY));
@@ -344,18 +369,7 @@ TEST_F(import, wrong)
 	close(dmabuf);
 }
 
-#define LIMIT_MIB "/sys/module/dmaplane/parameters/max_context_mib"
-
-static int set_limit(const char *mib)
-{
-	int fd = open(LIMIT_MIB, O_WRONLY | O_CLOEXEC);
-	int ret = fd < 0 || write(fd, mib, strlen(mib)) < 0 ? -errno : 0;
-
-	close(fd);
-	return ret;
-}
-
-/* It counts where memory is limited by root, not where the user's own is. */
+/* It counts where root limits a context's memory. */
 TEST_F(import, counted)
 {
 	struct owner *o = &self->o;
@@ -371,7 +385,6 @@ TEST_F(import, counted)
 	EXPECT_EQ(1, live("imports"));
 	EXPECT_EQ(0, buf_destroy(o->fd, handle));
 	EXPECT_EQ(0, buf_import(o->fd, dmabuf, 0, &handle));
-	EXPECT_EQ(0, set_limit("0"));
 	close(dmabuf);
 }
 
@@ -388,18 +401,18 @@ static int without_memory(void *arg)
 		return 2;
 	if (buf_create(fd, PAGE, &buffer) != -EDQUOT)
 		return 3;
-	if (buf_import(fd, dmabuf, 0, &handle))
-		return 4;
-	return 0;
+	return buf_import(fd, dmabuf, 0, &handle) == -EDQUOT ? 0 : 4;
 }
 
-TEST_F(import, charged_to_who_made_it)
+/* It stays where it is, and so does memory that is made. */
+TEST_F(import, charged)
 {
 	int dmabuf = make(self, UDMABUF);
 
 	ASSERT_LE(0, dmabuf);
 	fflush(NULL);
 	EXPECT_EQ(0, in_child(without_memory, &dmabuf));
+	EXPECT_TRUE(WAIT_FOR(live("imports") == 0));
 	close(dmabuf);
 }
 

@@ -79,7 +79,7 @@ mod suite {
             let pages = exporter.import()?;
             assert!(exporter.has_done(b"apv"));
             assert_eq!(pages.count(), bindings::DK_EXPORTER_PAGES as usize);
-            assert_eq!(pages.charged(), 0);
+            assert_eq!(pages.charged(), pages.len());
             let pinned = Pages::pin(&pages);
             assert!(pinned.as_ptrs() == &exporter.get().pages[..]);
             drop(pinned);
@@ -114,11 +114,13 @@ mod suite {
 
     #[test]
     fn what_exporters_say() -> Result {
-        let (eopnotsupp, eprobe_defer) = (-95, -517);
+        let (eopnotsupp, enosys, eprobe_defer) = (-95, -38, -517);
         let told = [
             (ENOMEM.to_errno(), ENOMEM),
             (EINTR.to_errno(), EINTR),
             (eopnotsupp, EOPNOTSUPP.into()),
+            (enosys, EOPNOTSUPP.into()),
+            (1, EIO),
             (EBUSY.to_errno(), EIO),
             (EINVAL.to_errno(), EIO),
             (ERESTARTSYS.to_errno(), EINTR),
