@@ -16,6 +16,7 @@ use super::{
         Link,
         Turn, //
     },
+    send::InFlight,
     Endpoint,
     Inner, //
 };
@@ -43,6 +44,9 @@ const STANDSTILL: u32 = 30;
 /// Bytes of an entry for which there is a tick more: only the end of an entry shows that it moved.
 /// A connection with less than 256 KiB a second and entries of many megabytes is taken for dead.
 const BYTES_PER_TICK: u32 = 1 << 18;
+
+/// Ticks for one that is not done although later ones failed.
+const FORGOTTEN: u32 = 2;
 
 /// Ticks before the peer's first message, if that has to come before ours.
 const SILENCE: u32 = 30;
@@ -155,9 +159,14 @@ impl Link {
         };
         let waited = self.waited;
         self.waited = waited.saturating_add(1);
-        // What is flushed does not take longer for being long.
-        let long = if failed { 0 } else { length / BYTES_PER_TICK };
-        if waited < standstill().saturating_add(long) {
+        let limit = match failed {
+            // What is told is told in order: this one has been forgotten.
+            true if self.in_flight.iter().flatten().any(InFlight::waits) => FORGOTTEN,
+            // What is flushed does not take longer for being long.
+            true => standstill(),
+            false => standstill().saturating_add(length / BYTES_PER_TICK),
+        };
+        if waited < limit {
             return false;
         }
         self.waited = 0;

@@ -112,6 +112,13 @@ pub(super) struct InFlight {
     pub(super) failed: Option<(Error, u32)>,
 }
 
+impl InFlight {
+    /// Whether it failed, and what was posted before it is not done.
+    pub(super) fn waits(&self) -> bool {
+        self.failed.is_some()
+    }
+}
+
 /// What is to be completed when the end of an entry is.
 pub(super) struct End {
     ticket: Ticket,
@@ -236,7 +243,8 @@ impl Endpoint {
         }
         let oldest = link.in_flight.get(slot as usize).and_then(Option::as_ref);
         let batch = oldest.map_or(0, |entry| entry.batch);
-        let waits = oldest.is_some_and(|entry| link.is_preceded(entry.order));
+        let waits = !completion.is_ok()
+            && oldest.is_some_and(|entry| link.is_preceded(entry.order));
         let (mut status, mut failed, mut first) = (completion.status, false, false);
         for n in 0..batch {
             let Some(mut entry) = inner.land(slot, n) else {
@@ -263,7 +271,7 @@ impl Endpoint {
             first |= inner.fail(failure);
             if waits {
                 entry.failed = Some((failure, status));
-                inner.take_off(slot, n, entry);
+                inner.put_back(slot, n, entry);
             } else if let Some(end) = entry.end {
                 end.fail(failure, status);
             }
@@ -313,7 +321,7 @@ impl Inner {
     }
 
     /// Puts an entry back into flight.
-    fn take_off(&mut self, slot: u32, n: u32, entry: InFlight) {
+    fn put_back(&mut self, slot: u32, n: u32, entry: InFlight) {
         let Some(link) = self.link.as_mut() else {
             return;
         };

@@ -342,12 +342,11 @@ TEST_F(standstill, completions_are_lost_and_the_end_comes_first)
 	has_failed(_metadata, &self->p.b);
 }
 
-/* Nothing is told of the first entry, and that the others failed: they wait for it. */
-TEST_F(standstill, the_first_is_forgotten)
+/* Four entries are sent, of whose first nothing is ever told. */
+static void forget_first(struct __test_metadata *_metadata, FIXTURE_DATA(standstill) *self)
 {
 	struct side *a = &self->p.a;
 	struct dmaplane_endpoint_query got;
-	struct dmaplane_cqe cqe;
 
 	ASSERT_EQ(0, mock("rate lose 1000"));
 	for (uint32_t i = 0; i < 4; i++) {
@@ -362,14 +361,42 @@ TEST_F(standstill, the_first_is_forgotten)
 	}
 	ASSERT_EQ(0, query(a->fd, a->endpoint, &got));
 	ASSERT_EQ(4, got.in_flight);
-	EXPECT_EQ(0, endpoint_close(a->fd, a->endpoint));
+}
+
+static void four_failed(struct __test_metadata *_metadata, FIXTURE_DATA(standstill) *self, int error)
+{
+	struct dmaplane_cqe cqe;
+
 	for (uint32_t i = 0; i < 4; i++) {
-		ASSERT_EQ(0, channel_next(&a->ch, &cqe));
+		ASSERT_EQ(0, channel_next(&self->p.a.ch, &cqe));
 		EXPECT_EQ(i, cqe.user_data);
-		EXPECT_EQ(-ECANCELED, cqe.res);
+		EXPECT_EQ(error, cqe.res);
 	}
-	EXPECT_FALSE(channel_reap(&a->ch, &cqe));
+	EXPECT_FALSE(channel_reap(&self->p.a.ch, &cqe));
 	ASSERT_EQ(0, mock("step 1000"));
+}
+
+/* That the others failed is told at once: they wait for it, until the end. */
+TEST_F(standstill, the_first_is_forgotten)
+{
+	forget_first(_metadata, self);
+	EXPECT_EQ(0, endpoint_close(self->p.a.fd, self->p.a.endpoint));
+	four_failed(_metadata, self, -ECANCELED);
+}
+
+/* Without one, they do not wait for long. */
+TEST_F(standstill, the_first_is_forgotten_and_nobody_closes)
+{
+	struct dmaplane_endpoint_query got;
+
+	ASSERT_EQ(0, mock("patience 1000"));
+	forget_first(_metadata, self);
+	EXPECT_EQ(0, endpoint_close(self->p.b.fd, self->p.b.endpoint));
+	ASSERT_EQ(0, mock("step 1000"));
+	four_failed(_metadata, self, -ECONNRESET);
+	ASSERT_EQ(0, query(self->p.a.fd, self->p.a.endpoint, &got));
+	EXPECT_EQ(0, got.in_flight);
+	EXPECT_EQ(DMAPLANE_STATE_ERROR, got.state);
 }
 
 /*
