@@ -22,11 +22,12 @@
  *    millions of others (VIEW_CREATE); no other ones are.
  *  - An unreadable argument is EFAULT. An unknown command is ENOTTY.
  *  - A command that fails has changed nothing, but for what ENDPOINT_QUERY says:
- *    when the adapter takes no work any more the connection ends. Output members
- *    are written only on success.
+ *    when the adapter takes no work any more the connection ends; and BUF_MIGRATE:
+ *    what was moved stays. Output members are written only on success.
  *  - An argument that could be written when the command began, and cannot be when
  *    it is done, is EFAULT, too, and the command is undone. Only what the peer was
- *    sent cannot be: a connection just made is in state ERROR, a lease stands.
+ *    sent cannot be: a connection just made is in state ERROR, a lease stands; nor
+ *    what was moved.
  *  - Every wait takes a timeout in nanoseconds (DMAPLANE_FOREVER: none), ends
  *    with ETIME when it has passed, and with EINTR when a signal arrives.
  *  - More objects than dmaplane_info allows is EMFILE; no memory is ENOMEM; memory
@@ -371,7 +372,7 @@ struct dmaplane_buf_query {
  * mmap() of a dma-buf is EINVAL beyond its end, and with MAP_PRIVATE.
  *
  * As long as somebody maps a dma-buf of it, a process, a device or the kernel, a buffer
- * stays where it is: DMAPLANE_OP_MIGRATE completes with EBUSY. Being only exported,
+ * stays where it is: DMAPLANE_OP_MIGRATE and BUF_MIGRATE are EBUSY. Being only exported,
  * or attached to, it can be moved. So whoever was given a descriptor can keep it there.
  *
  * Errors: EINVAL (@offset or @length not a multiple of page_size), EOVERFLOW (@offset +
@@ -404,7 +405,7 @@ struct dmaplane_buf_export {
  * The buffer is the pages that are there now, and keeps them for as long as it lives, whatever is done
  * to the addresses. Of private memory the caller has other pages there after munmap(), MADV_DONTNEED
  * or exec(), and a child of fork() has copies; shared memory stays shared with whoever maps it. They
- * stay where they are: MIGRATE is EBUSY. They are charged like those of other buffers; part of a huge
+ * stay where they are: MIGRATE and BUF_MIGRATE are EBUSY. They are charged like those of other buffers; part of a huge
  * page keeps all of it, so all of it is charged, by each buffer, and again where other pages lie
  * between. What has to come from elsewhere first (a file, by userfaultfd) is waited for, which only a
  * fatal signal ends.
@@ -493,13 +494,13 @@ struct dmaplane_buf_import {
  * @flags:	in: DMAPLANE_MIGRATE_*
  * @handle:	in: the buffer
  * @node:	in: the node that its pages go to
- * @moved:	out: pages that were elsewhere and are there now
+ * @moved:	out: pages that were elsewhere and were moved there
  * @first_ns:	out: until the first batch of them was there; 0 if there were none
  * @total_ns:	out: until all were
  *
  * What DMAPLANE_OP_MIGRATE does, by the caller itself: in batches, and all who use the buffer go on.
- * A signal ends it between two of them with EINTR; what was moved stays moved, and another call goes on
- * with the rest.
+ * A signal, or work of io_uring's for the thread, ends it with EINTR when some were moved. Whatever it
+ * fails with, what was moved stays, and another call goes on with the rest.
  *
  * Errors: EINVAL (unknown flag), ENOENT, EBADF (@handle), EINTR, and those of the entry: EOPNOTSUPP (the
  * buffer was made by BUF_IMPORT), ENXIO, EACCES, EBUSY, ENOSPC, EIO, ENOMEM.
@@ -711,7 +712,8 @@ struct dmaplane_view_destroy {
  *
  * The keys travel between the kernels and are not shown to either program. They are of the context,
  * for all of its endpoints on a fabric: what is leased to one peer is not to be kept from another.
- * They are those of the region: it is the peer's kernel that keeps its program to a view, and not the adapter.
+ * They are those of the region: it is the peer's kernel that keeps its program to a view, its bounds and its
+ * access, and not the adapter. So over iWARP the region's access says whether a peer may read.
  *
  * Errors: EACCES (the region, or the view, has neither remote write nor remote read), EXDEV (region and endpoint
  * are on different fabrics), ENOTCONN, EMFILE (the peer holds 64 leases, or

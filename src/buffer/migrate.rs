@@ -103,7 +103,9 @@ pub(crate) fn migrate(context: &Context, arg: &mut uapi::dmaplane_buf_migrate) -
         if !more {
             break;
         }
-        if kernel::current!().signal_pending() {
+        // Who calls again gets on in any case.
+        let interrupted = moving.moved() > 0 && kernel::current!().signal_pending();
+        if interrupted || mm::is_being_killed() {
             return Err(EINTR);
         }
     }
