@@ -5,7 +5,7 @@
 //! Ownership: the file holds the [`Context`], the registry in [`Device`] holds it until `release`.
 //! The table holds each object with a handle; objects hold those that they need, never the context.
 //! Locking: `objects` protects the table only. It is taken with anything held, `mmap_lock` as well,
-//! and outside of nothing but completion rings: an endpoint's lock is held around calls of the RDMA
+//! and outside of nothing but completion rings and `views`: an endpoint's lock is held around calls of the RDMA
 //! core, whose locks others hold around user copies.
 //! Teardown: [`teardown`] ends the objects in order when the file is released.
 

@@ -81,9 +81,9 @@ impl Views {
     }
 
     /// Takes those that are made of `list`, for which there are slots, and puts their handles there.
-    fn insert(&mut self, span: &Span, list: &mut [uapi::dmaplane_view]) -> Result {
+    fn insert(&mut self, bounds: &Bounds, list: &mut [uapi::dmaplane_view]) -> Result {
         for wanted in list {
-            wanted.handle = self.table.insert(span.part(wanted)?).ok_or(EMFILE)?;
+            wanted.handle = self.table.insert(bounds.part(wanted)?).ok_or(EMFILE)?;
         }
         self.tally.set(self.table.len());
         Ok(())
@@ -97,37 +97,49 @@ impl Views {
 }
 
 /// What the handle of a region, or of a view of one, means.
-pub(crate) struct Span {
-    pub(crate) region: RegionUse,
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
     /// First byte in the region.
     pub(crate) offset: u64,
     pub(crate) length: u64,
     access: u32,
+    /// The region's.
     handle: u32,
 }
 
+/// The same with the region, which is in use until it is dropped.
+pub(crate) struct Span {
+    pub(crate) region: RegionUse,
+    pub(crate) bounds: Bounds,
+}
+
 impl Span {
-    /// Looks for it; the region is in use until it is dropped.
+    /// Looks for it.
     pub(crate) fn of(context: &Context, handle: u32) -> Result<Self> {
         if !is_view(handle) {
             let region = context.use_region(handle)?;
-            return Ok(Self {
+            let bounds = Bounds {
                 offset: 0,
                 length: region.length(),
                 access: region.access(),
                 handle,
-                region,
-            });
+            };
+            return Ok(Self { region, bounds });
         }
         let view = context.views().lock().table.get(handle).ok_or(ENOENT)?;
         Ok(Self {
             region: context.use_region(view.region)?,
-            offset: view.offset,
-            length: view.length,
-            access: view.access,
-            handle: view.region,
+            bounds: Bounds {
+                offset: view.offset,
+                length: view.length,
+                access: view.access,
+                handle: view.region,
+            },
         })
     }
+}
+
+impl Bounds {
 
     /// Whether it may be used like that: one of `DMAPLANE_ACCESS_*`.
     pub(crate) fn allows(&self, access: u32) -> bool {
@@ -189,7 +201,7 @@ fn views_with_room(context: &Context, count: u32) -> Result<MutexGuard<'_, Views
         }
         let doubled = views.table.slots().saturating_mul(2);
         drop(views);
-        let slots = wanted.max(doubled);
+        let slots = wanted.max(doubled.min(usize::try_from(bulk::MOST)?));
         memory = Some(KVVec::from_elem(Slot::NEW, slots, GFP_KERNEL_ACCOUNT)?);
     }
 }
@@ -207,12 +219,12 @@ pub(crate) fn create(context: &Context, arg: &uapi::dmaplane_view_create) -> Res
     // Handles that cannot be written are found out before anything happens.
     probe.write_slice(AsBytes::as_bytes(list.as_slice()))?;
 
-    let span = Span::of(context, arg.region)?;
+    // Views keep nothing alive: the region may go while they are made.
+    let bounds = Span::of(context, arg.region)?.bounds;
     for wanted in list.iter() {
-        span.part(wanted)?;
+        bounds.part(wanted)?;
     }
-    views_with_room(context, arg.count)?.insert(&span, &mut list)?;
-    drop(span);
+    views_with_room(context, arg.count)?.insert(&bounds, &mut list)?;
     writer
         .write_slice(AsBytes::as_bytes(list.as_slice()))
         .inspect_err(|_| {

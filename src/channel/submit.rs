@@ -133,10 +133,11 @@ fn through_view(
     parts: &mut Parts,
 ) -> Result<RegionUse> {
     let span = Span::of(context, handle)?;
-    if action == Action::Read && !span.allows(uapi::DMAPLANE_ACCESS_LOCAL_WRITE) {
+    let bounds = span.bounds;
+    if action == Action::Read && !bounds.allows(uapi::DMAPLANE_ACCESS_LOCAL_WRITE) {
         return Err(EACCES);
     }
-    parts.shift(span.offset, span.length)?;
+    parts.shift(bounds.offset, bounds.length)?;
     Ok(span.region)
 }
 

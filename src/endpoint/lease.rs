@@ -199,16 +199,18 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
     }
     let endpoint = context.get::<Endpoint>(arg.endpoint)?;
     let span = Span::of(context, arg.region)?;
-    let (region, rights) = (&span.region, span.rights());
+    let (region, bounds) = (&span.region, span.bounds);
+    let rights = bounds.rights();
     if !rights.write && !rights.read {
         return Err(EACCES);
     }
     let keys = region.keys()?;
     let segment = keys.segment_bytes();
-    let before = span.offset.checked_div(segment).ok_or(EIO)?;
-    let skip = span.offset.checked_rem(segment).ok_or(EIO)?;
-    let end = skip.checked_add(span.length).ok_or(EIO)?;
+    let before = bounds.offset.checked_div(segment).ok_or(EIO)?;
+    let skip = bounds.offset.checked_rem(segment).ok_or(EIO)?;
+    let end = skip.checked_add(bounds.length).ok_or(EIO)?;
     let total = u32::try_from(end.div_ceil(segment))?;
+    let before = u32::try_from(before)?;
 
     let mut inner = endpoint.inner.lock();
     let fabric = inner.fabric.clone().ok_or(ENOTCONN)?;
@@ -220,7 +222,9 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
     if link.grants >= MAX_LEASES || granted_keys > MAX_KEYS {
         return Err(EMFILE);
     }
-    if rights.read && fabric.rdma().quirks().sends_after_key {
+    // Its keys allow what the region's access says, whatever the view's does.
+    let peers_read = region.allows(uapi::DMAPLANE_ACCESS_REMOTE_READ);
+    if peers_read && fabric.rdma().quirks().sends_after_key {
         // There is room for one each.
         link.lent
             .push_within_capacity((keys.pages().ok_or(EIO)?, region.buffer().clone()))
@@ -233,13 +237,13 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
         terms: LeaseTerms {
             lease: arg.lease,
             tag: arg.tag,
-            length: span.length,
+            length: bounds.length,
             segment,
             skip,
             total,
             rights,
         },
-        before: u32::try_from(before)?,
+        before,
         region: span.region,
         next: 0,
     };

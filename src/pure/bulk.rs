@@ -22,8 +22,13 @@ pub const SPARE: u32 = 256;
 
 const KIND: u32 = 1 << 31;
 const POSITION_BITS: u32 = 17;
-const POSITIONS: u32 = 1 << POSITION_BITS;
-const GENERATIONS: u32 = 1 << 14;
+const POSITION: u32 = (1 << POSITION_BITS) - 1;
+const LAST_GENERATION: u32 = (1 << 14) - 1;
+
+/// Slots that a table may have.
+pub const MOST: u32 = LIMIT + SPARE;
+
+const _: () = assert!(MOST <= POSITION);
 
 /// Whether that is a handle of a [`Table`], stale or not.
 pub const fn is_bulk(handle: u32) -> bool {
@@ -100,7 +105,8 @@ impl<T: Copy, S: DerefMut<Target = [Slot<T>]>> Table<T, S> {
         usize::try_from(len.checked_add(SPARE)?).ok()
     }
 
-    /// Moves into `slots`, which are [`Slot::NEW`] and more than there are, and returns the old ones.
+    /// Moves into `slots`, which are [`Slot::NEW`] and more than there are, and returns the old ones. Those
+    /// past [`MOST`] are not used.
     pub fn grow(&mut self, mut slots: S) -> S {
         for (to, from) in slots.iter_mut().zip(self.slots.iter()) {
             *to = *from;
@@ -113,12 +119,12 @@ impl<T: Copy, S: DerefMut<Target = [Slot<T>]>> Table<T, S> {
     pub fn insert(&mut self, value: T) -> Option<u32> {
         self.wanted(1).filter(|wanted| *wanted <= self.slots())?;
         let position = match self.slots.get(usize::try_from(self.fresh).ok()?) {
-            Some(_) => {
+            Some(_) if self.fresh < MOST => {
                 let position = self.fresh;
                 self.fresh = position.checked_add(1)?;
                 position
             }
-            None => {
+            _ => {
                 let position = self.first.checked_sub(1)?;
                 let slot = slot_mut(&mut self.slots, position)?;
                 self.first = core::mem::take(&mut slot.link);
@@ -131,12 +137,12 @@ impl<T: Copy, S: DerefMut<Target = [Slot<T>]>> Table<T, S> {
         let slot = slot_mut(&mut self.slots, position)?;
         slot.value = Some(value);
         self.len = self.len.saturating_add(1);
-        Some(KIND | (slot.generation << POSITION_BITS) | position)
+        Some(KIND | slot.generation.wrapping_shl(POSITION_BITS) | position)
     }
 
     /// The value of `handle`, if that is not stale.
     pub fn get(&self, handle: u32) -> Option<T> {
-        let position = usize::try_from(handle & (POSITIONS - 1)).ok()?;
+        let position = usize::try_from(handle & POSITION).ok()?;
         let slot = self.slots.get(position)?;
         slot.value.filter(|_| slot.is_of(handle))
     }
@@ -176,8 +182,8 @@ impl<T: Copy, S: DerefMut<Target = [Slot<T>]>> Table<T, S> {
             return;
         }
         slot.value = None;
-        slot.generation = slot.generation.wrapping_add(1) % GENERATIONS;
-        let number = (handle & (POSITIONS - 1)).saturating_add(1);
+        slot.generation = slot.generation.wrapping_add(1) & LAST_GENERATION;
+        let number = (handle & POSITION).saturating_add(1);
         match self.last.checked_sub(1) {
             None => self.first = number,
             Some(last) => {
@@ -192,14 +198,14 @@ impl<T: Copy, S: DerefMut<Target = [Slot<T>]>> Table<T, S> {
 
     /// The slot of a handle that is not stale.
     fn slot_of(&mut self, handle: u32) -> Option<&mut Slot<T>> {
-        let slot = slot_mut(&mut self.slots, handle & (POSITIONS - 1))?;
+        let slot = slot_mut(&mut self.slots, handle & POSITION)?;
         (slot.value.is_some() && slot.is_of(handle)).then_some(slot)
     }
 }
 
 impl<T> Slot<T> {
     fn is_of(&self, handle: u32) -> bool {
-        is_bulk(handle) && self.generation == (handle & !KIND) >> POSITION_BITS
+        is_bulk(handle) && self.generation == (handle & !KIND).wrapping_shr(POSITION_BITS)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::call::{Outcome, Use};
 use crate::choice::{Call, Pick};
 use crate::exec::{no_use, Worker};
 use crate::memory::{Map, PAGE};
-use crate::world::{lock, Context, Kind, Object, Ring};
+use crate::world::{lock, Context, Kind, Object, Ring, SPANS};
 
 impl Worker {
     pub fn create_buffer(&self, call: &Call, length: u64, node: u8, how: u8) {

@@ -73,6 +73,19 @@ fn the_largest_table() {
     assert!(table.is_empty());
 }
 
+/// More slots than handles can name are of no use, and do no harm.
+#[test]
+fn too_many_slots() {
+    let mut table = table(2 * (LIMIT + SPARE) as usize);
+    let mut seen = BTreeSet::new();
+    for _ in 0..5 {
+        let handles: Vec<_> = (0..LIMIT).map(|n| table.insert(n).unwrap()).collect();
+        assert!(handles.iter().all(|handle| seen.insert(*handle)));
+        assert!((0..).zip(&handles).all(|(n, &h)| table.get(h) == Some(n)));
+        assert_eq!(table.remove_all(&handles), Ok(()));
+    }
+}
+
 /// A full table is worst: only the spare slots are used, over and over.
 #[test]
 fn a_handle_returns_after_millions_of_others() {

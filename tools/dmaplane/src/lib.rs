@@ -117,8 +117,8 @@ pub use list::{Pages, Segment};
 pub use net::Private;
 pub use pool::{Piece, Pool, PIECE_ALIGN};
 pub use region::{Access, Lease, Region};
-pub use view::{Span, View, Views};
 pub use rustix::io::Errno;
+pub use view::{Span, View, Views};
 
 /// How long a call may wait; `None` is for ever.
 pub type Timeout = Option<std::time::Duration>;
