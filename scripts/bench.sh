@@ -11,6 +11,8 @@
 #   ROUNDS=N      pairs for each case and boot: 7 in three boots under icount, by the
 #                 clock, of which boots are not alike, one in six
 #   QUICK=1       one boot for each mode and three pairs
+#   FRAGMENT_S=N  for how many seconds memory is used by others before it is looked at how
+#                 fragmented it is (5); 1800 is what the targets are of
 #   PROFILE=1     instead: instructions by symbol of the one case BENCH
 #
 # Leaves out/bench: bench.json, plots, samples. The exit status is 0 if everything could
@@ -51,8 +53,9 @@ rm -f "$out"/{icount,wall}-*.samples "$out"/*.json "$out"/*.svg
 machine() {
 	local name=$1 pairs=$2 mode=$3 kind=$4 seed=$5
 	shift 5
-	scripts/bench-vm.sh "$kind" --name "bench-$name" --timeout 3000 --log "$out/$name.console.log" "$@" -- \
-		dmaplane-bench guest --mode "$mode" --machine "$kind" --pairs "$pairs" --seed "$seed" "${only[@]}" |
+	scripts/bench-vm.sh "$kind" --name "bench-$name" --timeout $((3000 + ${FRAGMENT_S:-5})) --log "$out/$name.console.log" "$@" -- \
+		dmaplane-bench guest --mode "$mode" --machine "$kind" --pairs "$pairs" --seed "$seed" \
+		--before "${FRAGMENT_S:-5}" "${only[@]}" |
 		tee "$out/$name.samples" | grep --line-buffered -v '^{' |
 		while IFS= read -r line; do say "$name: ${line#bench: }"; done
 }
@@ -67,7 +70,7 @@ for mode in "${modes[@]}"; do
 	icount) plans+=(--plan "icount:${rounds:-7}x${#seeds[@]}") ;;
 	wall) plans+=(--plan "wall:${rounds:-1}x${#wall_seeds[@]}") ;;
 	esac
-	for kind in plain large smp; do
+	for kind in plain large smp numa; do
 		wanted "$mode" "$kind" || continue
 		if [[ $mode == wall ]]; then
 			for seed in "${wall_seeds[@]}"; do

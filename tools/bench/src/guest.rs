@@ -33,9 +33,12 @@ pub struct Guest {
     /// Only cases of these groups or names, or whose names begin so before a dot
     #[arg(long)]
     only: Vec<String>,
-    /// Only cases that are measured in such a machine: plain, large or smp
+    /// Only cases that are measured in such a machine: plain, large, smp or numa
     #[arg(long, default_value = "plain")]
     machine: String,
+    /// For how many seconds what is beside a case works before it
+    #[arg(long, default_value_t = 5)]
+    before: u64,
     /// Only our side, of the cases that `guard` looks at
     #[arg(long)]
     guard: bool,
@@ -56,7 +59,7 @@ pub struct List {
     /// icount or wall
     #[arg(long, value_parser = mode)]
     mode: Option<Mode>,
-    /// plain, large or smp
+    /// plain, large, smp or numa
     #[arg(long)]
     machine: Option<String>,
     /// As of `guest`
@@ -115,6 +118,14 @@ impl Guest {
     }
 
     fn run_case(&self, case: &Case) -> Result<()> {
+        // It goes on until the last pair.
+        let _beside = match case.beside {
+            Some(program) => Some(Running::serving(&[
+                program.into(),
+                self.before.to_string(),
+            ])?),
+            None => None,
+        };
         let mut arms = vec![];
         for (side, arm) in [(Side::Ours, &case.ours), (Side::Theirs, &case.theirs)] {
             let wanted = side == Side::Ours || !self.guard;
@@ -185,6 +196,10 @@ impl Blocks {
         let mut cases = cases::all().into_iter();
         let case = cases.find(|case| case.mode == Mode::Icount && case.name == self.case);
         let case = case.with_context(|| format!("there is no case {}", self.case))?;
+        ensure!(
+            case.beside.is_none(),
+            "what is beside it would be in its profile"
+        );
         let mut arm = Running::start(match self.side {
             Side::Ours => &case.ours,
             Side::Theirs => &case.theirs,
@@ -211,11 +226,14 @@ enum Running<'a> {
 
 impl<'a> Running<'a> {
     fn start(arm: &'a Arm) -> Result<Self> {
-        let command = match arm {
-            Arm::Perftest(command, report) => return Ok(Running::Perftest(command, *report)),
-            Arm::Serve(command) => command,
+        match arm {
+            Arm::Perftest(command, report) => Ok(Running::Perftest(command, *report)),
+            Arm::Serve(command) => Self::serving(command),
             Arm::None => bail!("there is no such side"),
-        };
+        }
+    }
+
+    fn serving(command: &[String]) -> Result<Self> {
         let mut child = start(command, &[])?;
         let (orders, answers) = (child.stdin.take(), child.stdout.take());
         let (Some(orders), Some(answers)) = (orders, answers) else {

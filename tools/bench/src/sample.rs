@@ -29,6 +29,15 @@ pub struct Block {
     /// How often that thread slept and was woken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wakes: Option<u64>,
+    /// Page faults, where they are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faults: Option<u64>,
+    /// How often another processor was interrupted to flush its TLB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flushes: Option<u64>,
+    /// Of how many pieces that follow each other in memory the bytes are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<u64>,
     /// Times of single operations, where they are told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub each_ns: Vec<u64>,
@@ -115,6 +124,12 @@ pub enum Metric {
     Calls,
     /// How often the receiver slept and was woken in a block.
     Wakes,
+    /// Page faults in a block.
+    Faults,
+    /// Interrupts of other processors to flush their TLBs, by GiB.
+    FlushesPerGib,
+    /// Pieces of memory.
+    Runs,
     /// Time for a MiB, in microseconds.
     UsPerMib,
 }
@@ -132,6 +147,9 @@ impl Metric {
             Metric::CpuShare | Metric::OwnShare => "cpu-s/s",
             Metric::Calls => "calls",
             Metric::Wakes => "wakes",
+            Metric::Faults => "faults",
+            Metric::FlushesPerGib => "1/GiB",
+            Metric::Runs => "runs",
             Metric::UsPerMib => "us/MiB",
         }
     }
@@ -145,6 +163,7 @@ impl Metric {
             Metric::OwnShare => ".own",
             Metric::Calls => ".calls",
             Metric::Wakes => ".wakes",
+            Metric::Faults => ".faults",
             _ => "",
         }
     }
@@ -173,6 +192,12 @@ impl Metric {
             Metric::OwnShare => return share(block.own_ns?, block.ns),
             Metric::Calls => return Some(block.calls? as f64),
             Metric::Wakes => return Some(block.wakes? as f64),
+            Metric::Faults => return Some(block.faults? as f64),
+            Metric::Runs => return Some(block.runs? as f64),
+            Metric::FlushesPerGib => {
+                let gib = block.bytes as f64 / GIB;
+                return (gib > 0.0).then_some(block.flushes? as f64 / gib);
+            }
             Metric::UsPerMib => ns / 1e3 / (block.bytes as f64 / MIB),
         };
         (value.is_finite() && value > 0.0).then_some(value)
@@ -215,6 +240,9 @@ mod tests {
             own_ns: Some(500_000_000),
             calls: Some(2),
             wakes: Some(0),
+            faults: Some(32),
+            flushes: Some(1),
+            runs: Some(7),
             each_ns: vec![],
         };
         assert_eq!(Metric::NsPerOp.of(&block), Some(1e6));
@@ -228,6 +256,9 @@ mod tests {
         assert_eq!(Metric::OwnShare.of(&block), Some(0.25));
         assert_eq!(Metric::Calls.of(&block), Some(2.0));
         assert_eq!(Metric::Wakes.of(&block), Some(0.0));
+        assert_eq!(Metric::Faults.of(&block), Some(32.0));
+        assert_eq!(Metric::FlushesPerGib.of(&block), Some(2.0));
+        assert_eq!(Metric::Runs.of(&block), Some(7.0));
         assert_eq!(Metric::UsPerMib.of(&block), Some(3906.25));
         let each_ns = (1..=101).map(|us| us * 1000).collect();
         let block = Block { each_ns, ..block };
@@ -247,7 +278,14 @@ mod tests {
         assert_eq!(Metric::P99.of(&block), None);
         assert_eq!(Metric::CpuShare.of(&block), Some(0.0));
         assert_eq!(Metric::CpuShare.of(&Block::default()), None);
-        for metric in [Metric::OwnShare, Metric::Calls, Metric::Wakes] {
+        for metric in [
+            Metric::OwnShare,
+            Metric::Calls,
+            Metric::Wakes,
+            Metric::Faults,
+            Metric::FlushesPerGib,
+            Metric::Runs,
+        ] {
             assert_eq!(metric.of(&block), None);
         }
         assert_eq!(Metric::NsPerOp.of(&Block::default()), None);

@@ -3,8 +3,10 @@
 
 use std::{net::Ipv4Addr, time::Instant};
 
-use anyhow::{ensure, Result};
-use dmaplane::{Access, Buffer, Context};
+use anyhow::{ensure, Context as _, Result};
+use dmaplane::{
+    Access, Buffer, BufferOptions, Channel, Context, ExportOptions, Huge, Mapping, Migrate,
+};
 
 use super::{
     pair::{self, Side},
@@ -20,10 +22,11 @@ pub struct Ready {
     pair: Option<(Side, Side)>,
     context: Context,
     bytes: u64,
+    export: bool,
 }
 
 impl Ready {
-    pub fn new(address: Ipv4Addr, bytes: u64, register: bool) -> Result<Self> {
+    pub fn new(address: Ipv4Addr, bytes: u64, register: bool, export: bool) -> Result<Self> {
         let pair = match register {
             true => Some(pair::connect(address, 8, 8, 8)?),
             false => None,
@@ -36,6 +39,7 @@ impl Ready {
             pair,
             context,
             bytes,
+            export,
         })
     }
 }
@@ -55,6 +59,10 @@ impl Work for Ready {
             }
             None => None,
         };
+        let dmabuf = match self.export {
+            true => Some(buffer.export(ExportOptions::default())?),
+            false => None,
+        };
         let block = Block::since(begin, 1, self.bytes);
         if verify {
             let mut page = [0; PAGE];
@@ -65,7 +73,7 @@ impl Work for Ready {
                 ensure!(page[0] == 1 && page[1..].iter().all(|&b| b == 0));
             }
         }
-        drop(region);
+        drop((region, dmabuf));
         Ok(block)
     }
 }
@@ -161,6 +169,65 @@ impl Work for Where {
         let block = Block::since(begin, 1, placement.length);
         let told: u64 = placement.pages_per_node.iter().sum();
         ensure!(!verify || told == placement.pages);
+        Ok(block)
+    }
+}
+
+/// A buffer of single pages, moved from one node to the other and back.
+pub struct Moved {
+    channel: Channel,
+    buffer: Buffer,
+    // Programs that move have them mapped.
+    map: Mapping,
+    node: u32,
+}
+
+impl Moved {
+    pub fn new(bytes: u64) -> Result<Self> {
+        let context = Context::open()?;
+        let options = BufferOptions {
+            node: Some(1),
+            strict: true,
+            huge: Huge::Never,
+            ..BufferOptions::default()
+        };
+        let buffer = Buffer::create(&context, bytes, options)?;
+        let mut map = buffer.map()?;
+        for at in (0..map.len()).step_by(PAGE) {
+            map.copy_in(at, &(at as u64).to_ne_bytes());
+        }
+        Ok(Moved {
+            channel: context.channel(8, 8)?,
+            buffer,
+            map,
+            node: 1,
+        })
+    }
+}
+
+impl Work for Moved {
+    fn block(&mut self, verify: bool) -> Result<Block> {
+        self.node = 3 - self.node;
+        let begin = Instant::now();
+        let migrate = Migrate::new(&self.buffer, self.node).strict();
+        self.channel.push(migrate)?;
+        self.channel.wait(1, None)?;
+        let completion = self.channel.completions().next().context("no completion")?;
+        let moved = u64::from(completion.result()?);
+        let block = Block::since(begin, 1, self.buffer.len());
+        ensure!(
+            moved * PAGE as u64 == self.buffer.len(),
+            "moved {moved} pages"
+        );
+        if verify {
+            let there = self.buffer.query()?.pages_per_node[self.node as usize];
+            ensure!(there == moved, "{there} are there");
+            let mut word = [0; 8];
+            for at in (0..self.map.len()).step_by(PAGE) {
+                self.map.copy_out(at, &mut word);
+                ensure!(u64::from_ne_bytes(word) == at as u64);
+            }
+        }
         Ok(block)
     }
 }

@@ -64,11 +64,13 @@ pub enum Arm {
         size: u32,
         rounds: u32,
     },
-    /// A buffer, from nothing to every page touched, with REGISTER 1 also a region
+    /// A buffer, from nothing to every page touched, with REGISTER 1 also a region, with EXPORT 1 a dma-buf
     Ready {
         address: Ipv4Addr,
         bytes: u64,
         register: u8,
+        #[arg(default_value_t = 0)]
+        export: u8,
     },
     /// Regions, registered and deregistered
     Register {
@@ -78,6 +80,8 @@ pub enum Arm {
     },
     /// Where a buffer's pages are
     Where { bytes: u64 },
+    /// A buffer of single pages to another NUMA node, and back with the next block
+    Migrate { bytes: u64 },
     /// WRITE_IMM entries to many peers in turn
     Many {
         address: Ipv4Addr,
@@ -149,7 +153,13 @@ impl Arm {
                 address,
                 bytes,
                 register,
-            } => serve(memory::Ready::new(address, bytes, register != 0)?),
+                export,
+            } => serve(memory::Ready::new(
+                address,
+                bytes,
+                register != 0,
+                export != 0,
+            )?),
             Arm::Register {
                 address,
                 bytes,
@@ -191,6 +201,7 @@ impl Arm {
             Arm::Idle { address, seconds } => serve(pair::Idle::new(address, seconds)?),
             Arm::Killed { address, bytes } => serve(killed::Killed::new(address, bytes)),
             Arm::Hold { address, bytes } => killed::hold(address, bytes),
+            Arm::Migrate { bytes } => serve(memory::Moved::new(bytes)?),
             Arm::Where { bytes } => serve(memory::Where::new(bytes)?),
             Arm::Connect { address, count } => serve(connect::Connect::new(address, count)?),
         }

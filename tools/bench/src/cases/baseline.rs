@@ -61,5 +61,6 @@ fn theirs(name: &str, theirs: Arm) -> Case {
         theirs,
         rows: vec![],
         heavy: 1,
+        beside: None,
     }
 }

@@ -36,6 +36,7 @@ fn counted(cases: &mut Vec<Case>, mode: Mode) {
             theirs: serve(&format!("reap_each {size} {chunks} {calls}")),
             rows,
             heavy: 1,
+            beside: None,
         });
     }
 }
@@ -53,5 +54,6 @@ fn sleeper(cases: &mut Vec<Case>, mode: Mode) {
         theirs: serve(&format!("lat_waiter {ADDRESS} 1")),
         rows: rows.concat(),
         heavy: 1,
+        beside: None,
     });
 }

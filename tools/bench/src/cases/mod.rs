@@ -3,6 +3,7 @@
 //! told of each.
 
 pub mod baseline;
+mod buffers;
 mod channel;
 mod missing;
 mod scale;
@@ -42,6 +43,9 @@ pub struct Case {
     pub rows: Vec<Row>,
     /// Pairs are this many times fewer, because a block takes that long.
     pub heavy: u32,
+    /// A program that has the machine in its state before the arms start, says so and stays; its argument
+    /// is for how many seconds ([`crate::guest`]).
+    pub beside: Option<&'static str>,
 }
 
 impl Case {
@@ -50,8 +54,8 @@ impl Case {
     pub fn pairs(&self, asked: u32) -> u32 {
         match (self.mode, self.machine) {
             _ if self.rows.is_empty() => 1,
-            (Mode::Icount, Machine::Plain | Machine::Smp) => asked,
-            _ => (asked / self.heavy).max(1),
+            (Mode::Wall, _) | (_, Machine::Large) => (asked / self.heavy).max(1),
+            _ => asked,
         }
     }
 }
@@ -65,6 +69,8 @@ pub enum Machine {
     Large,
     /// With four processors. Under icount they take turns, and time is the instructions of all.
     Smp,
+    /// With four NUMA nodes of 1 GiB, the last three without a processor.
+    Numa,
 }
 
 impl Machine {
@@ -73,6 +79,7 @@ impl Machine {
             Machine::Plain => "plain",
             Machine::Large => "large",
             Machine::Smp => "smp",
+            Machine::Numa => "numa",
         }
     }
 }
@@ -206,7 +213,7 @@ pub fn all() -> Vec<Case> {
         idle(&mut cases, mode);
         latency(&mut cases, mode);
         kv(&mut cases, mode);
-        memory(&mut cases, mode);
+        buffers::all(&mut cases, mode);
         connect(&mut cases, mode);
         killed(&mut cases, mode);
     }
@@ -236,6 +243,7 @@ fn ring(cases: &mut Vec<Case>, mode: Mode) {
             theirs: serve(&format!("uring_nop {batch} {ops}")),
             rows,
             heavy: 1,
+            beside: None,
         });
     }
     // Both sides of each look again and again, which is no comparison on one processor.
@@ -249,6 +257,7 @@ fn ring(cases: &mut Vec<Case>, mode: Mode) {
             theirs: serve("uring_nop 32 8192 sqpoll-spin"),
             rows: row(Metric::OpsPerS, 0.8),
             heavy: 1,
+            beside: None,
         });
     }
 }
@@ -283,6 +292,7 @@ fn write(cases: &mut Vec<Case>, mode: Mode) {
                 theirs,
                 rows: row(Metric::MibPerS, floor),
                 heavy: if count * size > 48 << 20 { 3 } else { 1 },
+                beside: None,
             });
         }
     }
@@ -301,6 +311,7 @@ fn cpu(cases: &mut Vec<Case>, mode: Mode) {
             theirs: serve(&format!("verbs_write {size} {depth} {count}")),
             rows: row(Metric::CpuPerGib, 1.0),
             heavy: 3,
+            beside: None,
         });
     }
 }
@@ -317,6 +328,7 @@ fn idle(cases: &mut Vec<Case>, mode: Mode) {
         theirs: serve("poll_idle 2"),
         rows: row(Metric::CpuShare, 0.02),
         heavy: 3,
+        beside: None,
     });
 }
 
@@ -333,6 +345,7 @@ fn spinning(cases: &mut Vec<Case>) {
         theirs: serve(&format!("verbs_write {size} {depth} {count} spin")),
         rows: row(Metric::CpuPerGib, 0.8),
         heavy: 3,
+        beside: None,
     });
 }
 
@@ -349,6 +362,7 @@ fn kv(cases: &mut Vec<Case>, mode: Mode) {
         theirs,
         rows,
         heavy: 3,
+        beside: None,
     };
     let arm = |until| {
         ours(&format!(
@@ -398,58 +412,9 @@ fn latency(cases: &mut Vec<Case>, mode: Mode) {
                 (_, Mode::Wall) => 1.15,
             }),
             heavy: 1,
+            beside: None,
         });
     }
-}
-
-fn memory(cases: &mut Vec<Case>, mode: Mode) {
-    let bytes = 64 << 20;
-    for (theirs, floor) in [("heap", 0.9), ("udmabuf", 0.6)] {
-        for register in [0, 1] {
-            let name = match (theirs, register) {
-                (_, 0) => format!("buffer.64M.ready.{theirs}"),
-                _ => "buffer.64M.registered.memfd".into(),
-            };
-            cases.push(Case {
-                name,
-                group: "buffer",
-                mode,
-                machine: Machine::Plain,
-                ours: ours(&format!("ready {ADDRESS} {bytes} {register}")),
-                // A dma-buf's mapping cannot be registered by a user on Soft-RoCE, what it
-                // is made from can.
-                theirs: match (theirs, register) {
-                    ("udmabuf", 1) => serve(&format!("ready memfd {bytes} 1")),
-                    ("heap", 1) => continue,
-                    _ => serve(&format!("ready {theirs} {bytes} {register}")),
-                },
-                rows: row(Metric::MsPerOp, floor),
-                heavy: 1,
-            });
-        }
-    }
-    for (size, count, floor) in [(200 << 10, 400, 1.2), (64 << 20, 2, 1.2)] {
-        cases.push(Case {
-            name: format!("register.{}", size_name(size)),
-            group: "buffer",
-            mode,
-            machine: Machine::Plain,
-            ours: ours(&format!("register {ADDRESS} {size} {count}")),
-            theirs: serve(&format!("reg_mr {size} {count}")),
-            rows: row(Metric::UsPerOp, floor),
-            heavy: 1,
-        });
-    }
-    cases.push(Case {
-        name: "where.256M".into(),
-        group: "buffer",
-        mode,
-        machine: Machine::Plain,
-        ours: ours("where 268435456"),
-        theirs: serve("where 268435456"),
-        rows: row(Metric::UsPerOp, 0.02),
-        heavy: 1,
-    });
 }
 
 /// A process with 1 GiB registered and 128 messages in flight, from its end by a signal until
@@ -464,6 +429,7 @@ fn killed(cases: &mut Vec<Case>, mode: Mode) {
         theirs: serve(&format!("killed {}", 1 << 30)),
         rows: row(Metric::MsPerOp, 1.5),
         heavy: 3,
+        beside: None,
     });
 }
 
@@ -477,6 +443,7 @@ fn connect(cases: &mut Vec<Case>, mode: Mode) {
         theirs: serve(&format!("cm_connect {ADDRESS} 4")),
         rows: row(Metric::UsPerOp, 0.8),
         heavy: 1,
+        beside: None,
     });
 }
 

@@ -61,5 +61,6 @@ fn case(name: &str, machine: Machine, ours: Arm, theirs: Arm, rows: Vec<Row>) ->
             Machine::Large => 7,
             _ => 3,
         },
+        beside: None,
     }
 }

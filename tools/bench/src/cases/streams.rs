@@ -61,5 +61,6 @@ fn case(
         theirs,
         rows: row(Metric::MibPerS, floor),
         heavy: 1,
+        beside: None,
     }
 }
