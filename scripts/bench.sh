@@ -70,7 +70,7 @@ for mode in "${modes[@]}"; do
 	icount) plans+=(--plan "icount:${rounds:-7}x${#seeds[@]}") ;;
 	wall) plans+=(--plan "wall:${rounds:-1}x${#wall_seeds[@]}") ;;
 	esac
-	for kind in plain large smp numa; do
+	for kind in plain large smp numa words; do
 		wanted "$mode" "$kind" || continue
 		if [[ $mode == wall ]]; then
 			for seed in "${wall_seeds[@]}"; do

@@ -33,7 +33,7 @@ pub struct Guest {
     /// Only cases of these groups or names, or whose names begin so before a dot
     #[arg(long)]
     only: Vec<String>,
-    /// Only cases that are measured in such a machine: plain, large, smp or numa
+    /// Only cases that are measured in such a machine: plain, large, smp, numa or words
     #[arg(long, default_value = "plain")]
     machine: String,
     /// For how many seconds what is beside a case works before it
@@ -59,7 +59,7 @@ pub struct List {
     /// icount or wall
     #[arg(long, value_parser = mode)]
     mode: Option<Mode>,
-    /// plain, large, smp or numa
+    /// plain, large, smp, numa or words
     #[arg(long)]
     machine: Option<String>,
     /// As of `guest`

@@ -2,9 +2,10 @@
 /*
  * usage: fragment SECONDS
  *
- * Uses most of the machine's memory for so long, page by page: those of a program that come and go at
- * random places, and those of pipes, which the kernel cannot move. A third is left in pieces. Then it
- * says "ready", and keeps what it has until its input ends.
+ * Uses the machine's memory for so long, page by page: those of a program that come and go at random
+ * places, and those of pipes, which the kernel cannot move. First that is all of it, then a third of the
+ * program's and half of the pipes' are given back. Then it says "ready", and keeps what it has until its
+ * input ends.
  */
 #define _GNU_SOURCE
 #include "arm.h"
@@ -15,10 +16,12 @@
 
 #define PIPES	256
 #define PAGES	256	/* of each */
+#define SPARE	(PIPES * PAGES + (32 << 8))	/* pages: for those, and for others */
 
 static char page[4096];
 static int pipes[PIPES][2];
 static unsigned int filled[PIPES];
+static uint64_t piped;
 
 static uint64_t chance(void)
 {
@@ -44,20 +47,27 @@ static uint64_t available_pages(void)
 	return kib / 4;
 }
 
-/* Two pages go from one pipe to another: the kernel keeps two in hand for each. */
-static void through_pipes(void)
+static void to_pipe(unsigned int i)
 {
-	unsigned int from = chance() % PIPES, to = chance() % PIPES;
+	if (filled[i] == PAGES)
+		return;
+	OR_DIE(write(pipes[i][1], page, sizeof(page)) == sizeof(page));
+	filled[i]++;
+	piped++;
+}
 
-	for (int i = 0; i < 4 && filled[from]; i++, filled[from]--)
-		OR_DIE(read(pipes[from][0], page, sizeof(page)) == sizeof(page));
-	for (int i = 0; i < 4 && filled[to] < PAGES; i++, filled[to]++)
-		OR_DIE(write(pipes[to][1], page, sizeof(page)) == sizeof(page));
+static void from_pipe(unsigned int i)
+{
+	if (!filled[i])
+		return;
+	OR_DIE(read(pipes[i][0], page, sizeof(page)) == sizeof(page));
+	filled[i]--;
+	piped--;
 }
 
 int main(int argc, char **argv)
 {
-	uint64_t end, all = available_pages() * 9 / 10, used = 0, most = all * 2 / 3;
+	uint64_t end, all = available_pages() - SPARE, used = 0, most = all * 2 / 3;
 	volatile char *at;
 	uint8_t *has;
 
@@ -75,10 +85,10 @@ int main(int argc, char **argv)
 	/* All of it first, so that what comes later comes out of what was used. */
 	for (uint64_t i = 0; i < all; i++, used++) {
 		at[i * 4096] = has[i] = 1;
-		if (i % 16 == 0)
-			through_pipes();
+		while (piped * all < i * PIPES * PAGES)
+			to_pipe(piped % PIPES);
 	}
-	while (used > most || now_ns() < end) {
+	while (used > most || piped > PIPES * PAGES / 2 || now_ns() < end) {
 		for (int i = 0; i < 16; i++) {
 			uint64_t one = chance() % all;
 
@@ -91,7 +101,12 @@ int main(int argc, char **argv)
 				used++;
 			}
 		}
-		through_pipes();
+		/* Of a pipe the kernel keeps some pages in hand. */
+		for (int i = 0; i < 8; i++) {
+			from_pipe(chance() % PIPES);
+			if (piped < PIPES * PAGES / 2)
+				to_pipe(chance() % PIPES);
+		}
 	}
 	puts("ready");
 	fflush(stdout);

@@ -14,6 +14,7 @@
 static struct memory memory;
 static uint64_t count;
 static int camera = -1;
+static uint32_t frame;
 
 static int find_camera(void)
 {
@@ -53,7 +54,7 @@ static struct block run(bool verify)
 	for (uint64_t i = 0; i < count; i++) {
 		struct v4l2_buffer arg = {
 			.type = V4L2_BUF_TYPE_VIDEO_CAPTURE, .memory = V4L2_MEMORY_DMABUF,
-			.m.fd = memory_export(&memory),
+			.m.fd = memory_export(&memory), .length = frame,
 		};
 
 		request(1);
@@ -80,6 +81,7 @@ int main(int argc, char **argv)
 	OR_DIE(!system("modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=3 allocators=1"));
 	OR_DIE((camera = find_camera()) >= 0);
 	OR_DIE(!ioctl(camera, VIDIOC_S_FMT, &format));
-	OR_DIE(format.fmt.pix.sizeimage <= 4096);
+	frame = format.fmt.pix.sizeimage;
+	OR_DIE(frame && frame <= 4096);
 	return serve(run);
 }

@@ -6,6 +6,7 @@
  *	dmaplane-huge	a buffer in blocks of 2 MiB, or as large ones as there are
  *	heap		a dma-buf of the system's heap
  *	memfd		a memfd, of which there can be a udmabuf
+ *	memfd-lazy	that, of which pages are allocated when they are touched
  *	udmabuf		that
  *	udmabuf-huge	that, of a memfd of huge pages
  */
@@ -71,13 +72,14 @@ static inline int heap_new(uint64_t bytes)
 	return arg.fd;
 }
 
-static inline int memfd_new(uint64_t bytes, bool huge)
+static inline int memfd_new(uint64_t bytes, bool huge, bool lazy)
 {
 	int fd = memfd_create("bench", MFD_CLOEXEC | MFD_ALLOW_SEALING | (huge ? MFD_HUGETLB : 0));
 
 	OR_DIE(fd >= 0);
 	OR_DIE(!ftruncate(fd, bytes));
-	OR_DIE(!fallocate(fd, 0, 0, bytes));
+	if (!lazy)
+		OR_DIE(!fallocate(fd, 0, 0, bytes));
 	OR_DIE(!fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK));
 	return fd;
 }
@@ -102,8 +104,8 @@ static inline struct memory memory_new(const char *kind, uint64_t bytes)
 	} else if (!strcmp(kind, "heap")) {
 		m.fd = heap_new(bytes);
 	} else {
-		m.fd = memfd_new(bytes, huge);
-		if (strcmp(kind, "memfd")) {
+		m.fd = memfd_new(bytes, huge, strstr(kind, "-lazy"));
+		if (strncmp(kind, "memfd", 5)) {
 			int memfd = m.fd;
 
 			OR_DIE(!strncmp(kind, "udmabuf", 7));

@@ -54,9 +54,14 @@ impl Case {
     pub fn pairs(&self, asked: u32) -> u32 {
         match (self.mode, self.machine) {
             _ if self.rows.is_empty() => 1,
-            (Mode::Wall, _) | (_, Machine::Large) => (asked / self.heavy).max(1),
-            _ => asked,
+            (Mode::Icount, machine) if machine != Machine::Large && self.gates() => asked,
+            _ => (asked / self.heavy).max(1),
         }
+    }
+
+    fn gates(&self) -> bool {
+        let target = |row: &Row| row.floor.or(row.limit);
+        self.rows.iter().any(|row| target(row).is_some())
     }
 }
 
@@ -71,6 +76,8 @@ pub enum Machine {
     Smp,
     /// With four NUMA nodes of 1 GiB, the last three without a processor.
     Numa,
+    /// The same, with a processor that has no fast string instructions, so that kernels move words.
+    Words,
 }
 
 impl Machine {
@@ -80,6 +87,7 @@ impl Machine {
             Machine::Large => "large",
             Machine::Smp => "smp",
             Machine::Numa => "numa",
+            Machine::Words => "words",
         }
     }
 }
