@@ -90,9 +90,9 @@ fn registered(cases: &mut Vec<Case>, mode: Mode) {
 fn placed(cases: &mut Vec<Case>, mode: Mode) {
     for (name, size, machine, floor) in [
         ("where.256M", 256u64 << 20, Machine::Plain, 0.02),
-        ("where.1G", 1 << 30, Machine::Numa, 0.005),
+        ("where.1G", 1 << 30, Machine::Words, 0.005),
     ] {
-        if (mode, machine) == (Mode::Wall, Machine::Numa) {
+        if (mode, machine) == (Mode::Wall, Machine::Words) {
             continue;
         }
         let arms = (

@@ -49,19 +49,13 @@ pub struct Case {
 }
 
 impl Case {
-    /// How many pairs of those that a boot is asked for. What gates has them all, unless the
-    /// machine is a large one.
+    /// How many pairs of those that a boot is asked for. What gates has them all.
     pub fn pairs(&self, asked: u32) -> u32 {
         match (self.mode, self.machine) {
             _ if self.rows.is_empty() => 1,
-            (Mode::Icount, machine) if machine != Machine::Large && self.gates() => asked,
+            (Mode::Icount, machine) if !machine.is_told() => asked,
             _ => (asked / self.heavy).max(1),
         }
-    }
-
-    fn gates(&self) -> bool {
-        let target = |row: &Row| row.floor.or(row.limit);
-        self.rows.iter().any(|row| target(row).is_some())
     }
 }
 
@@ -76,11 +70,16 @@ pub enum Machine {
     Smp,
     /// With four NUMA nodes of 1 GiB, the last three without a processor.
     Numa,
-    /// The same, with a processor that has no fast string instructions, so that kernels move words.
+    /// The same, with a processor that has no fast string instructions: kernels move words then.
     Words,
 }
 
 impl Machine {
+    /// Whether what is measured in it under icount is told only, and measured in one boot.
+    pub fn is_told(self) -> bool {
+        matches!(self, Machine::Large | Machine::Numa)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Machine::Plain => "plain",
