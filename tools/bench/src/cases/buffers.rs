@@ -62,7 +62,7 @@ fn ready(cases: &mut Vec<Case>, mode: Mode) {
 /// driver's import of one.
 fn exported(cases: &mut Vec<Case>, mode: Mode) {
     for (name, register, theirs, export, floor) in [
-        ("exported.udmabuf", 1, "memfd", 1, 0.3),
+        ("exported.udmabuf", 1, "memfd-lazy", 1, 0.3),
         ("exported.heap", 0, "heap", 0, 0.95),
     ] {
         let arms = (
