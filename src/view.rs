@@ -140,7 +140,6 @@ impl Span {
 }
 
 impl Bounds {
-
     /// Whether it may be used like that: one of `DMAPLANE_ACCESS_*`.
     pub(crate) fn allows(&self, access: u32) -> bool {
         self.access & access != 0

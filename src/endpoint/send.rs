@@ -243,8 +243,8 @@ impl Endpoint {
         }
         let oldest = link.in_flight.get(slot as usize).and_then(Option::as_ref);
         let batch = oldest.map_or(0, |entry| entry.batch);
-        let waits = !completion.is_ok()
-            && oldest.is_some_and(|entry| link.is_preceded(entry.order));
+        let waits =
+            !completion.is_ok() && oldest.is_some_and(|entry| link.is_preceded(entry.order));
         let (mut status, mut failed, mut first) = (completion.status, false, false);
         for n in 0..batch {
             let Some(mut entry) = inner.land(slot, n) else {

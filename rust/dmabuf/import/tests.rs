@@ -120,7 +120,6 @@ mod suite {
             (EINTR.to_errno(), EINTR),
             (eopnotsupp, EOPNOTSUPP.into()),
             (enosys, EOPNOTSUPP.into()),
-            (1, EIO),
             (EBUSY.to_errno(), EIO),
             (EINVAL.to_errno(), EIO),
             (ERESTARTSYS.to_errno(), EINTR),
@@ -137,6 +136,10 @@ mod suite {
             assert_eq!(exporter.import().err(), Some(wanted));
             assert!(exporter.has_done(b"apAR"));
         }
+        // Not an error, and not success.
+        let mut exporter = Exporter::that_says(bindings::dk_shows_DK_SHOWS_MAPPED, 0, 1)?;
+        assert_eq!(exporter.import().err(), Some(EIO));
+        assert!(exporter.has_done(b"apAR"));
         Ok(())
     }
 }

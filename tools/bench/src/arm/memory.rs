@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Buffers and regions.
 
-use std::{net::Ipv4Addr, time::Instant};
+use std::{net::Ipv4Addr, ops::Range, os::fd::OwnedFd, time::Instant};
 
 use anyhow::{ensure, Context as _, Result};
 use dmaplane::{
-    Access, Buffer, BufferOptions, Channel, Context, ExportOptions, Huge, Mapping, Migrate,
+    Access, Buffer, BufferOptions, Channel, Context, ExportOptions, Huge, Mapping, Migrate, Pool,
+    Region,
 };
 
 use super::{
@@ -109,6 +110,83 @@ impl Work for Register {
         }
         let count = u64::from(self.count);
         Ok(Block::since(begin, count, count * length))
+    }
+}
+
+/// Views of a region, all by one call, and their end by another.
+pub struct Views {
+    // The region goes before the connection.
+    region: Region,
+    parts: Vec<Range<u64>>,
+    _pair: (Side, Side),
+}
+
+impl Views {
+    pub fn new(address: Ipv4Addr, bytes: u64, count: u32) -> Result<Self> {
+        let pair = pair::connect(address, 8, 8, 8)?;
+        let (all, access) = (2 * bytes, Access::REMOTE_WRITE);
+        let buffer = pair.0.context.buffer(all)?;
+        let region = pair.0.endpoint.register(&buffer, 0, all, access)?;
+        // They may lie over each other.
+        let part = |n: u64| n % bytes..n % bytes + bytes;
+        let parts = (0..u64::from(count)).map(part).collect();
+        Ok(Views {
+            region,
+            parts,
+            _pair: pair,
+        })
+    }
+}
+
+impl Work for Views {
+    fn block(&mut self, verify: bool) -> Result<Block> {
+        let begin = Instant::now();
+        let views = self.region.views(&self.parts, Access::REMOTE_WRITE)?;
+        let count = views.len() as u64;
+        let last = views.iter().map(|view| view.id()).max();
+        drop(views);
+        let block = Block::since(begin, count, 0);
+        ensure!(!verify || count == self.parts.len() as u64 && last.is_some());
+        Ok(block)
+    }
+}
+
+/// A piece of a pool, of memory that is mapped, exported and registered already, and its return.
+pub struct Pooled {
+    // It goes before the connection.
+    pool: Pool,
+    _dmabuf: OwnedFd,
+    bytes: u64,
+    count: u32,
+    _pair: (Side, Side),
+}
+
+impl Pooled {
+    pub fn new(address: Ipv4Addr, bytes: u64, count: u32) -> Result<Self> {
+        let pair = pair::connect(address, 8, 8, 8)?;
+        let options = BufferOptions::default();
+        let pool = Pool::new(&pair.0.endpoint, bytes, Access::REMOTE_WRITE, options)?;
+        let dmabuf = pool.buffer().export(ExportOptions::default())?;
+        Ok(Pooled {
+            pool,
+            _dmabuf: dmabuf,
+            bytes,
+            count,
+            _pair: pair,
+        })
+    }
+}
+
+impl Work for Pooled {
+    fn block(&mut self, verify: bool) -> Result<Block> {
+        let begin = Instant::now();
+        let mut taken = 0;
+        for _ in 0..self.count {
+            taken += self.pool.take(self.bytes).map_or(0, |piece| piece.len());
+        }
+        let block = Block::since(begin, self.count.into(), 0);
+        ensure!(!verify || taken == self.bytes * u64::from(self.count));
+        Ok(block)
     }
 }
 

@@ -78,6 +78,18 @@ pub enum Arm {
         bytes: u64,
         count: u32,
     },
+    /// All of a pool, taken and given back
+    Pooled {
+        address: Ipv4Addr,
+        bytes: u64,
+        count: u32,
+    },
+    /// Views of a region, made and destroyed
+    Views {
+        address: Ipv4Addr,
+        bytes: u64,
+        count: u32,
+    },
     /// Where a buffer's pages are
     Where { bytes: u64 },
     /// A buffer of single pages to another NUMA node, and back with the next block
@@ -201,6 +213,16 @@ impl Arm {
             Arm::Idle { address, seconds } => serve(pair::Idle::new(address, seconds)?),
             Arm::Killed { address, bytes } => serve(killed::Killed::new(address, bytes)),
             Arm::Hold { address, bytes } => killed::hold(address, bytes),
+            Arm::Pooled {
+                address,
+                bytes,
+                count,
+            } => serve(memory::Pooled::new(address, bytes, count)?),
+            Arm::Views {
+                address,
+                bytes,
+                count,
+            } => serve(memory::Views::new(address, bytes, count)?),
             Arm::Migrate { bytes } => serve(memory::Moved::new(bytes)?),
             Arm::Where { bytes } => serve(memory::Where::new(bytes)?),
             Arm::Connect { address, count } => serve(connect::Connect::new(address, count)?),

@@ -15,6 +15,7 @@ pub fn all(cases: &mut Vec<Case>, mode: Mode) {
     ready(cases, mode);
     exported(cases, mode);
     registered(cases, mode);
+    carved(cases, mode);
     placed(cases, mode);
     // What is counted is the same in any time.
     if mode == Mode::Icount {
@@ -74,6 +75,27 @@ fn exported(cases: &mut Vec<Case>, mode: Mode) {
     let arm = |kind| serve(&format!("imported {kind} {SIZE} 4"));
     let arms = (arm("dmaplane"), arm("memfd"));
     cases.push(case("export.64M", mode, arms, row(Metric::UsPerOp, 0.9)));
+}
+
+/// What needs no registration any more: a piece of a pool, in place of all that is done for a buffer, and
+/// views of a region.
+fn carved(cases: &mut Vec<Case>, mode: Mode) {
+    let arms = (
+        ours(&format!("pooled {ADDRESS} {SIZE} 1000")),
+        serve(&format!("ready memfd-lazy {SIZE} 1 1")),
+    );
+    cases.push(case(
+        "buffer.64M.pool",
+        mode,
+        arms,
+        row(Metric::MsPerOp, 0.01),
+    ));
+    let (size, count) = (200 << 10, 10_000);
+    let arms = (
+        ours(&format!("views {ADDRESS} {size} {count}")),
+        serve(&format!("reg_mr {size} {count}")),
+    );
+    cases.push(case("views.10000", mode, arms, row(Metric::UsPerOp, 0.01)));
 }
 
 fn registered(cases: &mut Vec<Case>, mode: Mode) {

@@ -9,8 +9,6 @@ pub const MISSING: &[(&str, &str, &str, &str)] = &[
         "us",
         "an answer from the completion's callback (P6)",
     ),
-    ("buffer.64M.pool", "buffers", "ms", "pools (P15)"),
-    ("views.10000", "buffers", "us", "views (P16)"),
     (
         "oversubscribed.10min",
         "write",
