@@ -9,7 +9,10 @@
 #include "user.h"
 #include "harness.h"
 
-/* What the two kernels say to each other first: see src/pure/wire/hello.rs. */
+/* What the two kernels say to each other: see src/pure/wire. Later ones have another version. */
+#define VERSION 3
+#define LATER	(VERSION + 1)
+
 struct hello {
 	uint8_t magic[4];
 	uint16_t version, header;
@@ -73,9 +76,8 @@ static int user_connect(struct user *u, const struct dmaplane_addr *dst, const v
 
 TEST_F(foreign, requests)
 {
-	struct hello good = hello(2), version = hello(3), old = hello(1),
-		     header = hello(2), length = hello(2),
-		     none = hello(2), many = hello(2);
+	struct hello good = hello(VERSION), version = hello(LATER), old = hello(VERSION - 1),
+		     header = good, length = good, none = good, many = good;
 	const struct { const char *what; const void *data; size_t length; } cases[] = {
 		{ "nothing", NULL, 0 },
 		{ "one byte", "D", 1 },
@@ -157,9 +159,9 @@ static void *serve_in_thread(void *arg)
 
 TEST_F(foreign, answers)
 {
-	struct hello good = hello(2), version = hello(3), malformed = hello(2),
-		     many = hello(2);
-	uint8_t reject[8] = "DMAP\0\3\0\3", unknown_reject[8] = "DMAP\0\2\0\77";
+	struct hello good = hello(VERSION), version = hello(LATER), malformed = good, many = good;
+	uint8_t reject[8] = { 'D', 'M', 'A', 'P', 0, LATER, 0, 3 },
+		unknown_reject[8] = { 'D', 'M', 'A', 'P', 0, VERSION, 0, 077 };
 	const struct {
 		const char *what; bool accept; const void *data; size_t length; int error;
 	} cases[] = {
@@ -223,7 +225,7 @@ struct garbage {
 static int connect_liar(struct __test_metadata *_metadata, FIXTURE_DATA(foreign) *self,
 			uint32_t listener, const struct dmaplane_addr *addr, struct user *u)
 {
-	struct hello good = hello(2);
+	struct hello good = hello(VERSION);
 	struct pair p = { .b = self->side, .listener = listener };
 	pthread_t thread;
 	int ret;
@@ -243,17 +245,17 @@ TEST_F(foreign, garbage_after_the_hello)
 	static const struct garbage cases[] = {
 		{ "empty message", IBV_WR_SEND, 0, 0, { 0 }, 1 },
 		{ "one byte", IBV_WR_SEND, 1, 0, { 'D' }, 1 },
-		{ "short message", IBV_WR_SEND, 16, 0, { 'D', 'M', 'A', 'P', 0, 2 }, 1 },
+		{ "short message", IBV_WR_SEND, 16, 0, { 'D', 'M', 'A', 'P', 0, VERSION }, 1 },
 		{ "zeros", IBV_WR_SEND, 64, 0, { 0 }, 1 },
-		{ "later version", IBV_WR_SEND, 64, 0, { 'D', 'M', 'A', 'P', 0, 3 }, 1 },
-		{ "unknown kind", IBV_WR_SEND, 64, 0, { 'D', 'M', 'A', 'P', 0, 2, 99, 99 }, 1 },
-		{ "message too long", IBV_WR_SEND, 65536, 0, { 'D', 'M', 'A', 'P', 0, 2 }, 1 },
+		{ "later version", IBV_WR_SEND, 64, 0, { 'D', 'M', 'A', 'P', 0, LATER }, 1 },
+		{ "unknown kind", IBV_WR_SEND, 64, 0, { 'D', 'M', 'A', 'P', 0, VERSION, 99, 99 }, 1 },
+		{ "message too long", IBV_WR_SEND, 65536, 0, { 'D', 'M', 'A', 'P', 0, VERSION }, 1 },
 		{ "message of a program that is cut", IBV_WR_SEND, 15, 0,
-		  { 'D', 'M', 'A', 'P', 0, 2, 0, 3 }, 1 },
+		  { 'D', 'M', 'A', 'P', 0, VERSION, 0, 3 }, 1 },
 		{ "message of a program that is longer than it says", IBV_WR_SEND, 64, 0,
-		  { 'D', 'M', 'A', 'P', 0, 2, 0, 3 }, 1 },
+		  { 'D', 'M', 'A', 'P', 0, VERSION, 0, 3 }, 1 },
 		{ "message with immediate", IBV_WR_SEND_WITH_IMM, 64, 5, { 0 }, 1 },
-		{ "more messages than places", IBV_WR_SEND, 24, 0, { 'D', 'M', 'A', 'P', 0, 2 }, 16 },
+		{ "more messages than places", IBV_WR_SEND, 24, 0, { 'D', 'M', 'A', 'P', 0, VERSION }, 16 },
 		{ "more data than credits", IBV_WR_RDMA_WRITE_WITH_IMM, 0, 7, { 0 }, 16 },
 		{ "write to nowhere", IBV_WR_RDMA_WRITE, 64, 0, { 0 }, 1 },
 		{ "read from nowhere", IBV_WR_RDMA_READ, 64, 0, { 0 }, 1 },
