@@ -676,4 +676,30 @@ TEST_F(views, destroyed_all_or_none)
 	EXPECT_EQ(-ENOENT, views_end(fd, self->handles, 1));
 }
 
+/*
+ * The keys of a lease on a view are the region's. Where the adapter may go on with what a peer reads
+ * although they have ended, it could be that of a view that is only for writing.
+ */
+TEST_F(remote, kept_although_none_should_read_it)
+{
+	struct pair *p = &self->p;
+	struct dmaplane_lease_wait got;
+	struct dmaplane_sqe moves;
+	struct dmaplane_cqe cqe;
+	struct memory m;
+	uint32_t view;
+
+	ASSERT_EQ(0, memory_make(&p->b, 4 * PAGE, REMOTE_WRITE | REMOTE_READ, &m));
+	ASSERT_EQ(0, view_make(p->b.fd, m.region, PAGE, PAGE, REMOTE_WRITE, &view));
+	ASSERT_EQ(0, lease_of(self, view, &got));
+	EXPECT_EQ(REMOTE_WRITE, got.access);
+	EXPECT_EQ(0, munmap(m.at, 4 * PAGE));
+	EXPECT_EQ(0, region_deregister(p->b.fd, m.region));
+	moves = migrate_buffer(m.buffer.handle, 0, 0);
+	ASSERT_EQ(0, channel_do(&p->b.ch, &moves, &cqe));
+	EXPECT_EQ(can_write(&p->b) ? 0 : -EBUSY, cqe.res);
+	EXPECT_EQ(0, endpoint_close(p->b.fd, p->b.endpoint));
+	EXPECT_TRUE(WAIT_FOR(!channel_do(&p->b.ch, &moves, &cqe) && cqe.res == 0));
+}
+
 TEST_HARNESS_MAIN
