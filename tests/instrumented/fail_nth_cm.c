@@ -306,7 +306,7 @@ FIXTURE_SETUP(faults)
 FIXTURE_TEARDOWN(faults)
 {
 	EXPECT_TRUE(WAIT_FOR(live("contexts") == 0));
-	EXPECT_EQ(0, live("endpoints"));
+	EXPECT_TRUE(WAIT_FOR(live("endpoints") == 0));
 }
 
 TEST_F(faults, of_listeners)

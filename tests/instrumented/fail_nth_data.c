@@ -582,7 +582,7 @@ FIXTURE_TEARDOWN(faults)
 {
 	close_pair(&self->w);
 	EXPECT_TRUE(WAIT_FOR(live("contexts") == 0));
-	EXPECT_EQ(0, live("endpoints"));
+	EXPECT_TRUE(WAIT_FOR(live("endpoints") == 0));
 	EXPECT_EQ(0, live("regions"));
 	EXPECT_EQ(0, live("views"));
 	EXPECT_EQ(0, live("buffer_bytes"));

@@ -50,7 +50,7 @@ FIXTURE_TEARDOWN(standstill)
 	EXPECT_TRUE(WAIT_FOR(live("contexts") == 0));
 	EXPECT_EQ(0, live("buffers"));
 	EXPECT_EQ(0, live("regions"));
-	EXPECT_EQ(0, live("endpoints"));
+	EXPECT_TRUE(WAIT_FOR(live("endpoints") == 0));
 	EXPECT_EQ(0, live("channels"));
 	EXPECT_EQ(0, mock_value("ports"));
 	EXPECT_EQ(0, mock("off"));

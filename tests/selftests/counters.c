@@ -30,7 +30,7 @@ FIXTURE_TEARDOWN(counters)
 	pair_close(&self->p);
 	EXPECT_TRUE(WAIT_FOR(live("contexts") == 0));
 	EXPECT_EQ(0, live("counters"));
-	EXPECT_EQ(0, live("endpoints"));
+	EXPECT_TRUE(WAIT_FOR(live("endpoints") == 0));
 }
 
 static int counter_create(const struct side *s, uint32_t imm, uint32_t mask, uint32_t *counter)

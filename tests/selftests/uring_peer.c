@@ -56,7 +56,7 @@ FIXTURE_TEARDOWN(uring_peer)
 	pair_close(&self->p);
 	EXPECT_TRUE(WAIT_FOR(live("contexts") == 0));
 	EXPECT_EQ(0, live("counters"));
-	EXPECT_EQ(0, live("endpoints"));
+	EXPECT_TRUE(WAIT_FOR(live("endpoints") == 0));
 	EXPECT_EQ(0, live("channels"));
 }
 
