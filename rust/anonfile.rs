@@ -33,7 +33,10 @@ use kernel::{
     error::from_err_ptr,
     ffi,
     fs::{
-        file::FileDescriptorReservation,
+        file::{
+            FileDescriptorReservation,
+            LocalFile, //
+        },
         File, //
     },
     module::this_module,
@@ -53,6 +56,12 @@ pub trait AnonFile: Sized + Send + Sync + 'static {
     /// Name of the kind of file, in `/proc/PID/fd`.
     const NAME: &'static CStr;
 
+    /// What can be done with it: a static of its own, by which such a file is known.
+    fn operations() -> &'static Operations<Self>;
+}
+
+/// A file that more can be done with than to pass it on.
+pub trait Calls: AnonFile {
     /// `lseek(2)`, the cheapest call that a file can take.
     fn seek(&self, offset: i64, whence: i32) -> Result<u32>;
     /// Readiness now; registers the caller for changes.
@@ -76,7 +85,7 @@ impl NewFile {
     pub fn new<T: AnonFile>(state: KBox<T>) -> Result<Self> {
         let flags = bindings::O_RDWR | bindings::O_CLOEXEC;
         let descriptor = FileDescriptorReservation::get_unused_fd_flags(flags)?;
-        let operations: &'static bindings::file_operations = &Operations::<T>::TABLE;
+        let operations: &'static bindings::file_operations = &T::operations().table;
         let state = state.into_foreign();
         // With an inode of its own, so that security modules see it, as io_uring's has.
         // SAFETY: the operations expect a `KBox<T>` that the file owns, which is given to it; there
@@ -117,23 +126,48 @@ impl NewFile {
     }
 }
 
+/// Looks at the state behind a descriptor of the calling program. `EBADF` if it is closed, `EINVAL` if the file is
+/// another kind of file.
+pub fn look<T: AnonFile, R>(fd: i32, look: impl FnOnce(&T) -> R) -> Result<R> {
+    let file = LocalFile::fget(u32::try_from(fd).map_err(|_| EBADF)?)?;
+    // SAFETY: the file is there, and its operations never change.
+    let operations = unsafe { (*file.as_ptr()).f_op };
+    if !ptr::eq(operations, &T::operations().table) {
+        return Err(EINVAL);
+    }
+    // SAFETY: it has these operations, which no other type has, and lives for as long as `file` does.
+    Ok(look(unsafe { Operations::<T>::state(file.as_ptr()) }))
+}
+
 /// The operations of files with a `T`.
 ///
 /// # Invariants
 ///
 /// In a file that has these operations, `private_data` owns a `KBox<T>`. None of them uses the
 /// position (`f_pos`), which a call of `lseek` on the file may be holding without its lock.
-struct Operations<T>(PhantomData<T>);
+pub struct Operations<T> {
+    table: bindings::file_operations,
+    _state: PhantomData<fn(T)>,
+}
+
+// SAFETY: it is never changed, and the callbacks may be called by any thread.
+unsafe impl<T> Sync for Operations<T> {}
+
+// So that a reference to one which lives for ever is to a static, whose address is its own: a constant could be
+// promoted to one, and that be merged with one of another type which has the same bytes.
+impl<T> Drop for Operations<T> {
+    fn drop(&mut self) {}
+}
 
 impl<T: AnonFile> Operations<T> {
-    const TABLE: bindings::file_operations = bindings::file_operations {
-        owner: this_module::<T::Module>().as_ptr(),
-        release: Some(Self::release),
-        llseek: Some(Self::llseek),
-        poll: Some(Self::poll),
-        mmap: Some(Self::mmap),
-        uring_cmd: Some(Self::uring_cmd),
-        ..pin_init::zeroed()
+    /// It can be passed on, and closed.
+    pub const NONE: Self = Self {
+        table: bindings::file_operations {
+            owner: this_module::<T::Module>().as_ptr(),
+            release: Some(Self::release),
+            ..pin_init::zeroed()
+        },
+        _state: PhantomData,
     };
 
     /// # Safety
@@ -155,6 +189,22 @@ impl<T: AnonFile> Operations<T> {
         drop(unsafe { <KBox<T>>::from_foreign((*file).private_data.cast()) });
         0
     }
+}
+
+impl<T: Calls> Operations<T> {
+    /// All of [`Calls`].
+    pub const CALLS: Self = Self {
+        table: bindings::file_operations {
+            owner: this_module::<T::Module>().as_ptr(),
+            release: Some(Self::release),
+            llseek: Some(Self::llseek),
+            poll: Some(Self::poll),
+            mmap: Some(Self::mmap),
+            uring_cmd: Some(Self::uring_cmd),
+            ..pin_init::zeroed()
+        },
+        _state: PhantomData,
+    };
 
     /// # Safety
     ///

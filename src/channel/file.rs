@@ -20,7 +20,9 @@ use crate::{
 use dmakit::{
     anonfile::{
         AnonFile,
-        NewFile, //
+        Calls,
+        NewFile,
+        Operations, //
     },
     chardev::Events,
     mm::map::NewMapping,
@@ -54,6 +56,13 @@ impl AnonFile for ChannelFile {
     type Module = crate::Dmaplane;
     const NAME: &'static CStr = c"[dmaplane-channel]";
 
+    fn operations() -> &'static Operations<Self> {
+        static CALLS: Operations<ChannelFile> = Operations::CALLS;
+        &CALLS
+    }
+}
+
+impl Calls for ChannelFile {
     /// `ENTER` for all that was submitted, without a timeout. An `ioctl(2)` costs more than what a
     /// short entry does, most of it in security modules and for its argument.
     fn seek(&self, offset: i64, whence: i32) -> Result<u32> {
