@@ -9,6 +9,7 @@ pub mod migrate;
 pub mod pages;
 mod rwsem;
 pub mod shared;
+pub mod shown;
 pub mod space;
 
 use crate::bindings;

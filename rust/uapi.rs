@@ -55,6 +55,8 @@ plain! {
     dmaplane_buf_pin: 32,
     dmaplane_buf_import: 32,
     dmaplane_buf_migrate: 40,
+    dmaplane_buf_share: 24,
+    dmaplane_buf_open: 40,
     dmaplane_handle: 16,
     dmaplane_fabric: 88,
     dmaplane_fabric_list: 24,

@@ -2,16 +2,19 @@
 
 //! Buffers: zeroed pages near a NUMA node, mapped by user space, or memory that user space has
 //! ([`pin`](self::pin)) or another driver ([`import`]); registered by regions, moved to other nodes
-//! ([`migrate`](self::migrate)).
+//! ([`migrate`](self::migrate)), opened by other contexts ([`share`]).
 //!
 //! Ownership: the handle, each mapping, each region and each dma-buf ([`export`]) hold an `Arc` of the
-//! [`Buffer`], which holds the pages and their charge. The memory goes when the last of them does, never before.
-//! Locking: none of its own. Where the pages are may change, and what they hold; nothing else does.
+//! [`Buffer`], what one context has of some memory. Buffers and shares hold an `Arc` of the [`Memory`], which holds
+//! the pages and their charge: to whom it was made by. It goes when the last of them does, never before.
+//! Locking: none of its own. Where the pages are may change, and where they are shown, and what they hold; nothing
+//! else does.
 
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod migrate;
 pub(crate) mod pin;
+pub(crate) mod share;
 
 use crate::{
     context::{
@@ -32,11 +35,11 @@ use dmakit::{
     },
     mm::{
         self,
-        map::Mappable,
-        migrate::{
-            Migration,
-            Shown, //
+        map::{
+            Mappable,
+            NewMapping, //
         },
+        migrate::Migration,
         pages::{
             Blocks,
             Pages,
@@ -44,6 +47,7 @@ use dmakit::{
             BLOCK_PAGES,
             ORDERS, //
         },
+        shown::Shown,
         space::Space, //
     },
     uapi, //
@@ -64,56 +68,100 @@ use kernel::{
     }, //
 };
 
-/// Memory owned by a context.
-pub(crate) struct Buffer {
+/// Memory, whoever has it.
+#[pin_data]
+struct Memory {
     pages: Arc<Pages>,
-    /// Those of the context's file, among which its own are.
-    space: Arc<Space>,
     node: Atomic<i32>,
     nodes: u64,
     flags: u32,
-    mappings: Atomic<i32>,
-    _tally: Tally,
+    #[pin]
+    shown: Shown,
     _import: Option<Tally>,
     _bytes: Tally,
     // Note: dropped after the pages.
-    _memory: Tally,
+    _charge: Tally,
 }
 
+/// Memory that a context has, with rights.
+pub(crate) struct Buffer {
+    memory: Arc<Memory>,
+    rights: u32,
+    /// Those of the context's file, among which its own are.
+    space: Arc<Space>,
+    /// Where they begin, once there was one; never 0.
+    first: Atomic<usize>,
+    mappings: Atomic<i32>,
+    _tally: Tally,
+}
+
+/// All there are.
+const RIGHTS: u32 =
+    uapi::DMAPLANE_SHARE_READ | uapi::DMAPLANE_SHARE_WRITE | uapi::DMAPLANE_SHARE_REMOTE;
+
 impl Buffer {
+    /// Of memory that nobody else has.
     fn new(
         pages: Arc<Pages>,
-        memory: Tally,
+        charge: Tally,
         (node, nodes): (i32, u64),
         flags: u32,
         context: &Context,
     ) -> Result<Arc<Self>> {
         let bytes = pages.len();
         let counters = context.counters();
-        let buffer = Self {
+        let import =
+            (flags & uapi::DMAPLANE_BUF_IMPORTED != 0).then(|| Tally::one(counters, Live::Imports));
+        let memory = pin_init!(Memory {
             pages,
-            space: context.space().clone(),
             node: Atomic::new(node),
             nodes,
             flags,
-            mappings: Atomic::new(0),
-            _tally: Tally::one(counters, Live::Buffers),
-            _import: (flags & uapi::DMAPLANE_BUF_IMPORTED != 0)
-                .then(|| Tally::one(counters, Live::Imports)),
+            shown <- Shown::nowhere(),
+            _import: import,
             _bytes: Tally::many(counters, Live::BufferBytes, bytes),
-            _memory: memory,
+            _charge: charge,
+        });
+        Self::of(Arc::pin_init(memory, GFP_KERNEL_ACCOUNT)?, RIGHTS, context)
+    }
+
+    /// Of memory that others have, too.
+    fn of(memory: Arc<Memory>, rights: u32, context: &Context) -> Result<Arc<Self>> {
+        let buffer = Self {
+            memory,
+            rights,
+            space: context.space().clone(),
+            first: Atomic::new(0),
+            mappings: Atomic::new(0),
+            _tally: Tally::one(context.counters(), Live::Buffers),
         };
         Ok(Arc::new(buffer, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// The node asked for, or `DMAPLANE_NODE_ANY`.
     pub(crate) fn node(&self) -> i32 {
-        self.node.load(Relaxed)
+        self.memory.node.load(Relaxed)
+    }
+
+    /// `DMAPLANE_BUF_*`
+    fn flags(&self) -> u32 {
+        match self.rights & uapi::DMAPLANE_SHARE_WRITE {
+            0 => self.memory.flags | uapi::DMAPLANE_BUF_RDONLY,
+            _ => self.memory.flags,
+        }
+    }
+
+    /// `EACCES` if not all of these rights are there.
+    pub(crate) fn check_rights(&self, rights: u32) -> Result {
+        match rights & !self.rights {
+            0 => Ok(()),
+            _ => Err(EACCES),
+        }
     }
 
     /// `EACCES` if it must not be written to.
     pub(crate) fn check_writable(&self) -> Result {
-        match self.flags & uapi::DMAPLANE_BUF_RDONLY {
+        match self.flags() & uapi::DMAPLANE_BUF_RDONLY {
             0 => Ok(()),
             _ => Err(EACCES),
         }
@@ -121,7 +169,7 @@ impl Buffer {
 
     /// `EOPNOTSUPP` if it is not the module's own memory, which is nobody's to give away.
     pub(crate) fn check_own(&self) -> Result {
-        match self.flags & (uapi::DMAPLANE_BUF_PINNED | uapi::DMAPLANE_BUF_IMPORTED) {
+        match self.memory.flags & (uapi::DMAPLANE_BUF_PINNED | uapi::DMAPLANE_BUF_IMPORTED) {
             0 => Ok(()),
             _ => Err(EOPNOTSUPP.into()),
         }
@@ -129,22 +177,35 @@ impl Buffer {
 
     /// Whether it is another driver's memory.
     pub(crate) fn is_imported(&self) -> bool {
-        self.flags & uapi::DMAPLANE_BUF_IMPORTED != 0
+        self.memory.flags & uapi::DMAPLANE_BUF_IMPORTED != 0
     }
 
     /// Another one was asked for, and its pages are there.
     pub(crate) fn set_node(&self, node: i32) {
-        self.node.store(node, Relaxed);
+        self.memory.node.store(node, Relaxed);
     }
 
-    /// Moves the next pages; whether there are more. Its mappings begin at `offset` of the
-    /// context's file.
-    pub(crate) fn migrate(&self, offset: u64, migration: &mut Migration) -> Result<bool> {
-        let shown = Shown {
-            space: &self.space,
-            first: usize::try_from(offset)? / PAGE_SIZE,
-        };
-        migration.step(&self.pages, &shown)
+    /// Moves the next pages; whether there are more.
+    pub(crate) fn migrate(&self, migration: &mut Migration) -> Result<bool> {
+        migration.step(self.pages(), &self.memory.shown)
+    }
+
+    /// Shows a part from page `first` on, in a mapping of the context's file, in which it begins at `offset`.
+    /// `EACCES` if that could be written to, and must not.
+    pub(crate) fn show(
+        this: Arc<Self>,
+        mut mapping: NewMapping<'_>,
+        offset: u64,
+        first: usize,
+    ) -> Result {
+        this.check_own()?;
+        if this.check_writable().is_err() {
+            mapping.forbid_writing()?;
+        }
+        let begin = usize::try_from(offset)? / PAGE_SIZE;
+        this.memory.shown.add(&this.space, begin)?;
+        this.first.store(begin, Relaxed);
+        mapping.show(this, first)
     }
 
     /// User mappings alive.
@@ -154,13 +215,22 @@ impl Buffer {
 
     /// The memory.
     pub(crate) fn pages(&self) -> &Arc<Pages> {
-        &self.pages
+        &self.memory.pages
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let first = self.first.load(Relaxed);
+        if first != 0 {
+            self.memory.shown.remove(&self.space, first);
+        }
     }
 }
 
 impl Mappable for Buffer {
     fn pages(&self) -> &Arc<Pages> {
-        &self.pages
+        &self.memory.pages
     }
 
     fn mapped(&self) {
@@ -252,7 +322,7 @@ pub(crate) fn query(context: &Context, arg: &mut uapi::dmaplane_buf_query) -> Re
 
     let mut counts = KVec::from_elem(0u64, usize::try_from(nodes)?, GFP_KERNEL_ACCOUNT)?;
     let mut blocks = [0; ORDERS];
-    let moves = buffer.pages.survey(&mut counts, &mut blocks)?;
+    let moves = buffer.memory.pages.survey(&mut counts, &mut blocks)?;
     let mut out = UserSlice::new(
         UserPtr::from_addr(usize::try_from(arg.node_pages)?),
         core::mem::size_of_val(&counts[..]),
@@ -263,12 +333,12 @@ pub(crate) fn query(context: &Context, arg: &mut uapi::dmaplane_buf_query) -> Re
     }
 
     arg.nr_nodes = nodes;
-    arg.length = buffer.pages.len();
-    arg.pages = buffer.pages.count() as u64;
+    arg.length = buffer.memory.pages.len();
+    arg.pages = buffer.memory.pages.count() as u64;
     arg.node = buffer.node();
-    arg.create_flags = buffer.flags;
+    arg.create_flags = buffer.flags();
     arg.moves = moves;
-    arg.nodes = buffer.nodes;
+    arg.nodes = buffer.memory.nodes;
     arg.blocks = blocks;
     arg.mappings = buffer.mappings();
     Ok(())

@@ -435,16 +435,15 @@ impl CharDevice for Context {
             Rings(Arc<CompletionRing>),
         }
         let shown = match self.look_up(&self.objects.lock(), handle)? {
-            Object::Buffer(buffer) => {
-                buffer.check_own()?;
-                Shown::Buffer(buffer.clone())
-            }
+            Object::Buffer(buffer) => Shown::Buffer(buffer.clone()),
             // Not the channel: it would be ended here, under `mmap_lock`, if it is closed meanwhile.
             Object::Channel(channel) => Shown::Rings(channel.ring().clone()),
             _ => return Err(EBADF),
         };
         match shown {
-            Shown::Buffer(buffer) => mapping.show(buffer, first),
+            Shown::Buffer(buffer) => {
+                Buffer::show(buffer, mapping, Self::mmap_offset(handle), first)
+            }
             Shown::Rings(ring) => mapping.show(ring, first),
         }
     }

@@ -31,6 +31,7 @@ pub(crate) enum Live {
     MemoryBytes,
     DmaBufs,
     Imports,
+    Shares,
     Regions,
     Views,
     Endpoints,
@@ -41,13 +42,14 @@ pub(crate) enum Live {
 }
 
 /// Names of the kinds, in the order of [`Live`].
-pub(crate) const LIVE_NAMES: [&str; 13] = [
+pub(crate) const LIVE_NAMES: [&str; 14] = [
     "contexts",
     "buffers",
     "buffer_bytes",
     "memory_bytes",
     "dmabufs",
     "imports",
+    "shares",
     "regions",
     "views",
     "endpoints",

@@ -56,6 +56,7 @@ pub(crate) fn info(_context: &Context, arg: &mut uapi::dmaplane_info) -> Result 
                 | uapi::DMAPLANE_FEATURE_IMPORT
                 | uapi::DMAPLANE_FEATURE_BUF_MIGRATE
                 | uapi::DMAPLANE_FEATURE_VIEW
+                | uapi::DMAPLANE_FEATURE_SHARE
                 | uapi::DMAPLANE_FEATURE_URING,
         ),
         max_buffer: MAX_BUFFER,

@@ -65,6 +65,8 @@ pub(crate) fn run(
         uapi::DMAPLANE_CMD_BUF_PIN => call(context, arg, buffer::pin::pin),
         uapi::DMAPLANE_CMD_BUF_IMPORT => call(context, arg, buffer::import::import),
         uapi::DMAPLANE_CMD_BUF_MIGRATE => call(context, arg, buffer::migrate::migrate),
+        uapi::DMAPLANE_CMD_BUF_SHARE => call(context, arg, buffer::share::share),
+        uapi::DMAPLANE_CMD_BUF_OPEN => call(context, arg, buffer::share::open),
         uapi::DMAPLANE_CMD_FABRIC_LIST => call(context, arg, fabric::list),
         uapi::DMAPLANE_CMD_REGION_REGISTER => call(context, arg, region::register),
         uapi::DMAPLANE_CMD_REGION_DEREGISTER => tell(context, arg, region::deregister),

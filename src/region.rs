@@ -169,6 +169,9 @@ pub(crate) const ACCESS: u32 = uapi::DMAPLANE_ACCESS_REMOTE_WRITE
 /// What has the memory written to.
 const WRITES: u32 = uapi::DMAPLANE_ACCESS_REMOTE_WRITE | uapi::DMAPLANE_ACCESS_LOCAL_WRITE;
 
+/// What peers do.
+const REMOTE: u32 = uapi::DMAPLANE_ACCESS_REMOTE_WRITE | uapi::DMAPLANE_ACCESS_REMOTE_READ;
+
 /// What its keys allow.
 fn key_access(access: u32) -> mr::Access {
     let bits = [
@@ -204,6 +207,9 @@ pub(crate) fn register(
     check_range(arg.offset, arg.length, buffer.pages().len())?;
     if arg.access & WRITES != 0 {
         buffer.check_writable()?;
+    }
+    if arg.access & REMOTE != 0 {
+        buffer.check_rights(uapi::DMAPLANE_SHARE_REMOTE)?;
     }
 
     let fabric = endpoint.fabric()?;

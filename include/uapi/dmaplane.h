@@ -67,6 +67,8 @@ enum dmaplane_cmd {
 	DMAPLANE_CMD_BUF_IMPORT = 0x15,
 	DMAPLANE_CMD_BUF_MIGRATE = 0x16,
 	DMAPLANE_CMD_VIEW_CREATE = 0x18,
+	DMAPLANE_CMD_BUF_SHARE = 0x19,
+	DMAPLANE_CMD_BUF_OPEN = 0x1a,
 	DMAPLANE_CMD_VIEW_DESTROY = 0x1b,
 	DMAPLANE_CMD_FABRIC_LIST = 0x20,
 	DMAPLANE_CMD_REGION_REGISTER = 0x21,
@@ -99,6 +101,8 @@ enum dmaplane_cmd {
 #define DMAPLANE_IOC_BUF_PIN           _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_PIN)
 #define DMAPLANE_IOC_BUF_IMPORT        _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_IMPORT)
 #define DMAPLANE_IOC_BUF_MIGRATE       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_MIGRATE)
+#define DMAPLANE_IOC_BUF_SHARE         _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_SHARE)
+#define DMAPLANE_IOC_BUF_OPEN          _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_BUF_OPEN)
 #define DMAPLANE_IOC_VIEW_CREATE       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_VIEW_CREATE)
 #define DMAPLANE_IOC_VIEW_DESTROY      _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_VIEW_DESTROY)
 #define DMAPLANE_IOC_FABRIC_LIST       _IO(DMAPLANE_IOC_MAGIC, DMAPLANE_CMD_FABRIC_LIST)
@@ -148,6 +152,8 @@ enum dmaplane_cmd {
 #define DMAPLANE_FEATURE_BUF_MIGRATE	(1ULL << 14)
 /* VIEW_CREATE */
 #define DMAPLANE_FEATURE_VIEW		(1ULL << 15)
+/* BUF_SHARE, BUF_OPEN */
+#define DMAPLANE_FEATURE_SHARE		(1ULL << 16)
 
 /**
  * struct dmaplane_info - what this kernel module offers and its limits
@@ -195,7 +201,7 @@ struct dmaplane_info {
  * @endpoints:		out: endpoints and listeners alive, those without a handle that a
  *			counter still holds included
  * @channels:		out: channels alive
- * @buffer_bytes:	out: memory of the buffers alive
+ * @buffer_bytes:	out: memory of the buffers alive that were made here, and not by BUF_OPEN
  * @submitted:		out: entries accepted since open, of rings and of io_uring
  * @completed:		out: completions of those entries since open; equal to
  *			@submitted when nothing is in flight
@@ -203,7 +209,7 @@ struct dmaplane_info {
  *
  * /proc/PID/fdinfo/FD of the context's file says the same to others: lines "dmaplane-NAME:", a tab
  * and a number, where NAME is buffers, buffer-bytes, memory-bytes (that of rings included: what
- * max_context_memory limits), dmabufs, imports, regions, views, endpoints, channels; mappings and nodeN-bytes, which are those
+ * max_context_memory limits), dmabufs, imports, shares, regions, views, endpoints, channels; mappings and nodeN-bytes, which are those
  * of buffers with a handle, the latter read from the pages, for each node that has some. Their order
  * may change, and others may be added.
  */
@@ -239,7 +245,7 @@ struct dmaplane_stats {
 /* It is not taken in blocks of that size. With neither it is as far as there are some at hand. */
 #define DMAPLANE_BUF_NO_HUGE		(1U << 3)
 
-/* BUF_QUERY alone says these: it was made by BUF_PIN, must not be written to, was made by BUF_IMPORT. */
+/* BUF_QUERY alone says these: it was made by BUF_PIN, must not be written to here, was made by BUF_IMPORT. */
 #define DMAPLANE_BUF_PINNED		(1U << 4)
 #define DMAPLANE_BUF_RDONLY		(1U << 5)
 #define DMAPLANE_BUF_IMPORTED		(1U << 6)
@@ -272,7 +278,8 @@ struct dmaplane_stats {
  *
  * mmap() itself fails with ENOENT for a stale offset, EBADF for one of another
  * kind of object, ENXIO for a range beyond the end, EINVAL for a private
- * mapping. When it returns all pages are mapped, but for blocks of DMAPLANE_HUGE_SIZE which begin at a
+ * mapping, EACCES for a writable one of a buffer that was opened without SHARE_WRITE. When it returns all
+ * pages are mapped, but for blocks of DMAPLANE_HUGE_SIZE which begin at a
  * multiple of that in the mapping's addresses, as they do where mmap() chooses these: each is mapped as
  * a whole at its first touch, by one fault, or at once with MAP_POPULATE. If transparent huge pages
  * are off (/sys/kernel/mm/transparent_hugepage/enabled, MADV_NOHUGEPAGE) it is as well, with entries of
@@ -309,7 +316,7 @@ struct dmaplane_buf_create {
  *			succeeded, or DMAPLANE_NODE_ANY
  * @create_flags:	out: DMAPLANE_BUF_* it was made with
  * @mappings:		out: user mappings of the buffer alive now, those of its
- *			dma-bufs included
+ *			dma-bufs included, and not those of others that share its memory
  * @moves:		out: how often pages of it were moved, modulo 2^32: as long as
  *			it is the same, each page is where it was. @node_pages and @blocks
  *			are those of this number
@@ -377,7 +384,8 @@ struct dmaplane_buf_query {
  *
  * Errors: EINVAL (@offset or @length not a multiple of page_size), EOVERFLOW (@offset +
  * @length wraps), ERANGE (beyond the buffer's end, or nothing is left from @offset on),
- * EOPNOTSUPP (the buffer was made by BUF_PIN or BUF_IMPORT), EMFILE (RLIMIT_NOFILE), ENFILE,
+ * EOPNOTSUPP (the buffer was made by BUF_PIN or BUF_IMPORT), EACCES (without RDONLY, of a buffer that was
+ * opened without SHARE_WRITE), EMFILE (RLIMIT_NOFILE), ENFILE,
  * ENOMEM.
  */
 struct dmaplane_buf_export {
@@ -515,6 +523,73 @@ struct dmaplane_buf_migrate {
 	__aligned_u64 total_ns;
 };
 
+/* dmaplane_buf_share.rights, dmaplane_buf_open.rights */
+/* What everybody has who has anything. */
+#define DMAPLANE_SHARE_READ		(1U << 0)
+/* The memory may be written to, and moved. */
+#define DMAPLANE_SHARE_WRITE		(1U << 1)
+/* Peers may be let reach it: regions with REMOTE_READ or, if it may be written to, REMOTE_WRITE. */
+#define DMAPLANE_SHARE_REMOTE		(1U << 2)
+
+/**
+ * struct dmaplane_buf_share - make a descriptor by which others can open a buffer
+ * @size:	in: sizeof(struct dmaplane_buf_share)
+ * @flags:	in: must be 0
+ * @handle:	in: the buffer
+ * @rights:	in: DMAPLANE_SHARE_*, READ among them: what may be opened by it
+ * @fd:		out: the descriptor, closed on exec
+ * @pad:	in: must be 0
+ *
+ * The descriptor can be passed to any process (SCM_RIGHTS, fork(), pidfd_getfd()), which opens it in a context
+ * of its own, any number of times. Nothing else can be done with it but to close it. The memory, and its charge,
+ * live until the last descriptor and the last buffer of it are gone (see BUF_DESTROY), whatever becomes of handle
+ * and context; the context itself does not.
+ *
+ * Errors: EINVAL (unknown right, no READ), ENOENT, EBADF, EACCES (a right that the buffer was not opened with,
+ * WRITE of what must not be written to), EMFILE (RLIMIT_NOFILE), ENFILE, ENOMEM.
+ */
+struct dmaplane_buf_share {
+	__u32 size;
+	__u32 flags;
+	__u32 handle;
+	__u32 rights;
+	__s32 fd;
+	__u32 pad;
+};
+
+/**
+ * struct dmaplane_buf_open - make a buffer of memory that another context shares
+ * @size:	in: sizeof(struct dmaplane_buf_open)
+ * @flags:	in: must be 0
+ * @fd:		in: a descriptor made by BUF_SHARE, which may be closed afterwards
+ * @rights:	in: DMAPLANE_SHARE_*, READ among them, and none that the descriptor has not
+ * @handle:	out: the buffer
+ * @pad:	in: must be 0
+ * @length:	out: bytes, in whole pages
+ * @mmap_offset: out: as of BUF_CREATE, or 0 if it cannot be mapped: it was made by BUF_PIN or BUF_IMPORT
+ *
+ * The buffer is the memory, not a copy. It is used as the one that was shared, with these rights, and can be shared
+ * again, with no more of them. Without WRITE, what would write to it is EACCES: a writable mapping (which mprotect()
+ * does not make either), COPY, FILL and RECV to it, regions with LOCAL_WRITE or REMOTE_WRITE, BUF_EXPORT without
+ * RDONLY, and so are MIGRATE and BUF_MIGRATE. Without REMOTE regions with REMOTE_READ or REMOTE_WRITE are.
+ *
+ * The memory counts once, as that of the context that made it, for as long as anybody has it, and not as that of
+ * those who open it; they have one handle less to make (max_objects). BUF_MIGRATE moves it for all of them.
+ *
+ * Errors: EINVAL (unknown right, no READ, @fd was not made by BUF_SHARE), EBADF (@fd is closed), EACCES (a right that
+ * @fd does not have), EMFILE, ENOMEM.
+ */
+struct dmaplane_buf_open {
+	__u32 size;
+	__u32 flags;
+	__s32 fd;
+	__u32 rights;
+	__u32 handle;
+	__u32 pad;
+	__aligned_u64 length;
+	__aligned_u64 mmap_offset;
+};
+
 /**
  * struct dmaplane_handle - BUF_DESTROY, REGION_DEREGISTER, ENDPOINT_CLOSE,
  *			    CHANNEL_CLOSE, COUNTER_DESTROY
@@ -524,7 +599,7 @@ struct dmaplane_buf_migrate {
  * @pad:	in: must be 0
  *
  * BUF_DESTROY: the memory lives on until the last mapping, the last region
- * over it and the last dma-buf of it are gone, and over iWARP the endpoints whose peers were
+ * over it, the last dma-buf of it, the last share of it and what was opened by that are gone, and over iWARP the endpoints whose peers were
  * leased it for reading; it is never reused before.
  * REGION_DEREGISTER: the peer's key is invalid when the call returns, unless
  * entries that use the region are in flight or a lease on it is being sent:
@@ -615,7 +690,7 @@ struct dmaplane_fabric_list {
  *
  * Errors: EINVAL (@length is 0, unknown access, @offset not page-aligned),
  * EOVERFLOW (@offset + @length wraps), ERANGE (beyond the buffer's end), EACCES (@access
- * would have a buffer written to that must not be), EOPNOTSUPP (the buffer was made by BUF_IMPORT, and
+ * would have a buffer written to that must not be, or peers reach one that was opened without SHARE_REMOTE), EOPNOTSUPP (the buffer was made by BUF_IMPORT, and
  * the adapter cannot reach it like that),
  * ENOTCONN (@endpoint is not established), ENODEV (the fabric is gone), EINTR.
  */
@@ -1262,10 +1337,10 @@ struct dmaplane_pages {
  * -- Errors
  *
  * An entry that is wrong completes with: EINVAL (flag, padding, member not used, COPY whose two
- * ranges of one buffer overlap, FILL with an @imm above 255), EOPNOTSUPP, ENOENT or EBADF (@endpoint, @region,
+ * ranges of one memory overlap, FILL with an @imm above 255), EOPNOTSUPP, ENOENT or EBADF (@endpoint, @region,
  * @lease of COPY, FILL, MIGRATE and RECV, @list; EOPNOTSUPP: MIGRATE of what BUF_IMPORT made), ENXIO (MIGRATE: the node does not exist or is
  * offline), ENOKEY (@lease), EKEYREVOKED (@region was invalidated), EACCES (the lease does not
- * allow it, or @region or a buffer to be written, or the caller's cpuset that node), EOVERFLOW (offset + length
+ * allow it, or @region or a buffer to be written or moved, or the caller's cpuset that node), EOVERFLOW (offset + length
  * wraps), ERANGE (beyond the end of the region, lease or buffer, also of @list), EFBIG (above
  * max_transfer, in all), E2BIG (@list_count), EDQUOT (the list), EMSGSIZE (SEND, RECV), EOPNOTSUPP
  * (nothing else is wrong, but the fabric lacks DMAPLANE_FABRIC_WRITE_IMM), EXDEV (@region is on
@@ -1541,6 +1616,8 @@ DMAPLANE_LAYOUT(dmaplane_buf_export, 32);
 DMAPLANE_LAYOUT(dmaplane_buf_pin, 32);
 DMAPLANE_LAYOUT(dmaplane_buf_import, 32);
 DMAPLANE_LAYOUT(dmaplane_buf_migrate, 40);
+DMAPLANE_LAYOUT(dmaplane_buf_share, 24);
+DMAPLANE_LAYOUT(dmaplane_buf_open, 40);
 DMAPLANE_LAYOUT(dmaplane_handle, 16);
 DMAPLANE_LAYOUT(dmaplane_fabric, 88);
 DMAPLANE_LAYOUT(dmaplane_fabric_list, 24);

@@ -4,12 +4,10 @@
 
 use super::*;
 use crate::mm::{
-    migrate::{
-        Migration,
-        Shown, //
-    },
+    migrate::Migration,
     node_online,
     pages::Placement,
+    shown::Shown,
     space::Space, //
 };
 use kernel::{
@@ -176,11 +174,9 @@ fn move_all(pages: &Pages) -> Result<usize> {
     pages.count_nodes(&mut counts)?;
     let node = (0..).zip(counts).find(|(_, count)| *count > 0);
     let (node, _) = node.ok_or(ENODEV)?;
-    let (space, mut migration) = (Space::new()?, Migration::new(node, false));
-    let shown = Shown {
-        space: &space,
-        first: 0,
-    };
+    let mut migration = Migration::new(node, false);
+    let shown = Arc::pin_init(Shown::nowhere(), GFP_KERNEL)?;
+    shown.add(&Space::new()?, 0)?;
     while migration.step(pages, &shown)? {}
     Ok(migration.moved())
 }

@@ -104,7 +104,7 @@ impl<'a> NewMapping<'a> {
     }
 
     /// Has it never be written to. `EACCES` if it is writable.
-    pub(crate) fn forbid_writing(&mut self) -> Result {
+    pub fn forbid_writing(&mut self) -> Result {
         // SAFETY: by the type invariant the vma's flags may be changed.
         match unsafe { bindings::dk_vma_forbid_writing(self.vma) } {
             true => Ok(()),

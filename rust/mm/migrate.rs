@@ -10,8 +10,8 @@
 //! memory) may take one, sees that the entry of the page table is gone, and puts it back.
 //!
 //! Ownership: a [`Migration`] owns nothing but the new pages of a batch, and then the old ones.
-//! Locking: the list's for writing, while a batch is moved. Taken inside of it: `i_mmap_rwsem`, page
-//! tables, and what mmu notifiers take. No page is allocated under it.
+//! Locking: that of where the pages are shown, and inside of it the list's for writing, while a batch is moved. Taken
+//! inside of that: `i_mmap_rwsem`, page tables, and what mmu notifiers take. No page is allocated under it.
 //! Teardown: none; what was moved stays.
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
     },
     node_online,
     pages::Pages,
-    space::Space, //
+    shown::Shown, //
 };
 use crate::bindings;
 use core::ptr::NonNull;
@@ -67,14 +67,6 @@ impl Drop for Memcg {
     }
 }
 
-/// Where pages are shown: in the mappings of a file, page 0 of them at a page of the file.
-pub struct Shown<'a> {
-    /// The mappings.
-    pub space: &'a Space,
-    /// The file's page.
-    pub first: usize,
-}
-
 /// Pages on their way to a node.
 pub struct Migration {
     node: i32,
@@ -112,7 +104,7 @@ impl Migration {
     /// Moves the next ones; whether there are more. `EBUSY` if they are pinned, or somebody else has
     /// references to them; `ENOSPC` if there is no room, `ENXIO` if the node has gone,
     /// `EIO` if the memory of some is bad.
-    pub fn step(&mut self, pages: &Pages, shown: &Shown<'_>) -> Result<bool> {
+    pub fn step(&mut self, pages: &Pages, shown: &Shown) -> Result<bool> {
         if !node_online(self.node) {
             return Err(ENXIO);
         }
@@ -150,7 +142,7 @@ impl Migration {
     fn batch(
         &mut self,
         pages: &Pages,
-        shown: &Shown<'_>,
+        shown: &Shown,
         end: usize,
         count: usize,
         memcg: &Memcg,
@@ -186,11 +178,12 @@ impl Migration {
     fn exchange(
         &mut self,
         pages: &Pages,
-        shown: &Shown<'_>,
+        shown: &Shown,
         end: usize,
         expected: usize,
         others: &mut List,
     ) -> Result<Turn> {
+        let places = shown.places();
         let mut list = pages.list().write();
         if pages.is_pinned() {
             return Err(EBUSY);
@@ -206,9 +199,11 @@ impl Migration {
         let (node, at) = (self.node, part.as_mut_ptr());
         // SAFETY: these pages are alive.
         let count = unsafe { bindings::dk_pages_fitting(at, part.len(), node, room) };
-        let index = shown.first.wrapping_add(self.next);
-        // SAFETY: as above; the space is initialised.
-        unsafe { bindings::dk_pages_unmap(shown.space.raw(), index, at, count, node) };
+        for place in places.iter() {
+            let index = place.page(self.next);
+            // SAFETY: as above; the space is initialised.
+            unsafe { bindings::dk_pages_unmap(place.space().raw(), index, at, count, node) };
+        }
         // SAFETY: as above.
         if !unsafe { bindings::dk_pages_ours(at, count, node) } {
             return Ok(Turn::Busy);

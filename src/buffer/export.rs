@@ -70,6 +70,10 @@ pub(crate) fn export(context: &Context, arg: &mut uapi::dmaplane_buf_export) -> 
     }
     let buffer = context.get::<Buffer>(arg.handle)?;
     buffer.check_own()?;
+    let writable = arg.flags & uapi::DMAPLANE_EXPORT_RDONLY == 0;
+    if writable {
+        buffer.check_writable()?;
+    }
     let size = buffer.pages().len();
     let length = match arg.length {
         0 => size.saturating_sub(arg.offset),
@@ -78,7 +82,6 @@ pub(crate) fn export(context: &Context, arg: &mut uapi::dmaplane_buf_export) -> 
     check_range(arg.offset, length, size)?;
     let first = usize::try_from(arg.offset / page)?;
     let count = usize::try_from(length / page)?;
-    let writable = arg.flags & uapi::DMAPLANE_EXPORT_RDONLY == 0;
     let export = Export {
         buffer,
         _tally: Tally::one(context.counters(), Live::DmaBufs),

@@ -28,15 +28,14 @@ use kernel::{
 /// A buffer being moved.
 pub(crate) struct Move {
     buffer: Arc<Buffer>,
-    /// Where its mappings begin in the context's file.
-    offset: u64,
     node: i32,
     migration: Migration,
 }
 
 impl Move {
     /// `EINVAL` for unknown flags, `EOPNOTSUPP` for memory of another driver, `ENXIO` for a node that is not
-    /// there, `EACCES` for one that the caller may have no memory of: who moves the pages would be given it.
+    /// there, `EACCES` for one that the caller may have no memory of: who moves the pages would be given it; and without the
+    /// right to write, as all who have the memory wait while it moves.
     pub(crate) fn new(
         context: &Context,
         handle: u32,
@@ -50,6 +49,7 @@ impl Move {
         if buffer.is_imported() {
             return Err(EOPNOTSUPP.into());
         }
+        buffer.check_rights(uapi::DMAPLANE_SHARE_WRITE)?;
         let node = node.try_into().map_err(|_| ENXIO)?;
         if !mm::node_online(node) {
             return Err(ENXIO);
@@ -60,7 +60,6 @@ impl Move {
         let strict = flags & uapi::DMAPLANE_MIGRATE_STRICT != 0;
         Ok(Self {
             buffer,
-            offset: Context::mmap_offset(handle),
             node,
             migration: Migration::new(node, strict),
         })
@@ -73,7 +72,7 @@ impl Move {
 
     /// Moves the next batch; whether there are more.
     pub(crate) fn step(&mut self) -> Result<bool> {
-        let more = self.buffer.migrate(self.offset, &mut self.migration);
+        let more = self.buffer.migrate(&mut self.migration);
         mm::cond_resched();
         more
     }

@@ -50,7 +50,7 @@ impl Transfer {
         to.check_writable()?;
         if let Source::Buffer(from, first) = &source {
             check_range(*first, bytes, from.pages().len())?;
-            if Arc::ptr_eq(from, &to) && first.abs_diff(offset) < bytes {
+            if Arc::ptr_eq(from.pages(), to.pages()) && first.abs_diff(offset) < bytes {
                 return Err(EINVAL);
             }
         }

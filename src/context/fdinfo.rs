@@ -22,12 +22,13 @@ use kernel::{
 };
 
 /// The counts shown, and their names.
-const COUNTS: [(&str, Live); 9] = [
+const COUNTS: [(&str, Live); 10] = [
     ("buffers", Live::Buffers),
     ("buffer-bytes", Live::BufferBytes),
     ("memory-bytes", Live::MemoryBytes),
     ("dmabufs", Live::DmaBufs),
     ("imports", Live::Imports),
+    ("shares", Live::Shares),
     ("regions", Live::Regions),
     ("views", Live::Views),
     ("endpoints", Live::Endpoints),

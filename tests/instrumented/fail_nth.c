@@ -199,6 +199,53 @@ static int close_exported(struct world *w)
 	return close_context(w);
 }
 
+/* ---- BUF_SHARE and BUF_OPEN -------------------------------------------------------- */
+
+#define ALL_RIGHTS	(DMAPLANE_SHARE_READ | DMAPLANE_SHARE_WRITE | DMAPLANE_SHARE_REMOTE)
+
+static int share(struct world *w)
+{
+	w->other = buf_share(w->fd, w->buffer.handle, ALL_RIGHTS);
+	return w->other < 0 ? w->other : 0;
+}
+
+static int share_works(struct world *w)
+{
+	struct buffer again;
+
+	CHECK_IS(1, live("shares"));
+	CHECK_IS(0, buf_open(w->fd, w->other, ALL_RIGHTS, &again));
+	CHECK_IS(0, buf_destroy(w->fd, again.handle));
+	return 0;
+}
+
+static int open_shared(struct world *w)
+{
+	CHECK_IS(0, open_to_export(w));
+	return share(w);
+}
+
+static int open_share(struct world *w)
+{
+	struct buffer again;
+	int ret = buf_open(w->fd, w->other, ALL_RIGHTS, &again);
+
+	if (ret)
+		return ret;
+	w->at = buf_map(w->fd, &again);
+	ret = w->at == MAP_FAILED ? -errno : 0;
+	if (ret)
+		buf_destroy(w->fd, again.handle);
+	return ret;
+}
+
+static int open_share_works(struct world *w)
+{
+	CHECK(first_not(w->at, w->buffer.length, 0) == w->buffer.length);
+	CHECK_IS(0, munmap(w->at, w->buffer.length));
+	return 0;
+}
+
 /* ---- BUF_PIN ---------------------------------------------------------------------- */
 
 #define PINNED	(PAGES * 4096ULL)
@@ -671,6 +718,8 @@ static const struct op ops[] = {
 	{ "BUF_EXPORT, RDONLY", open_to_export, export_readable, export_works, close_exported },
 	{ "mmap of a dma-buf", open_exported, map_export, map_export_works, close_exported,
 	  map_failed },
+	{ "BUF_SHARE", open_to_export, share, share_works, close_exported },
+	{ "BUF_OPEN", open_shared, open_share, open_share_works, close_exported },
 	{ "BUF_PIN", open_to_pin, pin, pin_works, close_pinned },
 	{ "BUF_IMPORT", open_to_import, import, import_works, close_imported },
 	{ "BUF_MIGRATE", open_with_buffer, migrate, NULL, close_context },

@@ -185,6 +185,25 @@ static inline int buf_export(int fd, uint32_t handle, uint64_t offset, uint64_t 
 	return ret ? ret : arg.fd;
 }
 
+/* A descriptor by which a buffer can be opened, or -errno. */
+static inline int buf_share(int fd, uint32_t handle, uint32_t rights)
+{
+	struct dmaplane_buf_share arg = ARG(buf_share, .handle = handle, .rights = rights, .fd = -1);
+	int ret = cmd(fd, DMAPLANE_IOC_BUF_SHARE, &arg);
+
+	return ret ? ret : arg.fd;
+}
+
+static inline int buf_open(int fd, int share, uint32_t rights, struct buffer *buffer)
+{
+	struct dmaplane_buf_open arg = ARG(buf_open, .fd = share, .rights = rights);
+	int ret = cmd(fd, DMAPLANE_IOC_BUF_OPEN, &arg);
+
+	if (!ret)
+		*buffer = (struct buffer){ arg.handle, arg.length, arg.mmap_offset };
+	return ret;
+}
+
 /* A buffer of another driver's dma-buf. */
 static inline int buf_import(int fd, int dmabuf, uint32_t flags, uint32_t *handle)
 {

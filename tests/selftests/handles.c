@@ -16,6 +16,7 @@ union argument {
 	struct dmaplane_buf_query buf_query;
 	struct dmaplane_buf_export buf_export;
 	struct dmaplane_buf_migrate buf_migrate;
+	struct dmaplane_buf_share buf_share;
 	struct dmaplane_handle handle;
 	struct dmaplane_region_register region_register;
 	struct dmaplane_view_create view_create;
@@ -48,6 +49,7 @@ static const struct taker {
 	TAKER(BUF_DESTROY, handle, handle, BIT(BUFFER)),
 	TAKER(BUF_EXPORT, buf_export, buf_export, BIT(BUFFER)),
 	TAKER(BUF_MIGRATE, buf_migrate, buf_migrate, BIT(BUFFER)),
+	TAKER(BUF_SHARE, buf_share, buf_share, BIT(BUFFER), .rights = DMAPLANE_SHARE_READ),
 	TAKER(REGION_REGISTER, region_register, region_register, BIT(ENDPOINT), .length = 4096),
 	TAKER(REGION_DEREGISTER, handle, handle, BIT(REGION)),
 	TAKER(VIEW_CREATE, view_create, view_create, BIT(REGION), .count = 1,

@@ -33,6 +33,10 @@ static const struct dmaplane_buf_export buf_export_arg = ARG(buf_export, .handle
 static const struct dmaplane_buf_migrate buf_migrate_arg = ARG(buf_migrate);
 static const struct dmaplane_buf_pin buf_pin_arg = ARG(buf_pin, .length = 4096);
 static const struct dmaplane_buf_import buf_import_arg = ARG(buf_import, .fd = -1);
+static const struct dmaplane_buf_share buf_share_arg =
+	ARG(buf_share, .handle = NO_HANDLE, .rights = DMAPLANE_SHARE_READ);
+static const struct dmaplane_buf_open buf_open_arg =
+	ARG(buf_open, .fd = -1, .rights = DMAPLANE_SHARE_READ);
 static const struct dmaplane_view_create view_create_arg = ARG(view_create, .count = 1);
 static const struct dmaplane_view_destroy view_destroy_arg = ARG(view_destroy, .count = 1);
 static const struct dmaplane_handle handle = ARG(handle, .handle = NO_HANDLE);
@@ -84,6 +88,8 @@ static const struct command commands[] = {
 	COMMAND(BUF_IMPORT, buf_import_arg, -EBADF, .flags = DMAPLANE_IMPORT_RDONLY,
 		.padding = { PAD(buf_import, via), PAD(buf_import, pad) }),
 	COMMAND(BUF_MIGRATE, buf_migrate_arg, -ENOENT, .flags = DMAPLANE_MIGRATE_STRICT),
+	COMMAND(BUF_SHARE, buf_share_arg, -ENOENT, .padding = { PAD(buf_share, pad) }),
+	COMMAND(BUF_OPEN, buf_open_arg, -EBADF, .padding = { PAD(buf_open, pad) }),
 	COMMAND(FABRIC_LIST, fabric_list, 0, .padding = { PAD(fabric_list, pad) }),
 	COMMAND(REGION_REGISTER, region_register, -ENOENT),
 	COMMAND(REGION_DEREGISTER, handle, -ENOENT, HANDLE_PAD),
@@ -181,6 +187,7 @@ TEST_F(uapi, info)
 		  got.features & (DMAPLANE_FEATURE_WRITE_IMM | DMAPLANE_FEATURE_LEASE));
 	EXPECT_TRUE(got.features & DMAPLANE_FEATURE_SQPOLL);
 	EXPECT_TRUE(got.features & DMAPLANE_FEATURE_URING);
+	EXPECT_TRUE(got.features & DMAPLANE_FEATURE_SHARE);
 	EXPECT_LE(1ULL << 30, got.max_buffer);
 	EXPECT_LT(0, got.max_transfer);
 	EXPECT_LE(got.max_transfer, UINT32_MAX);

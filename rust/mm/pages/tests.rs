@@ -4,13 +4,11 @@
 
 use super::*;
 use crate::mm::{
-    migrate::{
-        Migration,
-        Shown, //
-    },
+    migrate::Migration,
     node_online,
     nr_nodes,
     shared::Shared,
+    shown::Shown,
     space::Space, //
 };
 
@@ -266,11 +264,9 @@ mod suite {
     }
 
     fn move_all(pages: &Pages, node: i32) -> Result<usize> {
-        let (space, mut migration) = (Space::new()?, Migration::new(node, true));
-        let shown = Shown {
-            space: &space,
-            first: 0,
-        };
+        let mut migration = Migration::new(node, true);
+        let shown = Arc::pin_init(Shown::nowhere(), GFP_KERNEL)?;
+        shown.add(&Space::new()?, 0)?;
         while migration.step(pages, &shown)? {}
         Ok(migration.moved())
     }

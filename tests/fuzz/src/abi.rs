@@ -67,6 +67,8 @@ plain!(
     dmaplane_buf_pin,
     dmaplane_buf_import,
     dmaplane_buf_migrate,
+    dmaplane_buf_share,
+    dmaplane_buf_open,
     dmaplane_handle,
     dmaplane_fabric_list,
     dmaplane_region_register,
@@ -112,6 +114,8 @@ arguments!(
     dmaplane_buf_pin,
     dmaplane_buf_import,
     dmaplane_buf_migrate,
+    dmaplane_buf_share,
+    dmaplane_buf_open,
     dmaplane_handle,
     dmaplane_fabric_list,
     dmaplane_region_register,
@@ -163,12 +167,14 @@ commands! {
     BufQuery DMAPLANE_IOC_BUF_QUERY [ENOENT EBADF ENOBUFS ENOMEM]
     BufDestroy DMAPLANE_IOC_BUF_DESTROY [ENOENT EBADF]
     BufExport DMAPLANE_IOC_BUF_EXPORT
-        [ENOENT EBADF EOPNOTSUPP EOVERFLOW ERANGE EMFILE ENFILE ENOMEM]
+        [ENOENT EBADF EACCES EOPNOTSUPP EOVERFLOW ERANGE EMFILE ENFILE ENOMEM]
     BufMigrate DMAPLANE_IOC_BUF_MIGRATE
         [ENOENT EBADF EOPNOTSUPP ENXIO EACCES EBUSY ENOSPC EIO ENOMEM EINTR]
     BufPin DMAPLANE_IOC_BUF_PIN [EFBIG EOVERFLOW EDQUOT EMFILE ENOMEM EINTR]
     BufImport DMAPLANE_IOC_BUF_IMPORT
         [EBADF ELOOP EFBIG EACCES EOPNOTSUPP EIO EDQUOT EMFILE ENOMEM EINTR]
+    BufShare DMAPLANE_IOC_BUF_SHARE [ENOENT EBADF EACCES EMFILE ENFILE ENOMEM]
+    BufOpen DMAPLANE_IOC_BUF_OPEN [EBADF EACCES EMFILE ENOMEM]
     FabricList DMAPLANE_IOC_FABRIC_LIST [ENOMEM]
     RegionRegister DMAPLANE_IOC_REGION_REGISTER
         [ENOENT EBADF EACCES EOPNOTSUPP EOVERFLOW ERANGE ENOTCONN ENODEV EINTR EMFILE ENOMEM]
@@ -213,7 +219,7 @@ impl Cmd {
 
 /// What mmap() of the device may fail with: what BUF_CREATE says, and the kernel's own.
 pub const MMAP_ERRNOS: &[i32] =
-    &[ENOENT, EBADF, ENXIO, EINVAL, EOPNOTSUPP, ENOMEM, EOVERFLOW, libc::EAGAIN];
+    &[ENOENT, EBADF, ENXIO, EACCES, EINVAL, EOPNOTSUPP, ENOMEM, EOVERFLOW, libc::EAGAIN];
 
 /// The name of an errno, for messages.
 pub fn name(errno: i32) -> String {

@@ -80,6 +80,14 @@ pub enum Action {
         node: u8,
         how: u8,
     },
+    /// A descriptor of a buffer, and what is opened by it, there or elsewhere.
+    BufShare {
+        call: Call,
+        buffer: Pick,
+        to: Where,
+        rights: u8,
+        how: u8,
+    },
     FabricList {
         call: Call,
         room: u8,
@@ -299,6 +307,6 @@ mod tests {
         for _ in 0..2000 {
             kinds.extend(parse(&fresh(&mut rng)).iter().map(std::mem::discriminant));
         }
-        assert_eq!(kinds.len(), 44);
+        assert_eq!(kinds.len(), 45);
     }
 }

@@ -273,6 +273,8 @@ impl Worker {
         self.run(Action::BufExport { call: own, buffer: any, first: 0, pages: 0, how: 0 });
         self.run(Action::BufPin { call: own, first: 0, pages: 200, how: 0 });
         self.run(Action::BufImport { call: own, pages: 200, how: 0 });
+        let to = Where(0);
+        self.run(Action::BufShare { call: own, buffer: any, to, rights: 0xff, how: 0 });
         self.run(Action::EndpointQuery(own, any));
         self.run(Action::ChannelEnter {
             call: own,

@@ -174,6 +174,9 @@ impl Worker {
             }
             A::BufPin { call, first, pages, how } => self.pin_buffer(&call, first, pages, how),
             A::BufImport { call, pages, how } => self.import_buffer(&call, pages, how),
+            A::BufShare { call, buffer, to, rights, how } => {
+                self.share_buffer(&call, buffer, to, rights, how);
+            }
             A::FabricList { call, room } => {
                 let room = u32::from(room % 8);
                 let mut found = vec![dmaplane_fabric::default(); room as usize];

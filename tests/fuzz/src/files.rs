@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use crate::abi::{name, uapi::*, Argument, Cmd};
 use crate::call::Outcome;
-use crate::choice::{Call, Pick, Place};
+use crate::choice::{Call, Pick, Place, Where};
 use crate::exec::{no_use, Worker};
 use crate::memory::{errno, Map, PAGE};
 use crate::world::{lock, Kind, Object};
@@ -134,6 +134,49 @@ impl Worker {
         match self.caller.plain(&context, Cmd::BufImport, own, no_use) {
             Err(libc::ELOOP) => {}
             other => self.caller.violation(format!("a dma-buf of ours, imported: {other:?}")),
+        }
+    }
+
+    /// BUF_SHARE, and BUF_OPEN of that in a context: with rights that are there, or more, or none.
+    pub fn share_buffer(&self, call: &Call, buffer: Pick, to: Where, rights: u8, how: u8) {
+        let context = self.context(call.context);
+        let handle = self.pick(&context, buffer, &[Kind::Buffer]);
+        // Where nobody else writes: else a descriptor would be lost.
+        if !matches!(call.place(), Place::Own | Place::ReadOnly | Place::Null) {
+            return;
+        }
+        let (given, taken) = (u32::from(rights & 7), u32::from((rights >> 3) & 7));
+        let arg = dmaplane_buf_share { handle, rights: given, ..Argument::sized() };
+        let Outcome { result, arg, .. } =
+            self.caller
+                .call(&context, Cmd::BufShare, call, arg, |a| vec![(a.handle, &[Kind::Buffer])]);
+        if result.is_err() {
+            return;
+        }
+        // SAFETY: the command succeeded, so that it is a new descriptor.
+        let file = unsafe { OwnedFd::from_raw_fd(arg.fd) };
+        let to = self.context(to);
+        if self.make_room(&to, Kind::Buffer) {
+            return;
+        }
+        let fd = if how < 240 { file.as_raw_fd() } else { i32::from(how) - 245 };
+        let open = dmaplane_buf_open { fd, rights: taken, ..Argument::sized() };
+        match self.caller.plain(&to, Cmd::BufOpen, open, no_use) {
+            Ok(made) => {
+                if taken & !arg.rights != 0 || taken & DMAPLANE_SHARE_READ == 0 {
+                    self.caller.violation(format!("{made:?} by {arg:?}"));
+                }
+                let object = Object {
+                    length: made.length,
+                    mmap_offset: made.mmap_offset,
+                    ..Object::new(Kind::Buffer, made.handle)
+                };
+                self.add(&to, object);
+            }
+            Err(libc::EACCES) if how < 240 && taken & !arg.rights == 0 => {
+                self.caller.violation(format!("{open:?} is refused by {arg:?}"));
+            }
+            Err(_) => {}
         }
     }
 

@@ -251,7 +251,7 @@ fn every_command_is_called_with_its_struct() {
         assert!(call.contains(&format!(" dmaplane_{name}")), "{call}");
         count += 1;
     }
-    assert_eq!(count, 31);
+    assert_eq!(count, 33);
     assert!(description.calls.iter().filter(|call| call.starts_with("mmap$")).count() >= 2);
 }
 
