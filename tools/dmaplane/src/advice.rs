@@ -57,8 +57,8 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "free memory on that node, or ask for a preferred one instead",
         ),
         (BufMigrate, E::ACCESS) => (
-            "this program may have no memory on that node",
-            "see its cpuset, or move the buffer to a node that it allows",
+            "this program may have no memory on that node, or has no right to write to the buffer",
+            "see its cpuset, and the rights that the buffer was opened with",
         ),
         (BufMigrate, E::BUSY) => (
             "a region, another driver or a system call needs the pages where they are",
@@ -79,6 +79,22 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
         (Mmap | BufExport, E::OPNOTSUPP) => (
             "the buffer is memory that the program, or another driver, had already",
             "use that memory itself, or create a buffer",
+        ),
+        (BufOpen, E::INVAL | E::BADF) => (
+            "the descriptor is not one of a shared buffer",
+            "give one that `Buffer::share()` made",
+        ),
+        (BufShare | BufOpen, E::ACCESS) => (
+            "these are more rights than were given",
+            "ask for fewer rights, or whoever shared the buffer to give more",
+        ),
+        (Mmap, E::ACCESS) => (
+            "the buffer was opened without the right to write",
+            "have it shared, and open it, with that right",
+        ),
+        (BufExport, E::ACCESS) => (
+            "the buffer was opened without the right to write",
+            "export it to be read only, or have it shared with that right",
         ),
         (BufImport, E::INVAL | E::BADF) => (
             "the descriptor is not one of a dma-buf of whole pages",
@@ -113,8 +129,8 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "give memory that this program has",
         ),
         (RegionRegister, E::ACCESS) => (
-            "the buffer is memory that may only be read",
-            "register it without LOCAL_WRITE and REMOTE_WRITE, or pin or import memory that can be written to",
+            "the buffer is memory that may only be read, or that peers may not reach",
+            "register it with less access, or pin, import or open it with more rights",
         ),
         (BufExport, E::OVERFLOW | E::RANGE) => (
             "the part to export is empty or goes beyond the end of the buffer",
@@ -273,11 +289,11 @@ fn of_command(op: Op, errno: Errno) -> Option<Advice> {
             "more completions were waited for than the ring can hold",
             "wait for fewer",
         ),
-        (ChannelFile | BufExport, E::MFILE) => (
+        (ChannelFile | BufExport | BufShare, E::MFILE) => (
             "this process has as many files open as it may",
             "raise its limit: ulimit -n",
         ),
-        (ChannelFile | BufExport, E::NFILE) => (
+        (ChannelFile | BufExport | BufShare, E::NFILE) => (
             "the system has as many files open as it may",
             "raise fs.file-max with sysctl",
         ),

@@ -2,7 +2,7 @@
 //! Buffers near a NUMA node, and mappings of them.
 
 use std::{
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     ptr::NonNull,
     sync::Arc,
     time::Duration,
@@ -251,8 +251,84 @@ impl Buffer {
         })
     }
 
+    /// Shares it: whoever is passed the result can open it in a context of its own, with these rights or fewer.
+    /// `EACCES` for rights that this buffer was not opened with. The memory lives as long as any of them has it.
+    pub fn share(&self, rights: Rights) -> Result<Share> {
+        let fd = sys::buf_share(self.object.context(), self.id(), rights.raw())?;
+        Ok(Share { fd })
+    }
+
     pub(crate) fn object(&self) -> &Arc<Object> {
         &self.object
+    }
+}
+
+/// What may be done with a shared buffer besides reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rights {
+    /// It may be written to, mapped ([`Buffer::map`]), and moved.
+    pub write: bool,
+    /// Regions of it may be reached by peers.
+    pub remote: bool,
+}
+
+impl Rights {
+    /// All there are.
+    pub const ALL: Rights = Rights {
+        write: true,
+        remote: true,
+    };
+
+    fn raw(self) -> u32 {
+        let write = if self.write { DMAPLANE_SHARE_WRITE } else { 0 };
+        let remote = if self.remote {
+            DMAPLANE_SHARE_REMOTE
+        } else {
+            0
+        };
+        DMAPLANE_SHARE_READ | write | remote
+    }
+}
+
+/// A descriptor of a buffer that is shared, to be passed to another process.
+#[derive(Debug)]
+pub struct Share {
+    fd: OwnedFd,
+}
+
+impl Share {
+    /// Makes a buffer of the memory in `context`, as often as is wanted. `EACCES` for rights that were not given.
+    pub fn open(&self, context: &Context, rights: Rights) -> Result<Buffer> {
+        let mut open = dmaplane_buf_open {
+            fd: self.fd.as_raw_fd(),
+            rights: rights.raw(),
+            ..Argument::sized()
+        };
+        sys::BUF_OPEN.call(context, &mut open)?;
+        Ok(Buffer {
+            object: Arc::new(context.object(open.handle, &sys::BUF_DESTROY)),
+            mmap_offset: (open.mmap_offset != 0).then_some(open.mmap_offset),
+            length: open.length,
+        })
+    }
+}
+
+impl From<OwnedFd> for Share {
+    /// One that was passed on. What is something else cannot be opened.
+    fn from(fd: OwnedFd) -> Self {
+        Share { fd }
+    }
+}
+
+impl From<Share> for OwnedFd {
+    fn from(share: Share) -> Self {
+        share.fd
+    }
+}
+
+impl AsFd for Share {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 
@@ -368,6 +444,18 @@ impl Mapping {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rights_are_bits_and_reading_is_always_one() {
+        let none = Rights::default();
+        assert_eq!(none.raw(), DMAPLANE_SHARE_READ);
+        let write = Rights {
+            write: true,
+            ..none
+        };
+        assert_eq!(write.raw(), DMAPLANE_SHARE_READ | DMAPLANE_SHARE_WRITE);
+        assert_eq!(Rights::ALL.raw(), write.raw() | DMAPLANE_SHARE_REMOTE);
+    }
 
     #[test]
     fn options_are_what_is_told_of_them() {

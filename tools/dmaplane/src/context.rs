@@ -237,6 +237,7 @@ impl Info {
                 b if b == u64::from(DMAPLANE_FEATURE_IMPORT) => "import".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_BUF_MIGRATE) => "buf-migrate".to_owned(),
                 b if b == u64::from(DMAPLANE_FEATURE_VIEW) => "view".to_owned(),
+                b if b == u64::from(DMAPLANE_FEATURE_SHARE) => "share".to_owned(),
                 _ => format!("bit-{bit}"),
             })
             .collect()

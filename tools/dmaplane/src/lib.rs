@@ -98,7 +98,7 @@ pub mod uring;
 mod view;
 
 pub use buffer::{
-    Buffer, BufferOptions, ExportOptions, Huge, Mapping, Moved, Placement, HUGE_SIZE,
+    Buffer, BufferOptions, ExportOptions, Huge, Mapping, Moved, Placement, Rights, Share, HUGE_SIZE,
 };
 pub use channel::{Channel, ChannelOptions, Completion, Completions, Delivers, Kind, Timed, Times};
 pub use context::{Context, Fabric, Info, Readiness, Stats, DEVICE};

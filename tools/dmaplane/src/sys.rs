@@ -56,6 +56,8 @@ arguments!(
     dmaplane_buf_pin,
     dmaplane_buf_import,
     dmaplane_buf_migrate,
+    dmaplane_buf_share,
+    dmaplane_buf_open,
     dmaplane_handle,
     dmaplane_fabric_list,
     dmaplane_region_register,
@@ -99,6 +101,7 @@ commands! {
     BUF_PIN BufPin DMAPLANE_IOC_BUF_PIN dmaplane_buf_pin;
     BUF_IMPORT BufImport DMAPLANE_IOC_BUF_IMPORT dmaplane_buf_import;
     BUF_MIGRATE BufMigrate DMAPLANE_IOC_BUF_MIGRATE dmaplane_buf_migrate;
+    BUF_OPEN BufOpen DMAPLANE_IOC_BUF_OPEN dmaplane_buf_open;
     REGION_REGISTER RegionRegister DMAPLANE_IOC_REGION_REGISTER dmaplane_region_register;
     REGION_DEREGISTER RegionDeregister DMAPLANE_IOC_REGION_DEREGISTER dmaplane_handle;
     LEASE_GRANT LeaseGrant DMAPLANE_IOC_LEASE_GRANT dmaplane_lease_grant;
@@ -120,7 +123,7 @@ commands! {
 }
 
 // What their arguments carry, pointers or a descriptor, is understood by `buf_query()`,
-// `buf_export()`, `fabric_list()`, `view_create()`, `view_destroy()` and `channel_file()` below only.
+// `buf_export()`, `buf_share()`, `fabric_list()`, `view_create()`, `view_destroy()` and `channel_file()` below only.
 const BUF_QUERY: Command<dmaplane_buf_query> = Command {
     op: Op::BufQuery,
     opcode: DMAPLANE_IOC_BUF_QUERY,
@@ -129,6 +132,11 @@ const BUF_QUERY: Command<dmaplane_buf_query> = Command {
 const BUF_EXPORT: Command<dmaplane_buf_export> = Command {
     op: Op::BufExport,
     opcode: DMAPLANE_IOC_BUF_EXPORT,
+    argument: PhantomData,
+};
+const BUF_SHARE: Command<dmaplane_buf_share> = Command {
+    op: Op::BufShare,
+    opcode: DMAPLANE_IOC_BUF_SHARE,
     argument: PhantomData,
 };
 const FABRIC_LIST: Command<dmaplane_fabric_list> = Command {
@@ -209,6 +217,19 @@ pub(crate) fn buf_export(fd: impl AsFd, mut export: dmaplane_buf_export) -> Resu
     BUF_EXPORT.call(fd, &mut export)?;
     // SAFETY: the command succeeded, so this is a new descriptor, which is nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(export.fd) })
+}
+
+/// BUF_SHARE: a descriptor to open it by.
+pub(crate) fn buf_share(fd: impl AsFd, handle: u32, rights: u32) -> Result<OwnedFd> {
+    let mut share = dmaplane_buf_share {
+        handle,
+        rights,
+        fd: -1,
+        ..Argument::sized()
+    };
+    BUF_SHARE.call(fd, &mut share)?;
+    // SAFETY: the command succeeded, so this is a new descriptor, which is nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(share.fd) })
 }
 
 /// FABRIC_LIST into `fabrics`; returns how many there are, which may be more.
