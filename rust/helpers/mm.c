@@ -150,34 +150,60 @@ static void count_blocks(unsigned long pfn, unsigned long count, u32 *orders, un
 	}
 }
 
+/* Pages that are looked at without counting in between. */
+enum { STRIDE = 8 };
+
+static inline bool is_on_node(const struct page *page, const struct page *wanted, int node)
+{
+	return page == wanted && page_to_nid(wanted) == node;
+}
+
+static inline bool are_on_node(struct page *const *pages, const struct page *wanted, int node)
+{
+#pragma GCC unroll 8
+	for (unsigned int i = 0; i < STRIDE; i++)
+		if (!is_on_node(pages[i], wanted + i, node))
+			return false;
+	return true;
+}
+
+/*
+ * How many pages, from the first on, follow each other in memory, on one node. @whole: of each
+ * folio all pages from the first one on follow it, so that they need not be looked at.
+ */
+static unsigned long run_on_node(struct page *const *pages, unsigned long count, bool whole)
+{
+	struct page *first = pages[0];
+	int node = page_to_nid(first);
+	unsigned long run = 0;
+
+	while (run < count && is_on_node(pages[run], first + run, node)) {
+		if (whole && PageHead(pages[run]))
+			run += dk_folio_rest(pages[run], count - run);
+		else if (count - run >= STRIDE && are_on_node(pages + run, first + run, node))
+			run += STRIDE;
+		else
+			run++;
+	}
+	return run;
+}
+
 /*
  * Adds to @nodes, of @nr_nodes, how many pages are on each, and to @orders how many blocks there
- * are of each order up to @max; whether all are on one of the nodes. A block is on one node. @whole:
- * of each folio all pages from the first one here on follow it, so that they need not be looked at.
+ * are of each order up to @max; whether all are on one of the nodes. A block is on one node.
  */
 bool dk_survey_pages(struct page *const *pages, unsigned long count, bool whole, u64 *nodes,
 		     unsigned int nr_nodes, u32 *orders, unsigned int max)
 {
-	unsigned long first = 0, length = 0;
-	unsigned int last = nr_nodes;
-
 	for (unsigned long i = 0, run; i < count; i += run) {
-		unsigned long pfn = page_to_pfn(pages[i]);
 		unsigned int node = page_to_nid(pages[i]);
 
 		if (node >= nr_nodes)
 			return false;
-		run = whole ? dk_folio_rest(pages[i], count - i) : dk_folio_run(pages + i, count - i);
+		run = run_on_node(pages + i, count - i, whole);
 		nodes[node] += run;
-		if (pfn != first + length || node != last) {
-			count_blocks(first, length, orders, max);
-			first = pfn;
-			length = 0;
-			last = node;
-		}
-		length += run;
+		count_blocks(page_to_pfn(pages[i]), run, orders, max);
 	}
-	count_blocks(first, length, orders, max);
 	return true;
 }
 
