@@ -50,12 +50,21 @@ void dk_pages_unmap(struct address_space *space, unsigned long index,
 /*
  * Whether nobody has a reference to those that are not on @node but who has the array. A page
  * table's goes after the processors have forgotten the page, so then nobody writes to it.
+ * @blocks: there are others than single ones among them.
  */
-bool dk_pages_ours(struct page *const *pages, unsigned long count, int node)
+bool dk_pages_ours(struct page *const *pages, unsigned long count, int node, bool *blocks)
 {
 	for (unsigned long i = 0, run; i < count; i += run) {
-		run = dk_folio_run(pages + i, count - i);
-		if (page_to_nid(pages[i]) != node && folio_ref_count(page_folio(pages[i])) != run)
+		struct page *page = pages[i];
+
+		run = 1;
+		if (page_to_nid(page) == node)
+			continue;
+		if (PageCompound(page)) {
+			run = dk_folio_run(pages + i, count - i);
+			*blocks = true;
+		}
+		if (folio_ref_count(page_folio(page)) != run)
 			return false;
 	}
 	/* What was written before the reference went is read after this. */
@@ -63,38 +72,44 @@ bool dk_pages_ours(struct page *const *pages, unsigned long count, int node)
 	return true;
 }
 
+/* Whether all bytes of those that are not on @node were copied to @others, none being bad. */
+static bool copied(struct page *const *pages, unsigned long count, int node,
+		   struct page *const *others)
+{
+	for (unsigned long i = 0; i < count; i++)
+		if (page_to_nid(pages[i]) != node && copy_mc_highpage(*others++, pages[i]))
+			return false;
+	return true;
+}
+
 /*
  * Each that is not on @node is replaced by the next one of @others, which gets its bytes, and
  * takes its place there. Returns how many. One whose memory is bad stays, and @bad says so; if there is
- * a block on either side, so that it does not come apart, all stay.
+ * a block on either side, @blocks or in @others, so that it does not come apart, all stay.
  */
-unsigned long dk_pages_replace(struct page **pages, unsigned long count, int node,
+unsigned long dk_pages_replace(struct page **pages, unsigned long count, int node, bool blocks,
 			       struct page **others, bool *bad)
 {
-	bool block = PageCompound(others[0]);
-	unsigned long done = 0, copied = 0;
+	unsigned long done = 0;
 
-	for (unsigned long i = 0; i < count; i++)
-		block |= page_to_nid(pages[i]) != node && PageCompound(pages[i]);
-	for (unsigned long i = 0; block && i < count; i++) {
-		if (page_to_nid(pages[i]) == node)
-			continue;
-		if (copy_mc_highpage(others[copied], pages[i])) {
-			*bad = true;
-			return 0;
-		}
-		copied++;
+	/* Blocks are taken first. */
+	blocks |= PageCompound(others[0]);
+	if (blocks && !copied(pages, count, node, others)) {
+		*bad = true;
+		return 0;
 	}
 	for (unsigned long i = 0; i < count; i++) {
-		if (page_to_nid(pages[i]) == node)
+		struct page *page = pages[i], *other = others[done];
+
+		if (page_to_nid(page) == node)
 			continue;
-		if (!block && copy_mc_highpage(others[done], pages[i])) {
+		if (!blocks && copy_mc_highpage(other, page)) {
 			*bad = true;
 			continue;
 		}
-		flush_dcache_page(others[done]);
-		swap(others[done], pages[i]);
-		done++;
+		flush_dcache_page(other);
+		pages[i] = other;
+		others[done++] = page;
 	}
 	return done;
 }

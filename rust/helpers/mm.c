@@ -78,6 +78,14 @@ void dk_put_pages(struct page *const *pages, unsigned long count)
 	for (unsigned long i = 0, run; i < count; i += run) {
 		struct folio *folio = page_folio(pages[i]);
 
+#ifdef CONFIG_CONTIG_ALLOC
+		/* They come together as they are freed, instead of one by one. */
+		run = dk_single_run(pages + i, count - i);
+		if (run > 1) {
+			free_contig_range(page_to_pfn(pages[i]), run);
+			continue;
+		}
+#endif
 		run = dk_folio_run(pages + i, count - i);
 		/* Only single ones with bad memory would be kept back by the kernel. */
 		if (folio_test_large(folio) && dk_are_bad(pages + i, run))

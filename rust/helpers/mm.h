@@ -29,6 +29,20 @@ static inline unsigned long dk_folio_run(struct page *const *pages, unsigned lon
 	return run;
 }
 
+/*
+ * How many of the pages, from the first on, follow each other in memory and are single ones. Their
+ * numbers then do, too.
+ */
+static inline unsigned long dk_single_run(struct page *const *pages, unsigned long count)
+{
+	unsigned long run = 0;
+
+	static_assert(!IS_ENABLED(CONFIG_SPARSEMEM) || IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP));
+	while (run < count && pages[run] == pages[0] + run && !PageCompound(pages[run]))
+		run++;
+	return run;
+}
+
 static inline bool dk_are_bad(struct page *const *pages, unsigned long count)
 {
 	for (unsigned long i = 0; i < count; i++)
@@ -95,8 +109,8 @@ unsigned long dk_pages_fitting(struct page *const *pages, unsigned long count, i
 			       unsigned long room);
 void dk_pages_unmap(struct address_space *space, unsigned long index,
 		    struct page *const *pages, unsigned long count, int node);
-bool dk_pages_ours(struct page *const *pages, unsigned long count, int node);
-unsigned long dk_pages_replace(struct page **pages, unsigned long count, int node,
+bool dk_pages_ours(struct page *const *pages, unsigned long count, int node, bool *blocks);
+unsigned long dk_pages_replace(struct page **pages, unsigned long count, int node, bool blocks,
 			       struct page **others, bool *bad);
 
 #endif

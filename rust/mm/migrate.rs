@@ -75,6 +75,15 @@ pub struct Migration {
     moved: usize,
 }
 
+/// Pages that are elsewhere.
+struct Elsewhere {
+    count: usize,
+    /// [`Pages::moves`] when they were counted.
+    moves: u32,
+    /// Who is charged for them.
+    memcg: Memcg,
+}
+
 /// What became of a batch.
 enum Turn {
     Done,
@@ -110,9 +119,9 @@ impl Migration {
         }
         for _ in 0..LOOKS {
             let end = pages.count().min(self.next.saturating_add(BATCH));
-            let (count, memcg) = self.look(pages, end)?;
-            if count > 0 {
-                return self.batch(pages, shown, end, count, &memcg);
+            let found = self.look(pages, end)?;
+            if found.count > 0 {
+                return self.batch(pages, shown, end, &found);
             }
             self.next = end;
             if end == pages.count() {
@@ -122,8 +131,8 @@ impl Migration {
         Ok(true)
     }
 
-    /// How many of the next are elsewhere, and who is charged for them.
-    fn look(&self, pages: &Pages, end: usize) -> Result<(usize, Memcg)> {
+    /// Which of the next are elsewhere.
+    fn look(&self, pages: &Pages, end: usize) -> Result<Elsewhere> {
         let list = pages.list().read();
         if pages.is_pinned() {
             return Err(EBUSY);
@@ -135,8 +144,12 @@ impl Migration {
             // SAFETY: as above, and they are charged as long as we have a reference.
             NonNull::new(unsafe { bindings::dk_page_memcg(*page) })
         });
-        // INVARIANT: the helper has counted a reference.
-        Ok((count, Memcg(memcg)))
+        Ok(Elsewhere {
+            count,
+            moves: pages.moves(),
+            // INVARIANT: the helper has counted a reference.
+            memcg: Memcg(memcg),
+        })
     }
 
     fn batch(
@@ -144,14 +157,14 @@ impl Migration {
         pages: &Pages,
         shown: &Shown,
         end: usize,
-        count: usize,
-        memcg: &Memcg,
+        found: &Elsewhere,
     ) -> Result<bool> {
+        let (count, memcg) = (found.count, found.memcg.raw());
         let hard = pages.blocks() == Blocks::Must;
         let mut others = List::with_capacity(count)?;
         others.take(count, pages.blocks(), |order| {
             // SAFETY: the node is online, and the context may sleep; there is a reference.
-            unsafe { bindings::dk_alloc_pages_for(memcg.raw(), self.node, order, hard) }
+            unsafe { bindings::dk_alloc_pages_for(memcg, self.node, order, hard) }
         })?;
         let full = others.as_slice().len() < count;
         if full && self.strict {
@@ -164,7 +177,7 @@ impl Migration {
             if pause > 0 {
                 fsleep(Delta::from_millis(pause));
             }
-            match self.exchange(pages, shown, end, count, &mut others)? {
+            match self.exchange(pages, shown, end, found, &mut others)? {
                 Turn::Done => return Ok(!full && self.next < pages.count()),
                 Turn::Stale => return Ok(true),
                 Turn::Busy => {}
@@ -173,14 +186,14 @@ impl Migration {
         Err(EBUSY)
     }
 
-    /// Replaces as many of the next as there are others for; these are the old ones then. `expected`
-    /// of them were elsewhere when the others were taken.
+    /// Replaces as many of the next as there are others for; these are the old ones then. `found` is
+    /// which were elsewhere when the others were taken.
     fn exchange(
         &mut self,
         pages: &Pages,
         shown: &Shown,
         end: usize,
-        expected: usize,
+        found: &Elsewhere,
         others: &mut List,
     ) -> Result<Turn> {
         let places = shown.places();
@@ -189,29 +202,35 @@ impl Migration {
             return Err(EBUSY);
         }
         let part = list.as_mut_slice().get_mut(self.next..end).ok_or(EINVAL)?;
-        // SAFETY: these pages are alive.
-        let count = unsafe { bindings::dk_pages_elsewhere(part.as_ptr(), part.len(), self.node) };
-        if count != expected {
-            // Another channel moves it, too. A block taken for more would not begin where it must.
-            return Ok(Turn::Stale);
+        let (node, at, mut count) = (self.node, part.as_mut_ptr(), part.len());
+        if pages.moves() != found.moves {
+            // SAFETY: these pages are alive.
+            let now = unsafe { bindings::dk_pages_elsewhere(at, count, node) };
+            if now != found.count {
+                // Another channel moves it, too. A block taken for more would not begin where it must.
+                return Ok(Turn::Stale);
+            }
         }
         let room = others.as_slice().len();
-        let (node, at) = (self.node, part.as_mut_ptr());
-        // SAFETY: these pages are alive.
-        let count = unsafe { bindings::dk_pages_fitting(at, part.len(), node, room) };
+        if room < found.count {
+            // SAFETY: as above.
+            count = unsafe { bindings::dk_pages_fitting(at, count, node, room) };
+        }
         for place in places.iter() {
             let index = place.page(self.next);
             // SAFETY: as above; the space is initialised.
             unsafe { bindings::dk_pages_unmap(place.space().raw(), index, at, count, node) };
         }
+        let (mut blocks, mut bad) = (false, false);
         // SAFETY: as above.
-        if !unsafe { bindings::dk_pages_ours(at, count, node) } {
+        if !unsafe { bindings::dk_pages_ours(at, count, node, &mut blocks) } {
             return Ok(Turn::Busy);
         }
-        let (others, mut bad) = (others.as_mut_slice().as_mut_ptr(), false);
+        let others = others.as_mut_slice().as_mut_ptr();
         // SAFETY: nobody else uses those that are replaced, nor does while the list is locked, and
         // `others` has as many as they are. It owns what it gets for them.
-        let moved = unsafe { bindings::dk_pages_replace(at, count, node, others, &mut bad) };
+        let moved =
+            unsafe { bindings::dk_pages_replace(at, count, node, blocks, others, &mut bad) };
         if moved > 0 {
             pages.has_moved();
         }
