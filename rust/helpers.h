@@ -11,6 +11,7 @@
 #include <rdma/ib_verbs.h>
 #include <rdma/rdma_cm.h>
 
+#include "helpers/copy.h"
 #include "helpers/debugfs.h"
 #include "helpers/dmabuf.h"
 #include "helpers/fault.h"

@@ -3,6 +3,7 @@
 //! Memory: nodes, charged pages and moving them, memory shared with user space, mappings.
 
 mod charge;
+mod engine;
 mod list;
 pub mod map;
 pub mod migrate;

@@ -54,7 +54,7 @@ plain! {
     dmaplane_buf_export: 32,
     dmaplane_buf_pin: 32,
     dmaplane_buf_import: 32,
-    dmaplane_buf_migrate: 40,
+    dmaplane_buf_migrate: 48,
     dmaplane_buf_share: 24,
     dmaplane_buf_open: 40,
     dmaplane_handle: 16,

@@ -496,6 +496,12 @@ struct dmaplane_buf_import {
 /* If a page has no room on the node that is ENOSPC; else it stays where it is. */
 #define DMAPLANE_MIGRATE_STRICT		(1U << 0)
 
+/* dmaplane_buf_migrate.engines */
+/* Processors near the pages; the module's parameter copy_threads says how many at most. */
+#define DMAPLANE_ENGINE_CPU		(1U << 0)
+/* A channel of a DMA engine, if the machine has one that is free, and unless the parameter copy_dma is 0. */
+#define DMAPLANE_ENGINE_DMA		(1U << 1)
+
 /**
  * struct dmaplane_buf_migrate - move a buffer's pages to another NUMA node
  * @size:	in: sizeof(struct dmaplane_buf_migrate)
@@ -505,6 +511,9 @@ struct dmaplane_buf_import {
  * @moved:	out: pages that were elsewhere and were moved there
  * @first_ns:	out: until the first batch of them was there; 0 if there were none
  * @total_ns:	out: until all were
+ * @engines:	out: DMAPLANE_ENGINE_*, what has copied them: one, or if it failed half-way others as well;
+ *		0 if there were none
+ * @threads:	out: most processors that copied at a time; 0 if only a DMA engine did
  *
  * What DMAPLANE_OP_MIGRATE does, by the caller itself: in batches, and all who use the buffer go on.
  * A signal, or work of io_uring's for the thread, ends it with EINTR when some were moved. Whatever it
@@ -521,6 +530,8 @@ struct dmaplane_buf_migrate {
 	__aligned_u64 moved;
 	__aligned_u64 first_ns;
 	__aligned_u64 total_ns;
+	__u32 engines;
+	__u32 threads;
 };
 
 /* dmaplane_buf_share.rights, dmaplane_buf_open.rights */
@@ -1615,7 +1626,7 @@ DMAPLANE_LAYOUT(dmaplane_buf_query, 104);
 DMAPLANE_LAYOUT(dmaplane_buf_export, 32);
 DMAPLANE_LAYOUT(dmaplane_buf_pin, 32);
 DMAPLANE_LAYOUT(dmaplane_buf_import, 32);
-DMAPLANE_LAYOUT(dmaplane_buf_migrate, 40);
+DMAPLANE_LAYOUT(dmaplane_buf_migrate, 48);
 DMAPLANE_LAYOUT(dmaplane_buf_share, 24);
 DMAPLANE_LAYOUT(dmaplane_buf_open, 40);
 DMAPLANE_LAYOUT(dmaplane_handle, 16);

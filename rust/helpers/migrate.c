@@ -34,16 +34,25 @@ unsigned long dk_pages_fitting(struct page *const *pages, unsigned long count, i
 	return i;
 }
 
+/* How many pages from the first on are on @node, or, unless @there, are not. */
+unsigned long dk_pages_run(struct page *const *pages, unsigned long count, int node, bool there)
+{
+	unsigned long run = 0;
+
+	while (run < count && (page_to_nid(pages[run]) == node) == there)
+		run++;
+	return run;
+}
+
 /* Takes those that are not on @node out of all page tables. The first is at @index of the file. */
 void dk_pages_unmap(struct address_space *space, unsigned long index,
 		    struct page *const *pages, unsigned long count, int node)
 {
-	for (unsigned long i = 0, end; i < count; i = end + 1) {
-		for (end = i; end < count && page_to_nid(pages[end]) != node; end++)
-			;
-		if (end > i)
+	for (unsigned long i = 0, run; i < count; i += run + 1) {
+		run = dk_pages_run(pages + i, count - i, node, false);
+		if (run)
 			unmap_mapping_range(space, (loff_t)(index + i) << PAGE_SHIFT,
-					    (loff_t)(end - i) << PAGE_SHIFT, 1);
+					    (loff_t)run << PAGE_SHIFT, 1);
 	}
 }
 
@@ -72,44 +81,32 @@ bool dk_pages_ours(struct page *const *pages, unsigned long count, int node, boo
 	return true;
 }
 
-/* Whether all bytes of those that are not on @node were copied to @others, none being bad. */
-static bool copied(struct page *const *pages, unsigned long count, int node,
-		   struct page *const *others)
-{
-	for (unsigned long i = 0; i < count; i++)
-		if (page_to_nid(pages[i]) != node && copy_mc_highpage(*others++, pages[i]))
-			return false;
-	return true;
-}
-
 /*
- * Each that is not on @node is replaced by the next one of @others, which gets its bytes, and
- * takes its place there. Returns how many. One whose memory is bad stays, and @bad says so; if there is
- * a block on either side, @blocks or in @others, so that it does not come apart, all stay.
+ * Each that is not on @node changes places with the next one of @others, which has its bytes. Returns how
+ * many. If the memory of one is @bad it stays, and so does its other; if there is a block on either
+ * side, @blocks or in @others, so that it does not come apart, all stay.
  */
 unsigned long dk_pages_replace(struct page **pages, unsigned long count, int node, bool blocks,
-			       struct page **others, bool *bad)
+			       struct page **others, const unsigned long *bad, unsigned long max)
 {
-	unsigned long done = 0;
+	bool any = find_first_bit(bad, max) < max;
+	unsigned long next = 0, done = 0;
 
 	/* Blocks are taken first. */
-	blocks |= PageCompound(others[0]);
-	if (blocks && !copied(pages, count, node, others)) {
-		*bad = true;
+	if (any && (blocks || PageCompound(others[0])))
 		return 0;
-	}
 	for (unsigned long i = 0; i < count; i++) {
-		struct page *page = pages[i], *other = others[done];
+		struct page *page = pages[i];
 
 		if (page_to_nid(page) == node)
 			continue;
-		if (!blocks && copy_mc_highpage(other, page)) {
-			*bad = true;
-			continue;
+		if (!any || !test_bit(next, bad)) {
+			flush_dcache_page(others[next]);
+			pages[i] = others[next];
+			others[next] = page;
+			done++;
 		}
-		flush_dcache_page(other);
-		pages[i] = other;
-		others[done++] = page;
+		next++;
 	}
 	return done;
 }

@@ -107,10 +107,11 @@ struct address_space *dk_space_detach(struct file *file);
 unsigned long dk_pages_elsewhere(struct page *const *pages, unsigned long count, int node);
 unsigned long dk_pages_fitting(struct page *const *pages, unsigned long count, int node,
 			       unsigned long room);
+unsigned long dk_pages_run(struct page *const *pages, unsigned long count, int node, bool there);
 void dk_pages_unmap(struct address_space *space, unsigned long index,
 		    struct page *const *pages, unsigned long count, int node);
 bool dk_pages_ours(struct page *const *pages, unsigned long count, int node, bool *blocks);
 unsigned long dk_pages_replace(struct page **pages, unsigned long count, int node, bool blocks,
-			       struct page **others, bool *bad);
+			       struct page **others, const unsigned long *bad, unsigned long max);
 
 #endif

@@ -39,11 +39,15 @@ int dk_workers_start(void)
 	dk_reaper = alloc_workqueue("dmaplane_reaper", WQ_UNBOUND, 0);
 	if (!dk_reaper)
 		goto no_reaper;
+	if (dk_copier_start())
+		goto no_copier;
 	if (dk_poller_start())
 		goto no_poller;
 	return 0;
 
 no_poller:
+	dk_copier_stop();
+no_copier:
 	destroy_workqueue(dk_reaper);
 no_reaper:
 	destroy_workqueue(dk_worker);
@@ -61,6 +65,8 @@ void dk_workers_stop(void)
 	dk_poller_stop();
 	destroy_workqueue(dk_worker);
 	dk_worker = NULL;
+	dk_copier_stop();
+	dk_soft_dma_stop();
 }
 
 void dk_reap(struct work_struct *work)

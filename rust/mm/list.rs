@@ -164,6 +164,11 @@ impl List {
         &self.pages
     }
 
+    /// Nobody has the pages any more, and nobody gets them: a device may write to them.
+    pub(super) fn abandon(mut self) {
+        self.pages.clear();
+    }
+
     /// Who changes it sees to it that the references move with the pointers.
     pub(super) fn as_mut_slice(&mut self) -> &mut [*mut bindings::page] {
         &mut self.pages

@@ -14,7 +14,14 @@
 //! inside of that: `i_mmap_rwsem`, page tables, and what mmu notifiers take. No page is allocated under it.
 //! Teardown: none; what was moved stays.
 
+pub use super::engine::Used;
+
 use super::{
+    engine::{
+        Bad,
+        Batch,
+        Copier, //
+    },
     list::{
         Blocks,
         List,
@@ -73,6 +80,7 @@ pub struct Migration {
     strict: bool,
     next: usize,
     moved: usize,
+    copier: Copier,
 }
 
 /// Pages that are elsewhere.
@@ -91,6 +99,8 @@ enum Turn {
     Busy,
     /// It is not what it was.
     Stale,
+    /// Someone may go on writing to the others.
+    Lost,
 }
 
 impl Migration {
@@ -102,12 +112,18 @@ impl Migration {
             strict,
             next: 0,
             moved: 0,
+            copier: Copier::default(),
         }
     }
 
     /// Pages moved.
     pub fn moved(&self) -> usize {
         self.moved
+    }
+
+    /// What has copied their bytes.
+    pub fn used(&self) -> Used {
+        self.copier.used()
     }
 
     /// Moves the next ones; whether there are more. `EBUSY` if they are pinned, or somebody else has
@@ -173,6 +189,7 @@ impl Migration {
         if others.as_slice().is_empty() {
             return Ok(false);
         }
+        self.copier.prepare(others.as_slice().len());
         for pause in PAUSES {
             if pause > 0 {
                 fsleep(Delta::from_millis(pause));
@@ -180,6 +197,10 @@ impl Migration {
             match self.exchange(pages, shown, end, found, &mut others)? {
                 Turn::Done => return Ok(!full && self.next < pages.count()),
                 Turn::Stale => return Ok(true),
+                Turn::Lost => {
+                    others.abandon();
+                    return Ok(true);
+                }
                 Turn::Busy => {}
             }
         }
@@ -221,24 +242,67 @@ impl Migration {
             // SAFETY: as above; the space is initialised.
             unsafe { bindings::dk_pages_unmap(place.space().raw(), index, at, count, node) };
         }
-        let (mut blocks, mut bad) = (false, false);
+        let mut blocks = false;
         // SAFETY: as above.
         if !unsafe { bindings::dk_pages_ours(at, count, node, &mut blocks) } {
             return Ok(Turn::Busy);
         }
-        let others = others.as_mut_slice().as_mut_ptr();
+        let mut bad = Bad::default();
+        let ours = part.get(..count).ok_or(EINVAL)?;
+        // SAFETY: they are in no page table, and nobody else has a reference. While the list is locked
+        // nobody gets one, and nobody knows the others.
+        if !unsafe { self.copy(ours, others.as_slice(), &mut bad) }? {
+            return Ok(Turn::Lost);
+        }
+        let (others, bits) = (others.as_mut_slice().as_mut_ptr(), bad.as_mut_ptr());
         // SAFETY: nobody else uses those that are replaced, nor does while the list is locked, and
         // `others` has as many as they are. It owns what it gets for them.
         let moved =
-            unsafe { bindings::dk_pages_replace(at, count, node, blocks, others, &mut bad) };
+            unsafe { bindings::dk_pages_replace(at, count, node, blocks, others, bits, BATCH) };
         if moved > 0 {
             pages.has_moved();
         }
         self.next = self.next.saturating_add(count);
         self.moved = self.moved.saturating_add(moved);
-        match bad {
+        match bad.any() {
             true => Err(EIO),
             false => Ok(Turn::Done),
         }
+    }
+
+    /// Copies those that are elsewhere, each to the next of the others; whether nobody does so any more.
+    /// `EINVAL` if there are too few.
+    ///
+    /// # Safety
+    ///
+    /// All are alive; nobody else uses any of them.
+    unsafe fn copy(
+        &mut self,
+        mut pages: &[*mut bindings::page],
+        others: &[*mut bindings::page],
+        bad: &mut Bad,
+    ) -> Result<bool> {
+        let (node, mut done) = (self.node, 0usize);
+        while !pages.is_empty() {
+            // SAFETY: they are alive.
+            let here = unsafe { bindings::dk_pages_run(pages.as_ptr(), pages.len(), node, true) };
+            pages = pages.get(here..).ok_or(EINVAL)?;
+            // SAFETY: as above.
+            let run = unsafe { bindings::dk_pages_run(pages.as_ptr(), pages.len(), node, false) };
+            if run == 0 {
+                break;
+            }
+            let from = pages.get(..run).ok_or(EINVAL)?;
+            let end = done.checked_add(run).ok_or(EINVAL)?;
+            let to = others.get(done..end).ok_or(EINVAL)?;
+            // SAFETY: as the caller says.
+            let batch = unsafe { Batch::new(to, from, node, done) }.ok_or(EINVAL)?;
+            if self.copier.copy(&batch, bad).is_err() {
+                return Ok(false);
+            }
+            pages = pages.get(run..).ok_or(EINVAL)?;
+            done = end;
+        }
+        Ok(true)
     }
 }

@@ -12,7 +12,10 @@ use dmakit::{
     errno::EOPNOTSUPP,
     mm::{
         self,
-        migrate::Migration, //
+        migrate::{
+            Migration,
+            Used, //
+        }, //
     },
     uapi, //
 };
@@ -82,6 +85,11 @@ impl Move {
         self.migration.moved()
     }
 
+    /// What has copied them.
+    pub(crate) fn used(&self) -> Used {
+        self.migration.used()
+    }
+
     /// All are where they shall be.
     pub(crate) fn arrived(&self) {
         self.buffer.set_node(self.node);
@@ -111,5 +119,8 @@ pub(crate) fn migrate(context: &Context, arg: &mut uapi::dmaplane_buf_migrate) -
     moving.arrived();
     arg.moved = moving.moved() as u64;
     arg.total_ns = passed();
+    let used = moving.used();
+    arg.engines = used.engines;
+    arg.threads = used.threads;
     Ok(())
 }

@@ -8,8 +8,8 @@
 . "$(dirname "$0")/lib.sh"
 
 suites=(
-	dmakit_addr dmakit_chain dmakit_debugfs dmakit_dmabuf dmakit_errno dmakit_import dmakit_kthread
-	dmakit_pages dmakit_periodic dmakit_shared dmakit_slot dmakit_worker
+	dmakit_addr dmakit_chain dmakit_debugfs dmakit_dmabuf dmakit_engine dmakit_errno dmakit_import
+	dmakit_kthread dmakit_pages dmakit_periodic dmakit_shared dmakit_slot dmakit_worker
 	dmaplane_carve dmaplane_credit dmaplane_fifo dmaplane_handle dmaplane_ring dmaplane_state
 	dmaplane_wire
 )

@@ -167,7 +167,13 @@ impl Worker {
             let moved = arg.moved * PAGE as u64;
             let times =
                 if arg.moved == 0 { arg.first_ns == 0 } else { arg.first_ns <= arg.total_ns };
-            if length.is_some_and(|length| moved > length) || !times {
+            let known = arg.engines & !(DMAPLANE_ENGINE_CPU | DMAPLANE_ENGINE_DMA) == 0;
+            let by_cpu = arg.engines & DMAPLANE_ENGINE_CPU != 0;
+            let engines = known
+                && (arg.engines != 0) == (arg.moved != 0)
+                && by_cpu == (arg.threads != 0)
+                && arg.threads <= 8;
+            if length.is_some_and(|length| moved > length) || !times || !engines {
                 self.caller.violation(format!("{arg:?} of {length:?} bytes"));
             }
         }

@@ -248,6 +248,9 @@ impl Buffer {
             pages: migrate.moved,
             first: Duration::from_nanos(migrate.first_ns),
             total: Duration::from_nanos(migrate.total_ns),
+            by_cpu: migrate.engines & DMAPLANE_ENGINE_CPU != 0,
+            by_dma: migrate.engines & DMAPLANE_ENGINE_DMA != 0,
+            threads: migrate.threads,
         })
     }
 
@@ -341,6 +344,12 @@ pub struct Moved {
     pub first: Duration,
     /// Until all were.
     pub total: Duration,
+    /// Whether processors copied some of them.
+    pub by_cpu: bool,
+    /// Whether a DMA engine of the machine's did.
+    pub by_dma: bool,
+    /// Most processors that copied at a time.
+    pub threads: u32,
 }
 
 /// Where the pages of a buffer are.
