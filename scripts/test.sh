@@ -206,7 +206,6 @@ scenarios_of() {
 	done
 }
 mapfile -t programs < <(programs_of tests/selftests | grep -v '^numa')
-mapfile -t numa < <({ programs_of tests/selftests && scenarios_of tests/scenarios; } | grep '^numa')
 # Others have no connection, so that it is the same on each fabric.
 connects() { grep -qE '"(pair|remote|lists)\.h"' "tests/selftests/${1%32}.c"; }
 connected=()
@@ -218,7 +217,8 @@ mapfile -t scenarios < <(scenarios_of tests/scenarios | grep -v '^matrix\|^loss\
 mapfile -t loss < <(scenarios_of tests/scenarios | grep '^loss')
 mapfile -t matrix < <(scenarios_of tests/scenarios | grep '^matrix')
 special() { ((!with_instrumented)) || { programs_of tests/instrumented && scenarios_of tests/instrumented; }; }
-mapfile -t instrumented < <(special | grep -v '^fail_')
+mapfile -t numa < <({ programs_of tests/selftests && scenarios_of tests/scenarios && special; } | grep '^numa')
+mapfile -t instrumented < <(special | grep -v '^fail_\|^numa')
 mapfile -t faults < <(special | grep '^fail_')
 for name in "${wanted[@]}"; do
 	[[ " ${programs[*]} ${numa[*]} ${stock_scenarios[*]} ${scenarios[*]} ${loss[*]} ${matrix[*]} ${instrumented[*]} ${faults[*]} " == *" $name"[.\ ]* ]] ||

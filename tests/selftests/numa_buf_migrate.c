@@ -14,6 +14,19 @@
 #define PAGES	(5 * 512 + 17ULL)
 #define LENGTH	(PAGES * PAGE)
 
+#define COPY_THREADS	"/sys/module/dmaplane/parameters/copy_threads"
+
+static int set_limit(const char *path, unsigned int value)
+{
+	FILE *file = fopen(path, "w");
+	int ret;
+
+	if (!file)
+		return -errno;
+	ret = fprintf(file, "%u", value) < 0;
+	return fclose(file) || ret ? -EIO : 0;
+}
+
 FIXTURE(numa_buf_migrate) {
 	int fd;
 	struct buffer buffer;
@@ -36,6 +49,7 @@ FIXTURE_SETUP(numa_buf_migrate)
 
 FIXTURE_TEARDOWN(numa_buf_migrate)
 {
+	EXPECT_EQ(0, set_limit(COPY_THREADS, 8));
 	munmap(self->at, LENGTH);
 	close(self->fd);
 	EXPECT_TRUE(WAIT_FOR(live("contexts") == 0));
@@ -75,6 +89,9 @@ TEST_F(numa_buf_migrate, all_at_once)
 		EXPECT_EQ(PAGES, arg.moved);
 		EXPECT_LT(0, arg.first_ns);
 		EXPECT_LT(arg.first_ns, arg.total_ns);
+		EXPECT_NE(0, arg.engines);
+		EXPECT_EQ(0, arg.engines & ~(DMAPLANE_ENGINE_CPU | DMAPLANE_ENGINE_DMA));
+		EXPECT_EQ(!(arg.engines & DMAPLANE_ENGINE_CPU), !arg.threads);
 		EXPECT_EQ(PAGES, pages_on(self->fd, self->buffer.handle, node));
 		EXPECT_EQ((int)node, node_of_page(self->at + LENGTH - PAGE));
 		EXPECT_EQ(LENGTH, first_wrong(self->at, LENGTH, 1));
@@ -84,6 +101,8 @@ TEST_F(numa_buf_migrate, all_at_once)
 		EXPECT_EQ(0, arg.moved);
 		EXPECT_EQ(0, arg.first_ns);
 		EXPECT_LT(0, arg.total_ns);
+		EXPECT_EQ(0, arg.engines);
+		EXPECT_EQ(0, arg.threads);
 	}
 	ASSERT_EQ(0, buf_query(self->fd, self->buffer.handle, &query, nodes));
 	EXPECT_EQ((int)self->nodes[0], query.node);
@@ -145,6 +164,36 @@ TEST_F(numa_buf_migrate, signals)
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	EXPECT_LT(0, interrupted);
 	EXPECT_EQ(LENGTH, first_wrong(self->at, LENGTH, 1));
+}
+
+/* Nodes without processors are copied between by all there are; and each page by one of them. */
+TEST_F(numa_buf_migrate, threads)
+{
+	unsigned int most = 0, round;
+	struct dmaplane_buf_migrate arg;
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP(return, "one processor only");
+	for (round = 1; round <= 2; round++) {
+		ASSERT_EQ(0, set_limit(COPY_THREADS, 1));
+		ASSERT_EQ(0, move(self->fd, self->buffer.handle, self->nodes[round % 2], 0, &arg));
+		EXPECT_EQ(PAGES, arg.moved);
+		if (arg.engines & DMAPLANE_ENGINE_DMA)
+			SKIP(return, "this machine has a DMA engine");
+		EXPECT_EQ(1, arg.threads);
+	}
+	EXPECT_EQ(0, set_limit(COPY_THREADS, 8));
+	for (round = 1; round <= 200 && most < 2; round++) {
+		fill(self->at, LENGTH, round);
+		ASSERT_EQ(0, move(self->fd, self->buffer.handle, self->nodes[round % 2], 0, &arg));
+		EXPECT_EQ(DMAPLANE_ENGINE_CPU, arg.engines);
+		EXPECT_EQ(LENGTH, first_wrong(self->at, LENGTH, round));
+		if (arg.threads > most)
+			most = arg.threads;
+	}
+	/* Unless these nodes have one each. */
+	EXPECT_LT(1, most);
+	EXPECT_GE(8, most);
 }
 
 TEST_F(numa_buf_migrate, refused)
