@@ -328,7 +328,6 @@ TEST_F(uring, links)
 TEST_F(uring, cancel)
 {
 	struct dmaplane_sqe sqe, all = cancel(9, 0, 0, DMAPLANE_CANCEL_ALL);
-	uint32_t cancelled = 0;
 	struct dmaplane_cqe cqe;
 	int res;
 
@@ -346,21 +345,27 @@ TEST_F(uring, cancel)
 
 		EXPECT_TRUE(user_data == 9 ? res > 0 || res == -ENOENT :
 					     res == LENGTH || res == -ECANCELED);
-		cancelled += res == -ECANCELED;
 	}
 	ASSERT_EQ(0, channel_next(&self->c, &cqe));
 	EXPECT_EQ(200, cqe.user_data);
-	/* By the channel's ring, one by what it calls itself. */
-	for (int i = 0; i < 4; i++)
-		PUSH(slow(self, 300 + i), i);
-	SUBMIT();
-	sqe = cancel(10, 0, 303, 0);
-	ASSERT_EQ(0, channel_do(&self->c, &sqe, &cqe));
-	EXPECT_TRUE(cqe.res == 1 || cqe.res == -ENOENT);
-	for (int i = 0; i < 4; i++) {
-		long user_data = NEXT(&res);
+	/* By the channel's ring, one by what it calls itself; again if it was done, or nearly so. */
+	for (int round = 0, found = -ENOENT; found != -ECANCELED; round++) {
+		ASSERT_GT(100, round);
+		for (int i = 0; i < 4; i++)
+			PUSH(slow(self, 300 + i), i);
+		SUBMIT();
+		sqe = cancel(10, 0, 303, 0);
+		ASSERT_EQ(0, channel_do(&self->c, &sqe, &cqe));
+		EXPECT_TRUE(cqe.res == 1 || cqe.res == -ENOENT);
+		for (int i = 0; i < 4; i++) {
+			long user_data = NEXT(&res);
 
-		EXPECT_EQ(user_data == 3 && cqe.res == 1 ? -ECANCELED : LENGTH, res);
+			if (user_data == 3 && cqe.res == 1)
+				found = res;
+			else
+				EXPECT_EQ(LENGTH, res);
+		}
+		EXPECT_TRUE(found == -ENOENT || found == -ECANCELED || found == LENGTH);
 	}
 }
 
