@@ -14,6 +14,7 @@ pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod migrate;
 pub(crate) mod pin;
+mod rekey;
 pub(crate) mod share;
 
 use crate::{
@@ -26,7 +27,11 @@ use crate::{
         Tally, //
     },
     info::MAX_BUFFER,
-    ioctl::Created, //
+    ioctl::Created,
+    region::{
+        Readiness,
+        Registration, //
+    }, //
 };
 use dmakit::{
     errno::{
@@ -53,6 +58,7 @@ use dmakit::{
     uapi, //
 };
 use kernel::{
+    new_mutex,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
@@ -60,7 +66,8 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        Arc, //
+        Arc,
+        Mutex, //
     },
     uaccess::{
         UserPtr,
@@ -77,6 +84,12 @@ struct Memory {
     flags: u32,
     #[pin]
     shown: Shown,
+    /// Those of its parts, and some that have gone.
+    #[pin]
+    registrations: Mutex<KVec<Arc<Registration>>>,
+    /// Held by who moves it while parts of it are registered.
+    #[pin]
+    moving: Mutex<()>,
     _import: Option<Tally>,
     _bytes: Tally,
     // Note: dropped after the pages.
@@ -118,6 +131,8 @@ impl Buffer {
             nodes,
             flags,
             shown <- Shown::nowhere(),
+            registrations <- new_mutex!(KVec::new()),
+            moving <- new_mutex!(()),
             _import: import,
             _bytes: Tally::many(counters, Live::BufferBytes, bytes),
             _charge: charge,
@@ -206,6 +221,13 @@ impl Buffer {
         this.memory.shown.add(&this.space, begin)?;
         this.first.store(begin, Relaxed);
         mapping.show(this, first)
+    }
+
+    /// A part of it was registered.
+    pub(crate) fn register(&self, registration: Arc<Registration>) -> Result {
+        let mut all = self.memory.registrations.lock();
+        all.retain(|other| other.readiness() != Readiness::Gone);
+        Ok(all.push(registration, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// User mappings alive.

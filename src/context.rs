@@ -291,13 +291,11 @@ impl Context {
 
     /// Has the end of whatever uses a fabric begin, as far as nothing has to be waited for.
     pub(crate) fn hang_up(&self, fabric: &Arc<Fabric>) {
-        let mut slot = 0usize;
-        while let Some((found, endpoint)) = self.next::<Endpoint>(slot) {
+        self.for_each_endpoint(|endpoint| {
             if endpoint.is_live_on(fabric) {
                 endpoint.hang_up(ENODEV);
             }
-            slot = found.saturating_add(1);
-        }
+        });
     }
 
     /// Ends whatever uses a fabric; the handles stay.
@@ -316,18 +314,19 @@ impl Context {
     /// Lets endpoints post the receives that they had no room for in `ring`.
     pub(crate) fn replenish(&self, ring: &Arc<CompletionRing>) {
         ring.unstarve();
-        let mut slot = 0usize;
-        while let Some((found, endpoint)) = self.next::<Endpoint>(slot) {
-            endpoint.replenish(ring);
-            slot = found.saturating_add(1);
-        }
+        self.for_each_endpoint(|endpoint| endpoint.replenish(ring));
     }
 
     /// Looks after the connections.
     pub(crate) fn tick(&self) {
+        self.for_each_endpoint(|endpoint| endpoint.tick());
+    }
+
+    /// Calls `f` for each endpoint, without holding the table.
+    pub(crate) fn for_each_endpoint(&self, mut f: impl FnMut(&Arc<Endpoint>)) {
         let mut slot = 0usize;
         while let Some((found, endpoint)) = self.next::<Endpoint>(slot) {
-            endpoint.tick();
+            f(&endpoint);
             slot = found.saturating_add(1);
         }
     }

@@ -81,6 +81,23 @@ impl Device {
         drop(removed);
     }
 
+    /// All contexts there are.
+    pub(crate) fn contexts(&self) -> Result<KVec<Arc<Context>>> {
+        let mut all = KVec::new();
+        loop {
+            let contexts = self.contexts.lock();
+            if contexts.len() <= all.capacity() {
+                for context in contexts.iter() {
+                    all.push_within_capacity(context.clone()).map_err(|_| EIO)?;
+                }
+                return Ok(all);
+            }
+            let wanted = contexts.len();
+            drop(contexts);
+            all.reserve(wanted, GFP_KERNEL_ACCOUNT)?;
+        }
+    }
+
     /// Calls `f` for each context, without holding the registry.
     pub(crate) fn for_each_context(&self, f: impl Fn(&Context)) {
         let mut position = 0usize;

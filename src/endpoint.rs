@@ -16,6 +16,7 @@
 //! | `progress`| heartbeats, and the end of connections that stand still            |
 //! | `register`| fast registrations of memory                                       |
 //! | `lease`   | what the peer may write to, and we at the peer                     |
+//! | `hold`    | the same while that memory moves                                   |
 //! | `query`   | `QUERY` and `CLOSE`                                                |
 //!
 //! Ownership: the handle is an [`Owned`] endpoint. The endpoint holds its connection and the
@@ -32,6 +33,7 @@ mod address;
 pub(crate) mod connect;
 pub(crate) mod count;
 mod events;
+mod hold;
 pub(crate) mod inbox;
 pub(crate) mod lease;
 mod link;

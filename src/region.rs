@@ -3,12 +3,17 @@
 //! Regions: parts of buffers that an RDMA device can reach, through keys with exact bounds.
 //!
 //! Ownership: the handle and each entry in flight ([`RegionUse`]) hold an `Arc` of the [`Region`],
-//! which holds the buffer and, until it is revoked, the memory keys.
-//! Locking: `keys` is inside of an endpoint's lock. The keys are dropped with it held, which may
-//! sleep: nobody who uses the region waits for that, as then it has no keys to lose.
+//! which holds the buffer and, in its [`Registration`] until it is revoked, the memory keys.
+//! Locking: none of its own.
 //! Teardown: revoking drops the keys; the device can reach nothing after that. Deregistering
 //! revokes, as invalidating does, and both are refused while entries are in flight.
 
+mod registration;
+
+pub(crate) use self::registration::{
+    Readiness,
+    Registration, //
+};
 use crate::{
     buffer::Buffer,
     context::{
@@ -39,7 +44,6 @@ use dmakit::{
     uapi, //
 };
 use kernel::{
-    new_mutex,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
@@ -47,21 +51,16 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        Arc,
-        Mutex, //
+        Arc, //
     }, //
 };
 
 /// Part of a buffer registered with a fabric.
-#[pin_data]
 pub(crate) struct Region {
-    fabric: Arc<Fabric>,
-    length: u64,
+    registration: Arc<Registration>,
     access: u32,
     /// Entries that use it, or [`INVALID`] and no more.
     users: Atomic<i32>,
-    #[pin]
-    keys: Mutex<Option<Arc<mr::Region>>>,
     // Note: the buffer stays until after the keys are gone.
     buffer: Arc<Buffer>,
     _tally: Tally,
@@ -70,12 +69,17 @@ pub(crate) struct Region {
 impl Region {
     /// The fabric it is registered with.
     pub(crate) fn fabric(&self) -> &Arc<Fabric> {
-        &self.fabric
+        self.registration.fabric()
+    }
+
+    /// Its keys.
+    pub(crate) fn registration(&self) -> &Arc<Registration> {
+        &self.registration
     }
 
     /// Bytes.
     pub(crate) fn length(&self) -> u64 {
-        self.length
+        self.registration.length()
     }
 
     /// What it is a part of.
@@ -93,20 +97,14 @@ impl Region {
         self.access & access != 0
     }
 
-    /// The keys; `ENODEV` if they are gone with the fabric.
-    pub(crate) fn keys(&self) -> Result<Arc<mr::Region>> {
-        self.keys.lock().clone().ok_or(ENODEV)
-    }
-
     /// Whether it has keys on `fabric`.
     pub(crate) fn is_live_on(&self, fabric: &Arc<Fabric>) -> bool {
-        Arc::ptr_eq(&self.fabric, fabric) && self.keys.lock().is_some()
+        Arc::ptr_eq(self.fabric(), fabric) && self.registration.is_live()
     }
 
-    /// Takes the keys away. They are dead when this returns, whoever had begun to do so.
+    /// Takes the keys away, as the fabric goes.
     pub(crate) fn revoke(&self) {
-        let mut keys = self.keys.lock();
-        drop(keys.take());
+        self.registration.revoke(ENODEV);
     }
 
     /// Uses it for an entry. The caller holds the context table's lock. `EKEYREVOKED` if it was
@@ -124,12 +122,18 @@ impl Region {
     pub(crate) fn invalidate(&self) -> Result {
         match self.users.cmpxchg(0, INVALID, Relaxed) {
             Ok(_) => {
-                self.revoke();
+                self.registration.revoke(EKEYREVOKED.into());
                 Ok(())
             }
             Err(users) if users < 0 => Err(EKEYREVOKED.into()),
             Err(_) => Err(EBUSY),
         }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        self.revoke();
     }
 }
 
@@ -224,19 +228,16 @@ pub(crate) fn register(
     )?;
     endpoint.register(&keys, key_access(arg.access))?;
 
-    let (length, access) = (arg.length, arg.access);
-    let region = Arc::pin_init(
-        pin_init!(Region {
-            fabric,
-            length,
-            access,
-            users: Atomic::new(0),
-            keys <- new_mutex!(Some(keys)),
-            buffer,
-            _tally: Tally::one(context.counters(), Live::Regions),
-        }),
-        GFP_KERNEL_ACCOUNT,
-    )?;
+    let registration = Registration::new(fabric, keys, arg.offset, key_access(arg.access))?;
+    let region = Region {
+        registration,
+        access: arg.access,
+        users: Atomic::new(0),
+        buffer,
+        _tally: Tally::one(context.counters(), Live::Regions),
+    };
+    let region = Arc::new(region, GFP_KERNEL_ACCOUNT)?;
+    region.buffer.register(region.registration.clone())?;
     arg.handle = context.insert(Object::Region(region))?;
     Ok(Created(arg.handle))
 }

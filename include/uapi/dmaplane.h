@@ -520,7 +520,7 @@ struct dmaplane_buf_import {
  * fails with, what was moved stays, and another call goes on with the rest.
  *
  * Errors: EINVAL (unknown flag), ENOENT, EBADF (@handle), EINTR, and those of the entry: EOPNOTSUPP (the
- * buffer was made by BUF_IMPORT), ENXIO, EACCES, EBUSY, ENOSPC, EIO, ENOMEM.
+ * buffer was made by BUF_IMPORT), ENXIO, EACCES, EBUSY, EKEYREVOKED, ENODEV, ENOSPC, EIO, ENOMEM.
  */
 struct dmaplane_buf_migrate {
 	__u32 size;
@@ -1317,9 +1317,14 @@ struct dmaplane_pages {
  * (DMAPLANE_MIGRATE_*). It is done by the worker that does long copies, in batches of 2 MiB at
  * most. All who use the buffer go on meanwhile: its mappings stay valid and show the same bytes,
  * though whoever touches what is being moved waits for that; COPY, FILL, RECV and lists do. It
- * completes with the number of pages moved, 0 if all were there. It fails with EBUSY if the buffer is
- * registered (until REGION_DEREGISTER or INVALIDATE; over iWARP what was leased for reading until
- * the connections have ended, too), a dma-buf of it is mapped, or another driver or a system call has
+ * completes with the number of pages moved, 0 if all were there.
+ * Of a registered buffer up to 64 MiB go at a time: entries that use its regions, here and at peers with leases of them,
+ * wait, those under way are waited for, the regions get new keys, and all go on; no program sees any of that
+ * but by the time. It fails with EBUSY, and changes nothing, if they are not done or a peer does not
+ * hold its leases for 2 seconds, or if no connection is left to register anew through. It fails with EKEYREVOKED
+ * if that was refused then, or ENODEV: regions have no keys any more, as after INVALIDATE.
+ * It fails with EBUSY if the buffer was leased for reading over iWARP (until the connections have ended),
+ * a dma-buf of it is mapped, or another driver or a system call has
  * references to its pages (direct I/O, vmsplice(2), memory registered by others), and keeps them;
  * ENOSPC with STRICT (the node, or what the buffer's memory cgroup may have, has no room); EIO (the
  * memory of a page is bad, which stays, with its block); ECANCELED, and ENOMEM. Batches moved before that stay moved:

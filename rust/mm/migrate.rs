@@ -17,6 +17,7 @@
 pub use super::engine::Used;
 
 use super::{
+    cond_resched,
     engine::{
         Bad,
         Batch,
@@ -145,6 +146,23 @@ impl Migration {
             }
         }
         Ok(true)
+    }
+
+    /// Whether any of them are elsewhere, pinned or not.
+    pub fn is_wanted(&mut self, pages: &Pages) -> Result<bool> {
+        while self.next < pages.count() {
+            let end = pages.count().min(self.next.saturating_add(BATCH));
+            let list = pages.list().read();
+            let part = list.as_slice().get(self.next..end).ok_or(EINVAL)?;
+            // SAFETY: these pages are alive.
+            if unsafe { bindings::dk_pages_elsewhere(part.as_ptr(), part.len(), self.node) } > 0 {
+                return Ok(true);
+            }
+            drop(list);
+            cond_resched();
+            self.next = end;
+        }
+        Ok(false)
     }
 
     /// Which of the next are elsewhere.

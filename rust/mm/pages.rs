@@ -235,6 +235,11 @@ impl Pages {
         self.pins.load(Acquire) != 0
     }
 
+    /// How many there are who need them where they are, or were a moment ago.
+    pub fn pins(&self) -> usize {
+        usize::try_from(self.pins.load(Acquire)).unwrap_or(usize::MAX)
+    }
+
     /// Some were moved. The list is locked for writing.
     pub(super) fn has_moved(&self) {
         self.moves.add(1, Relaxed);

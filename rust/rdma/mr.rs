@@ -133,7 +133,7 @@ struct Mapping {
     table: bindings::sg_table,
     domain: Arc<Domain>,
     // Note: the pages are let go of after `drop` unmapped them.
-    pages: Pinned,
+    _pages: Pinned,
 }
 
 impl Drop for Mapping {
@@ -186,7 +186,7 @@ impl Segment {
         let mapping = Mapping {
             table,
             domain: domain.clone(),
-            pages: pages.clone(),
+            _pages: pages.clone(),
         };
         let mem_reg = bindings::ib_mr_type_IB_MR_TYPE_MEM_REG;
         // SAFETY: the domain is there while the device is.
@@ -286,11 +286,6 @@ impl Region {
             segment_bytes,
         };
         Ok(Arc::new(region, GFP_KERNEL_ACCOUNT)?)
-    }
-
-    /// What has the pages stay where they are, for devices that go on with what keys named.
-    pub fn pages(&self) -> Option<Pinned> {
-        Some(self.segments.first()?.mapping.pages.clone())
     }
 
     /// The domain that the keys are of.

@@ -6,8 +6,14 @@
 //! Locking: none of its own; pages are locked for a batch, whoever uses them meanwhile waits for that.
 //! Teardown: none; what was moved stays there.
 
-use super::Buffer;
-use crate::context::Context;
+use super::{
+    rekey,
+    Buffer, //
+};
+use crate::{
+    context::Context,
+    device::Device, //
+};
 use dmakit::{
     errno::EOPNOTSUPP,
     mm::{
@@ -30,6 +36,7 @@ use kernel::{
 
 /// A buffer being moved.
 pub(crate) struct Move {
+    device: Arc<Device>,
     buffer: Arc<Buffer>,
     node: i32,
     migration: Migration,
@@ -62,6 +69,7 @@ impl Move {
         }
         let strict = flags & uapi::DMAPLANE_MIGRATE_STRICT != 0;
         Ok(Self {
+            device: context.device().clone(),
             buffer,
             node,
             migration: Migration::new(node, strict),
@@ -73,8 +81,31 @@ impl Move {
         self.node
     }
 
-    /// Moves the next batch; whether there are more.
+    /// Moves the next batch, or some, if others have to wait for that; whether there are more.
     pub(crate) fn step(&mut self) -> Result<bool> {
+        match rekey::parts(&self.buffer)? {
+            parts if parts.is_empty() => self.batch(),
+            parts => rekey::step(self, parts),
+        }
+    }
+
+    /// The module's state.
+    pub(super) fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    /// What is moved.
+    pub(super) fn buffer(&self) -> &Arc<Buffer> {
+        &self.buffer
+    }
+
+    /// Whether there is anything left to move.
+    pub(super) fn is_wanted(&mut self) -> Result<bool> {
+        self.migration.is_wanted(self.buffer.pages())
+    }
+
+    /// Moves the next batch; whether there are more.
+    pub(super) fn batch(&mut self) -> Result<bool> {
         let more = self.buffer.migrate(&mut self.migration);
         mm::cond_resched();
         more

@@ -6,6 +6,10 @@
 //! Neither program sees them.
 
 use super::{
+    hold::{
+        Granted,
+        Hold, //
+    },
     link::MAX_LEASES,
     Endpoint, //
 };
@@ -22,7 +26,11 @@ use crate::{
             Rights, //
         }, //
     },
-    region::RegionUse,
+    region::{
+        Readiness,
+        RegionUse,
+        Registration, //
+    },
     view::Span,
     wait::Patience, //
 };
@@ -31,6 +39,7 @@ use dmakit::{
         ENOTCONN, //
         EPROTO,
     },
+    mm::pages::Pages,
     uapi, //
 };
 use kernel::{
@@ -46,21 +55,63 @@ const MAX_KEYS: u32 = 16384;
 /// A lease being told to the peer.
 pub(super) struct Offer {
     terms: LeaseTerms,
-    /// Until all is told, the region cannot be deregistered.
-    region: RegionUse,
+    registration: Arc<Registration>,
+    /// Until all is told for the first time, the region cannot be deregistered.
+    region: Option<RegionUse>,
     /// Segments of it before those of the lease.
     before: u32,
     next: u32,
 }
 
 impl Offer {
+    /// Tells of a lease again, whose keys have changed.
+    pub(super) fn again(terms: LeaseTerms, before: u32, registration: Arc<Registration>) -> Self {
+        Self {
+            terms,
+            registration,
+            region: None,
+            before,
+            next: 0,
+        }
+    }
+
+    /// Number of the lease.
+    pub(super) fn lease(&self) -> u32 {
+        self.terms.lease
+    }
+
+    /// Whether the next part can be told: what has begun goes on even if the keys shall not be used.
+    pub(super) fn is_due(&self) -> bool {
+        self.has_begun() || self.registration.readiness() == Readiness::Ready
+    }
+
+    /// Whether the peer knows of some keys, and not yet of all.
+    pub(super) fn has_begun(&self) -> bool {
+        self.next > 0
+    }
+
+    /// Whether there is nothing left that could be told.
+    pub(super) fn is_dead(&self) -> bool {
+        self.registration.readiness() == Readiness::Gone
+    }
+
+    /// Whether it is of one of these keys.
+    pub(super) fn is_of(&self, list: &[Arc<Registration>]) -> bool {
+        list.iter().any(|one| Arc::ptr_eq(one, &self.registration))
+    }
+
+    /// Whether the peer knows of the lease.
+    pub(super) fn is_known(&self) -> bool {
+        self.region.is_none()
+    }
+
     /// Writes the next part; returns its length and whether it is the last.
     pub(super) fn encode(
         &mut self,
         header: wire::CtrlHeader,
         out: &mut [u8; wire::CTRL_MAX],
     ) -> Result<(usize, bool)> {
-        let region = self.region.keys()?;
+        let region = self.registration.keys()?;
         let keys = (self.next..self.terms.total).map_while(|segment| {
             let key = region.key(self.before.checked_add(segment)? as usize)?;
             Some(Key {
@@ -80,9 +131,14 @@ pub(super) struct PeerLease {
     terms: LeaseTerms,
     keys: KVVec<Key>,
     reported: bool,
+    pub(super) hold: Hold,
 }
 
 impl PeerLease {
+    pub(super) fn terms(&self) -> &LeaseTerms {
+        &self.terms
+    }
+
     /// Bytes.
     pub(super) fn length(&self) -> u64 {
         self.terms.length
@@ -108,20 +164,50 @@ impl PeerLease {
         self.keys.get(segment as usize).copied()
     }
 
-    fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.keys.len() == self.terms.total as usize
+    }
+
+    /// Takes a part of its new keys, which come in order as well.
+    fn renew(&mut self, part: &LeasePart<'_>) -> Result {
+        let done = match self.hold {
+            Hold::Asked { .. } | Hold::Held => 0,
+            Hold::Renewed(done) => done,
+            Hold::Free | Hold::Ended => return Err(EPROTO.into()),
+        };
+        let first = part.first as usize;
+        let end = first.saturating_add(part.keys.count() as usize);
+        let Some(keys) = self.keys.get_mut(first..end) else {
+            return Err(EPROTO.into());
+        };
+        if self.terms != part.terms || first != done as usize {
+            return Err(EPROTO.into());
+        }
+        for (key, other) in keys.iter_mut().zip(part.keys.iter()) {
+            *key = other;
+        }
+        self.hold = match end == self.keys.len() {
+            true => Hold::Free,
+            false => Hold::Renewed(u32::try_from(end)?),
+        };
+        Ok(())
     }
 }
 
 /// What the peer granted.
 pub(super) struct PeerLeases {
-    list: KVec<PeerLease>,
+    pub(super) list: KVec<PeerLease>,
+    /// Some may not be used, now or any more.
+    pub(super) restless: bool,
 }
 
 impl PeerLeases {
     /// Nothing yet.
     pub(super) const fn new() -> Self {
-        Self { list: KVec::new() }
+        Self {
+            list: KVec::new(),
+            restless: false,
+        }
     }
 
     /// The complete lease of this number.
@@ -137,12 +223,13 @@ impl PeerLeases {
         let kept: usize = self.list.iter().map(|lease| lease.keys.len()).sum();
         let incomplete = matches!(self.list.last(), Some(lease) if !lease.is_complete());
         if !incomplete {
-            let known = self
-                .list
-                .iter()
-                .any(|lease| lease.terms.lease == part.terms.lease);
-            if known
-                || part.terms.lease == 0
+            let mut known = self.list.iter_mut();
+            if let Some(known) = known.find(|lease| lease.terms.lease == part.terms.lease) {
+                known.renew(part)?;
+                self.look();
+                return Ok(());
+            }
+            if part.terms.lease == 0
                 || self.list.len() >= MAX_LEASES as usize
                 || kept.saturating_add(part.terms.total as usize) > MAX_KEYS as usize
             {
@@ -153,6 +240,7 @@ impl PeerLeases {
                 terms: part.terms,
                 keys,
                 reported: false,
+                hold: Hold::Free,
             };
             self.list.push(lease, GFP_KERNEL_ACCOUNT)?;
         }
@@ -204,8 +292,11 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
     if !rights.write && !rights.read {
         return Err(EACCES);
     }
-    let keys = region.keys()?;
-    let segment = keys.segment_bytes();
+    let registration = region.registration().clone();
+    if !registration.is_there() {
+        return Err(ENODEV);
+    }
+    let segment = registration.segment_bytes();
     let before = bounds.offset.checked_div(segment).ok_or(EIO)?;
     let skip = bounds.offset.checked_rem(segment).ok_or(EIO)?;
     let end = skip.checked_add(bounds.length).ok_or(EIO)?;
@@ -219,32 +310,40 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
         return Err(EXDEV);
     }
     let granted_keys = link.granted_keys.saturating_add(total);
-    if link.grants >= MAX_LEASES || granted_keys > MAX_KEYS {
+    let lease = u32::try_from(link.granted.len().saturating_add(1))?;
+    if lease > MAX_LEASES || granted_keys > MAX_KEYS {
         return Err(EMFILE);
     }
     // Its keys allow what the region's access says, whatever the view's does.
     let peers_read = region.allows(uapi::DMAPLANE_ACCESS_REMOTE_READ);
     if peers_read && fabric.rdma().quirks().sends_after_key {
         // There is room for one each.
+        let pinned = Pages::pin(region.buffer().pages());
         link.lent
-            .push_within_capacity((keys.pages().ok_or(EIO)?, region.buffer().clone()))
+            .push_within_capacity((pinned, region.buffer().clone()))
             .map_err(|_| EMFILE)?;
     }
+    let terms = LeaseTerms {
+        lease,
+        tag: arg.tag,
+        length: bounds.length,
+        segment,
+        skip,
+        total,
+        rights,
+    };
+    // There is room for that many as well.
+    let granted = Granted::new(terms, before, registration.number());
+    link.granted
+        .push_within_capacity(granted)
+        .map_err(|_| EMFILE)?;
     link.granted_keys = granted_keys;
-    link.grants = link.grants.saturating_add(1);
-    arg.lease = link.grants;
+    arg.lease = lease;
     let offer = Offer {
-        terms: LeaseTerms {
-            lease: arg.lease,
-            tag: arg.tag,
-            length: bounds.length,
-            segment,
-            skip,
-            total,
-            rights,
-        },
+        terms,
+        registration,
+        region: Some(span.region),
         before,
-        region: span.region,
         next: 0,
     };
     link.offers.push(offer).map_err(|_| EMFILE)?;

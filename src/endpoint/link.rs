@@ -12,8 +12,12 @@
 //! Teardown: dropping gives the reserved places back; the connection was drained before.
 
 use super::{
+    hold::Granted,
     inbox::Inbox,
-    lease::Offer,
+    lease::{
+        Offer,
+        PeerLeases, //
+    },
     send::{
         InFlight,
         Pending, //
@@ -202,9 +206,11 @@ pub(super) struct Link {
     pub(super) offers: Fifo<Offer>,
     /// What the peer may read stays where it is as long as there is a connection, whatever its key.
     pub(super) lent: KVec<(Pinned, Arc<Buffer>)>,
-    /// Leases granted, and keys in them.
-    pub(super) grants: u32,
+    /// Leases granted, by their numbers from 1 on, and keys in them.
+    pub(super) granted: KVec<Granted>,
     pub(super) granted_keys: u32,
+    /// Where the queue pair is.
+    pub(super) domain: Arc<Domain>,
     pub(super) registrations: SendSlots,
     /// Those who have registrations to post while nothing else may be in flight: nothing is sent
     /// until they have.
@@ -272,6 +278,7 @@ impl Link {
         let inbox = Inbox::new(recv_depth)?;
         let longest = u32::try_from(message.saturating_sub(DATA_HEADER))?;
         let lent = KVec::with_capacity(MAX_LEASES as usize, GFP_KERNEL_ACCOUNT)?;
+        let granted = KVec::with_capacity(MAX_LEASES as usize, GFP_KERNEL_ACCOUNT)?;
 
         ring.attach(recv_depth)?;
         // From here on dropping `link` gives the places back.
@@ -303,8 +310,9 @@ impl Link {
             messages,
             offers,
             lent,
-            grants: 0,
+            granted,
             granted_keys: 0,
+            domain: domain.clone(),
             registrations,
             registering: 0,
             inbox,
@@ -427,16 +435,19 @@ impl Link {
     pub(super) fn send_messages(
         &mut self,
         conn: &Connection<Endpoint>,
+        leases: &mut PeerLeases,
         stats: &mut Stats,
     ) -> Result {
         loop {
-            let news = !self.offers.is_empty()
+            self.drop_dead_offers();
+            let word = self.next_word(leases);
+            let offers = self.offers.front_mut().is_some_and(|offer| offer.is_due());
+            let news = word.is_some()
+                || offers
                 || self.receiver.should_advertise()
                 || self.turn == Turn::Ours;
-            let may = match news {
-                true if self.ctrl.can_send() => true,
-                _ => self.ctrl.must_ack() && self.ctrl.can_ack(),
-            };
+            let can_send = self.ctrl.can_send();
+            let may = (news && can_send) || (self.ctrl.must_ack() && self.ctrl.can_ack());
             if !may {
                 return Ok(());
             }
@@ -444,23 +455,25 @@ impl Link {
                 return Ok(());
             };
             let mut bytes = [0; wire::CTRL_MAX];
-            let offer = match self.ctrl.can_send() {
-                true => self.offers.front_mut(),
-                false => None,
-            };
             let header = wire::CtrlHeader {
                 credits: self.receiver.cumulative(),
                 ack: self.ctrl.sent(),
             };
             self.receiver.advertised();
-            let (length, last) = match offer {
-                Some(offer) => offer.encode(header, &mut bytes)?,
-                None => (wire::encode_ack(header, &mut bytes), false),
+            let word = word.filter(|_| can_send);
+            let offer = self.offers.front_mut().filter(|_| offers && can_send);
+            let (length, last) = match (&word, offer) {
+                (Some(word), _) => (wire::encode_word(header, word, &mut bytes), false),
+                (None, Some(offer)) => offer.encode(header, &mut bytes)?,
+                (None, None) => (wire::encode_ack(header, &mut bytes), false),
             };
-            if last {
-                self.offers.pop();
+            if let Some(offer) = last.then(|| self.offers.pop()).flatten() {
+                self.told(&offer);
             }
             conn.post_ctrl(slot, bytes.get(..length).ok_or(EIO)?)?;
+            if let Some(word) = &word {
+                self.said(leases, word);
+            }
             let order = self.number();
             self.messages.posted(slot, order);
             self.turn = Turn::Any;

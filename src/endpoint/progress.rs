@@ -80,10 +80,14 @@ impl Endpoint {
             Ok((conn, link)) => link.heartbeat(conn),
             Err(_) => return,
         };
+        // What waited for memory to have moved may not have been told.
+        let result = match result {
+            Ok(()) | Err(EAGAIN) => inner.pump(),
+            error => error,
+        };
         drop(inner);
-        match result {
-            Ok(()) | Err(EAGAIN) => {}
-            Err(error) => self.fail(error),
+        if let Err(error) = result {
+            self.fail(error);
         }
     }
 

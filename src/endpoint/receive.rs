@@ -110,10 +110,12 @@ impl Endpoint {
                 .grant(message.header.credits, MAX_DEPTH)
                 .map_err(|_| EPROTO)?;
             stats.ctrl_received = stats.ctrl_received.saturating_add(1);
-            if let CtrlKind::Lease(part) = message.kind {
-                leases.take(&part)?;
-                endpoint.changed.notify_all();
+            match message.kind {
+                CtrlKind::Ack => return Ok(()),
+                CtrlKind::Lease(part) => leases.take(&part)?,
+                CtrlKind::Word(word) => link.heard(leases, &word)?,
             }
+            endpoint.changed.notify_all();
             Ok(())
         });
     }

@@ -27,7 +27,21 @@ use kernel::{
 impl Endpoint {
     /// Posts the fast registrations of `keys` and waits until all took effect.
     pub(crate) fn register(&self, keys: &Arc<mr::Region>, access: mr::Access) -> Result {
-        let mut patience = Patience::new(uapi::FOREVER);
+        self.register_with(Patience::new(uapi::FOREVER), keys, access)
+    }
+
+    /// As [`Self::register`], for keys that must not be lost to a signal. Those that another endpoint
+    /// has registered are left as they are.
+    pub(crate) fn register_again(&self, keys: &Arc<mr::Region>, access: mr::Access) -> Result {
+        self.register_with(Patience::Firm, keys, access)
+    }
+
+    fn register_with(
+        &self,
+        mut patience: Patience,
+        keys: &Arc<mr::Region>,
+        access: mr::Access,
+    ) -> Result {
         self.post_registrations(&mut patience, keys, access)?;
         let mut done = 0usize;
         self.wait_until(&mut patience, |inner| {
@@ -82,6 +96,10 @@ impl Endpoint {
         loop {
             let (conn, link) = inner.established()?;
             while posted < keys.segments() && (!alone || link.is_quiet()) {
+                if keys.is_registered(posted) {
+                    posted = posted.saturating_add(1);
+                    continue;
+                }
                 let Some(slot) = link.registrations.pop() else {
                     break;
                 };

@@ -35,6 +35,7 @@ use crate::{
 };
 use dmakit::{
     errno::{
+        EKEYREVOKED,
         EMSGSIZE,
         ENOKEY,
         EOPNOTSUPP, //
@@ -215,7 +216,7 @@ impl Remote {
         let (Some(region), [part]) = (&self.region, self.parts.as_slice()) else {
             return Ok(());
         };
-        let keys = region.keys()?;
+        let keys = region.registration().keys()?;
         let pieces = carve::pieces(part.local, part.length, keys.segment_bytes());
         for piece in pieces.filter(|piece| piece.length > 0) {
             let key = keys.key(piece.segment as usize).ok_or(EIO)?;
@@ -233,7 +234,7 @@ impl Remote {
         leases: &PeerLeases,
         room: &Room,
     ) -> Result<bool> {
-        let keys = region.keys()?;
+        let keys = region.registration().keys()?;
         let lease = leases.find(self.lease).ok_or(ENOKEY)?;
         let (mut requests, mut pieces, mut end) = (0u32, 0u32, None);
         while let Some(part) = self.parts.as_slice().get(at.part) {
@@ -308,6 +309,10 @@ impl Remote {
             Action::Send => None,
             _ => Some(inner.leases.find(self.lease).ok_or(ENOKEY)?),
         };
+        lease.map_or(Ok(()), PeerLease::check)?;
+        if !region.registration().is_there() {
+            return Err(EKEYREVOKED.into());
+        }
         let rights = lease.map(PeerLease::rights);
         let allowed = rights.is_none_or(|rights| match self.reads() {
             false => rights.write,
@@ -322,7 +327,7 @@ impl Remote {
             match lease {
                 Some(lease) => check_range(part.remote, length, lease.length())?,
                 None => {
-                    let segment = region.keys()?.segment_bytes();
+                    let segment = region.registration().segment_bytes();
                     if carve::count(part.local, part.length, segment) > most {
                         return Err(EMSGSIZE.into());
                     }

@@ -22,7 +22,10 @@ use super::{
 use crate::{
     channel::Ticket,
     pure::state::State,
-    region::RegionUse, //
+    region::{
+        Readiness,
+        RegionUse, //
+    }, //
 };
 use dmakit::{
     errno::{
@@ -69,7 +72,7 @@ struct Batch {
 
 /// An entry that waits, as a whole or with its rest.
 pub(super) struct Pending {
-    remote: Remote,
+    pub(super) remote: Remote,
     ticket: Ticket,
     /// Part of it was posted, up to here.
     sent: Option<Cursor>,
@@ -106,6 +109,9 @@ pub(super) struct InFlight {
     pub(super) length: u32,
     requests: u32,
     reads: bool,
+    /// Number of the keys that it uses, and of the peer's lease.
+    pub(super) region: u64,
+    pub(super) lease: u32,
     /// The entry, if this is the end of it.
     pub(super) end: Option<End>,
     /// How it failed, if what was posted before it is not done.
@@ -371,8 +377,9 @@ impl Inner {
         if link.turn == Turn::Peers || link.registering > 0 {
             return Ok(());
         }
-        link.send_messages(conn, stats)?;
+        link.send_messages(conn, leases, stats)?;
         loop {
+            link.fail_dead(leases, stats);
             let batch = link.build_batch(leases)?;
             if batch.entries == 0 {
                 break;
@@ -443,6 +450,7 @@ impl Link {
                 || (waits && reads > 0 && pending.sent.is_none())
                 || (remote.reads() && reads_left == 0)
                 || (batch.entries > 0 && bytes > BATCH_BYTES)
+                || pending.readiness(leases) != Readiness::Ready
             {
                 break;
             }
@@ -481,6 +489,9 @@ impl Link {
             let pending = self.queue.front_mut().ok_or(EIO)?;
             let (requests, length) = (pending.requests, pending.remote.length);
             let reads = pending.remote.reads();
+            let region = pending.remote.region.as_ref();
+            let region = region.map_or(0, |region| region.registration().number());
+            let lease = pending.remote.lease;
             let message = pending.is_message();
             pending.ticket.posted();
             let end = match batch.rest.filter(|_| last) {
@@ -507,6 +518,8 @@ impl Link {
                 length,
                 requests,
                 reads,
+                region,
+                lease,
                 end,
                 failed: None,
             };

@@ -11,8 +11,9 @@ mod data;
 mod hello;
 
 pub use self::ctrl::{
-    decode_ctrl, encode_ack, encode_lease, Ctrl, CtrlHeader, CtrlKind, Key, KeyList, LeasePart,
-    LeaseTerms, Rights, Sent, WireError, CTRL_MAX, KEYS_PER_MESSAGE, MAX_SEGMENTS, MIN_SEGMENT,
+    decode_ctrl, encode_ack, encode_lease, encode_word, Ctrl, CtrlHeader, CtrlKind, Key, KeyList,
+    LeasePart, LeaseTerms, Rights, Sent, What, WireError, Word, CTRL_MAX, KEYS_PER_MESSAGE,
+    MAX_SEGMENTS, MIN_SEGMENT,
 };
 pub use self::data::{Data, DATA_HEADER};
 pub use self::hello::{Hello, HelloError, RejectReason, PRIVATE_MAX};
@@ -21,7 +22,7 @@ pub use self::hello::{Hello, HelloError, RejectReason, PRIVATE_MAX};
 pub const MAGIC: u32 = 0x444d_4150;
 
 /// Version of these formats.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// Takes numbers from the beginning of a slice.
 struct Reader<'a>(&'a [u8]);

@@ -79,7 +79,7 @@ mod tests {
         use WireError::*;
         assert_eq!(changed(0, b"DMAQ")?, Some(NotOurs));
         assert_eq!(changed(4, &[0, 1])?, Some(Version(1)));
-        assert_eq!(changed(6, &[0, 3])?, Some(Malformed));
+        assert_eq!(changed(6, &[0, 7])?, Some(Malformed));
         // Segments in all.
         assert_eq!(changed(20, &[0xff; 4])?, Some(Impossible));
         // Length and bytes per segment.
@@ -132,7 +132,7 @@ mod tests {
                         assert!(key.addr.checked_add(left.min(terms.segment)).is_some());
                     }
                 }
-                Ok(CtrlKind::Ack) => return Err(EINVAL),
+                Ok(CtrlKind::Ack | CtrlKind::Word(_)) => return Err(EINVAL),
                 Err(_) => refused += 1,
             }
         }

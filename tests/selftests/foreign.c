@@ -6,30 +6,8 @@
  * connection and nothing else.
  */
 #include "pair.h"
-#include "user.h"
+#include "liar.h"
 #include "harness.h"
-
-/* What the two kernels say to each other: see src/pure/wire. Later ones have another version. */
-#define VERSION 3
-#define LATER	(VERSION + 1)
-
-struct hello {
-	uint8_t magic[4];
-	uint16_t version, header;
-	uint32_t credits;
-	uint16_t length, message;
-	uint8_t user[32];
-} __attribute__((packed));
-
-static struct hello hello(uint16_t version)
-{
-	return (struct hello){
-		.magic = "DMAP", .version = htons(version), .header = htons(16),
-		.credits = htonl(4),
-	};
-}
-
-#define HELLO_BYTES 16
 
 FIXTURE(foreign) {
 	struct side side;
@@ -47,29 +25,6 @@ FIXTURE_SETUP(foreign)
 FIXTURE_TEARDOWN(foreign)
 {
 	side_close(&self->side);
-}
-
-/* ---- A user-space peer -------------------------------------------------- */
-
-/* Connects; returns the last event's type, e.g. RDMA_CM_EVENT_REJECTED. */
-static int user_connect(struct user *u, const struct dmaplane_addr *dst, const void *data,
-			size_t length)
-{
-	struct rdma_conn_param param = {
-		.private_data = data, .private_data_len = length, .responder_resources = 1,
-		.initiator_depth = 1, .retry_count = 5, .rnr_retry_count = 0,
-	};
-	struct sockaddr_storage to = { 0 };
-
-	memcpy(&to, dst->data, dst->len);
-	if (rdma_create_id(u->events, &u->id, NULL, RDMA_PS_TCP) ||
-	    rdma_resolve_addr(u->id, NULL, (struct sockaddr *)&to, PATIENCE / MS))
-		return -errno;
-	if (next_event(u) != RDMA_CM_EVENT_ADDR_RESOLVED || rdma_resolve_route(u->id, PATIENCE / MS) ||
-	    next_event(u) != RDMA_CM_EVENT_ROUTE_RESOLVED || add_queue_pair(u->id) ||
-	    rdma_connect(u->id, &param))
-		return -EPROTO;
-	return next_event(u);
 }
 
 /* ---- Requests that dmaplane must not take ------------------------------- */
@@ -225,19 +180,10 @@ struct garbage {
 static int connect_liar(struct __test_metadata *_metadata, FIXTURE_DATA(foreign) *self,
 			uint32_t listener, const struct dmaplane_addr *addr, struct user *u)
 {
-	struct hello good = hello(VERSION);
-	struct pair p = { .b = self->side, .listener = listener };
-	pthread_t thread;
-	int ret;
+	int ret = liar_connect(&self->side, listener, addr, u);
 
-	p.b.result = -EPROTO;
-	ASSERT_EQ(0, pthread_create(&thread, NULL, accept_in_thread, &p));
-	ret = user_connect(u, addr, &good, HELLO_BYTES);
-	ASSERT_EQ(0, pthread_join(thread, NULL));
-	EXPECT_EQ(RDMA_CM_EVENT_ESTABLISHED, ret);
-	EXPECT_EQ(0, p.b.result);
-	self->side.endpoint = p.b.endpoint;
-	return ret == RDMA_CM_EVENT_ESTABLISHED && !p.b.result ? 0 : -EPROTO;
+	EXPECT_EQ(0, ret);
+	return ret;
 }
 
 TEST_F(foreign, garbage_after_the_hello)
@@ -254,6 +200,9 @@ TEST_F(foreign, garbage_after_the_hello)
 		  { 'D', 'M', 'A', 'P', 0, VERSION, 0, 3 }, 1 },
 		{ "message of a program that is longer than it says", IBV_WR_SEND, 64, 0,
 		  { 'D', 'M', 'A', 'P', 0, VERSION, 0, 3 }, 1 },
+		{ "a hold of no lease", IBV_WR_SEND, 24, 0, { 'D', 'M', 'A', 'P', 0, VERSION, 0, 4 }, 1 },
+		{ "no lease is held", IBV_WR_SEND, 24, 0, { 'D', 'M', 'A', 'P', 0, VERSION, 0, 5 }, 1 },
+		{ "the end of no lease", IBV_WR_SEND, 24, 0, { 'D', 'M', 'A', 'P', 0, VERSION, 0, 6 }, 1 },
 		{ "message with immediate", IBV_WR_SEND_WITH_IMM, 64, 5, { 0 }, 1 },
 		{ "more messages than places", IBV_WR_SEND, 24, 0, { 'D', 'M', 'A', 'P', 0, VERSION }, 16 },
 		{ "more data than credits", IBV_WR_RDMA_WRITE_WITH_IMM, 0, 7, { 0 }, 16 },

@@ -6,7 +6,8 @@
 //! |--------|--------------------------------------|------------------------------|
 //! | 0..4   | magic                                |                              |
 //! | 4..6   | version                              |                              |
-//! | 6..8   | kind: 1 acknowledgement, 2 lease     |                              |
+//! | 6..8   | kind: 1 acknowledgement, 2 lease,    |                              |
+//! |        | 4 hold, 5 held, 6 end                |                              |
 //! | 8..12  | data messages granted, cumulative    |                              |
 //! | 12..16 | messages received, cumulative        |                              |
 //! | 16..20 |                                      | number of the lease          |
@@ -22,6 +23,11 @@
 //!
 //! Every message carries the two counts; a credit update is an acknowledgement. A lease of more
 //! segments than fit is sent in parts.
+//!
+//! When the memory of a lease moves, its keys change. Who granted it asks the peer to **hold** it, which
+//! begins nothing there any more and says that it is **held** when nothing is under way. Then the lease is sent again
+//! with its new keys and may be used; or it **ends**. These three have the number of the lease (16..20), and that
+//! of the request to hold it (20..24).
 
 use super::{
     Reader,
@@ -47,6 +53,7 @@ const LEASE_LENGTH: usize = 64;
 const KEY_LENGTH: usize = 12;
 const KIND_ACK: u16 = 1;
 const KIND_LEASE: u16 = 2;
+const WORD_LENGTH: usize = 24;
 
 /// Why bytes are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +93,45 @@ pub enum CtrlKind<'a> {
     Ack,
     /// A lease, or a part of one.
     Lease(LeasePart<'a>),
+    /// Something about a lease.
+    Word(Word),
+}
+
+/// What is said about a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// What is said.
+    pub what: What,
+    /// Number of the lease.
+    pub lease: u32,
+    /// Number of the request to hold it.
+    pub turn: u32,
+}
+
+/// What can be said about a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// By who granted it: it shall not be used.
+    Hold,
+    /// By who has it: it is not.
+    Held,
+    /// By who granted it: it cannot be used any more.
+    End,
+}
+
+impl What {
+    fn kind(self) -> u16 {
+        match self {
+            Self::Hold => 4,
+            Self::Held => 5,
+            Self::End => 6,
+        }
+    }
+
+    fn decode(kind: u16) -> Option<Self> {
+        let all = [Self::Hold, Self::Held, Self::End];
+        all.into_iter().find(|what| what.kind() == kind)
+    }
 }
 
 /// What all parts of a lease have in common.
@@ -221,6 +267,15 @@ pub fn encode_ack(header: CtrlHeader, out: &mut [u8; CTRL_MAX]) -> usize {
     writer.written
 }
 
+/// Writes a message that says something about a lease, and returns its length.
+pub fn encode_word(header: CtrlHeader, word: &Word, out: &mut [u8; CTRL_MAX]) -> usize {
+    let mut writer = Writer::new(out);
+    put_header(&mut writer, word.what.kind(), header);
+    writer.u32(word.lease);
+    writer.u32(word.turn);
+    writer.written
+}
+
 /// Writes a message with as many of `keys` as it has room for. `keys` begin with the one of segment
 /// `first`. The caller sends the next part from segment `first + keys` on until all are sent.
 ///
@@ -283,6 +338,12 @@ pub fn decode_ctrl(bytes: &[u8]) -> Result<Ctrl<'_>, WireError> {
                 return Err(WireError::Impossible);
             }
             CtrlKind::Lease(part)
+        }
+        kind if bytes.len() == WORD_LENGTH => {
+            let what = What::decode(kind).ok_or(WireError::Malformed)?;
+            let lease = reader.u32().ok_or(WireError::Malformed)?;
+            let turn = reader.u32().ok_or(WireError::Malformed)?;
+            CtrlKind::Word(Word { what, lease, turn })
         }
         _ => return Err(WireError::Malformed),
     };

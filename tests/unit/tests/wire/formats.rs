@@ -3,11 +3,11 @@
 //! The bytes of each format, and every way to be wrong.
 
 use dmaplane_unit::pure::wire::{
-    decode_ctrl, Data, Hello, HelloError, Key, LeaseTerms, RejectReason, WireError, DATA_HEADER,
-    MAX_SEGMENTS, PRIVATE_MAX,
+    decode_ctrl, encode_word, CtrlKind, Data, Hello, HelloError, Key, LeaseTerms, RejectReason,
+    What, WireError, Word, CTRL_MAX, DATA_HEADER, MAX_SEGMENTS, PRIVATE_MAX,
 };
 
-use crate::{ack, hello, lease, KEYS, TERMS};
+use crate::{ack, hello, lease, HEADER, KEYS, TERMS};
 
 /// Writes big-endian `bytes` at `at`.
 fn with(mut message: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
@@ -17,7 +17,7 @@ fn with(mut message: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn the_bytes_of_a_hello() {
-    let expected = b"DMAP\0\x03\0\x10\x01\x02\x03\x04\0\x03\x0a\x0babc";
+    let expected = b"DMAP\0\x04\0\x10\x01\x02\x03\x04\0\x03\x0a\x0babc";
     assert_eq!(hello(0x0102_0304, 0x0a0b, b"abc"), expected);
     assert_eq!(hello(0, 0, &[7; PRIVATE_MAX]).len(), Hello::MAX);
 }
@@ -28,7 +28,7 @@ fn the_bytes_of_a_message_of_a_program() {
         imm: Some(0x0102_0304),
         length: 0x0506,
     };
-    let expected = b"DMAP\0\x03\0\x03\x01\x02\x03\x04\0\x01\x05\x06";
+    let expected = b"DMAP\0\x04\0\x03\x01\x02\x03\x04\0\x01\x05\x06";
     assert_eq!(&data.encode(), expected);
     // An immediate that is not there, a flag that is not known.
     for (at, byte) in [(13, 0), (12, 1), (13, 2)] {
@@ -45,9 +45,9 @@ fn the_bytes_of_a_message_of_a_program() {
 #[test]
 fn the_bytes_of_a_reject() {
     let reasons = [
-        (RejectReason::Version, b"DMAP\0\x03\0\x01"),
-        (RejectReason::Backlog, b"DMAP\0\x03\0\x02"),
-        (RejectReason::Program, b"DMAP\0\x03\0\x03"),
+        (RejectReason::Version, b"DMAP\0\x04\0\x01"),
+        (RejectReason::Backlog, b"DMAP\0\x04\0\x02"),
+        (RejectReason::Program, b"DMAP\0\x04\0\x03"),
     ];
     for (reason, bytes) in reasons {
         assert_eq!(&reason.encode(), bytes);
@@ -61,13 +61,41 @@ fn the_bytes_of_a_reject() {
 
 #[test]
 fn the_bytes_of_an_acknowledgement() {
-    assert_eq!(ack(), b"DMAP\0\x03\0\x01\x01\x02\x03\x04\x05\x06\x07\x08");
+    assert_eq!(ack(), b"DMAP\0\x04\0\x01\x01\x02\x03\x04\x05\x06\x07\x08");
+}
+
+#[test]
+fn the_bytes_of_a_word_about_a_lease() {
+    let all = [(What::Hold, 4), (What::Held, 5), (What::End, 6)];
+    for (what, kind) in all {
+        let word = Word {
+            what,
+            lease: 0x2122_2324,
+            turn: 0x3132_3334,
+        };
+        let expected = [
+            &b"DMAP\0\x04\0"[..],
+            &[kind],
+            b"\x01\x02\x03\x04\x05\x06\x07\x08\x21\x22\x23\x24\x31\x32\x33\x34",
+        ];
+        let mut out = [0xff; CTRL_MAX];
+        let length = encode_word(HEADER, &word, &mut out);
+        assert_eq!(out[..length], expected.concat());
+        assert!(out[length..].iter().all(|&byte| byte == 0));
+        let message = decode_ctrl(&out[..length]).unwrap();
+        assert!(matches!(message.kind, CtrlKind::Word(got) if got == word));
+        for wrong in [16, length - 1, length + 1] {
+            assert!(decode_ctrl(&out[..wrong]).is_err());
+        }
+        let bytes = with(out[..length].to_vec(), 7, &[7]);
+        assert_eq!(decode_ctrl(&bytes).err(), Some(WireError::Malformed));
+    }
 }
 
 #[test]
 fn the_bytes_of_a_lease() {
     let expected = [
-        &b"DMAP\0\x03\0\x02\x01\x02\x03\x04\x05\x06\x07\x08"[..],
+        &b"DMAP\0\x04\0\x02\x01\x02\x03\x04\x05\x06\x07\x08"[..],
         b"\0\0\0\x09\0\0\0\x03\x11\x12\x13\x14\x15\x16\x17\x18",
         b"\0\0\0\0\0\0\x27\x10\0\0\0\0\0\0\x10\0",
         b"\0\0\0\x01\0\x02\0\x01",
@@ -129,14 +157,14 @@ fn a_hello_that_is_not_one() {
 #[test]
 fn a_reject_that_is_not_one() {
     let decode = RejectReason::decode;
-    assert_eq!(decode(b"DMAP\0\x03\0\0"), Err(HelloError::Malformed));
-    assert_eq!(decode(b"DMAP\0\x03\0\x04"), Err(HelloError::Malformed));
+    assert_eq!(decode(b"DMAP\0\x04\0\0"), Err(HelloError::Malformed));
+    assert_eq!(decode(b"DMAP\0\x04\0\x04"), Err(HelloError::Malformed));
     assert_eq!(
-        decode(b"DMAP\0\x03\0\x01\0\x01"),
+        decode(b"DMAP\0\x04\0\x01\0\x01"),
         Err(HelloError::Malformed)
     );
-    assert_eq!(decode(b"DMAP\0\x03\0"), Err(HelloError::Malformed));
-    assert_eq!(decode(b"DMAP\0\x04\0\x01"), Err(HelloError::Version(4)));
+    assert_eq!(decode(b"DMAP\0\x04\0"), Err(HelloError::Malformed));
+    assert_eq!(decode(b"DMAP\0\x05\0\x01"), Err(HelloError::Version(5)));
     assert_eq!(decode(b"DMAX\0\x01\0\x01"), Err(HelloError::NotOurs));
     assert_eq!(decode(b""), Err(HelloError::NotOurs));
 }

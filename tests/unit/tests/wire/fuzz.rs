@@ -3,9 +3,9 @@
 //! What was encoded comes back, and what an encoder could not have written is refused.
 
 use dmaplane_unit::pure::wire::{
-    decode_ctrl, encode_ack, encode_lease, CtrlHeader, CtrlKind, Data, Hello, Key, LeaseTerms,
-    RejectReason, Rights, WireError, CTRL_MAX, DATA_HEADER, KEYS_PER_MESSAGE, MAGIC, PRIVATE_MAX,
-    VERSION,
+    decode_ctrl, encode_ack, encode_lease, encode_word, CtrlHeader, CtrlKind, Data, Hello, Key,
+    LeaseTerms, RejectReason, Rights, WireError, CTRL_MAX, DATA_HEADER, KEYS_PER_MESSAGE, MAGIC,
+    PRIVATE_MAX, VERSION,
 };
 use proptest::prelude::*;
 
@@ -95,6 +95,7 @@ fn check_message(bytes: &[u8]) -> Result<(), TestCaseError> {
     let mut out = [0; CTRL_MAX];
     let length = match message.kind {
         CtrlKind::Ack => encode_ack(message.header, &mut out),
+        CtrlKind::Word(word) => encode_word(message.header, &word, &mut out),
         CtrlKind::Lease(part) => {
             let count = part.keys.count();
             prop_assert!(count >= 1 && count as usize <= KEYS_PER_MESSAGE);
