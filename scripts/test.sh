@@ -207,7 +207,7 @@ scenarios_of() {
 }
 mapfile -t programs < <(programs_of tests/selftests | grep -v '^numa')
 # Others have no connection, so that it is the same on each fabric.
-connects() { grep -qE '"(pair|remote|lists)\.h"' "tests/selftests/${1%32}.c"; }
+connects() { grep -qE '"(pair|remote|lists|user|liar)\.h"' "tests/selftests/${1%32}.c"; }
 connected=()
 for name in "${programs[@]}"; do ! connects "$name" || connected+=("$name"); done
 # For drivers that the instrumented kernel has not.
@@ -258,7 +258,13 @@ if ((!stock && !${#wanted[@]})); then
 	machine_part programs-siw 2400 "${disk[@]}" -- DMAPLANE_RDMA=siw DMAPLANE_LIMIT=600 "${connected[@]}"
 fi
 machine_part iommu 900 --iommu intel "${disk[@]}" -- "$fabric" DMAPLANE_LIMIT=500 "${stock_scenarios[@]}"
-machine_part numa 1200 --numa 4 "${disk[@]}" -- "${numa[@]}"
+machine_part numa 1200 --numa 4 "${disk[@]}" -- "$fabric" "${numa[@]}"
+if ((!stock && !${#wanted[@]})); then
+	mapfile -t numa_connected < <(
+		for name in "${numa[@]}"; do [[ $name == *.sh ]] || ! connects "$name" || echo "$name"; done
+	)
+	machine_part numa-siw 600 --numa 4 -- DMAPLANE_RDMA=siw "${numa_connected[@]}"
+fi
 
 # As many at a time as there are processors and memory, but two at least: most of
 # them wait more than they compute. Each in a process group of its own, so that all
