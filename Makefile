@@ -25,6 +25,7 @@ test: all tools ## run all tests
 	@scripts/test.sh
 
 test-debug: tools ## run all tests on an instrumented kernel: KASAN, lockdep, kmemleak, …
+	@DMAPLANE_TEST=y scripts/test.sh numa_engine
 	@DMAPLANE_KERNEL=debug scripts/test.sh
 
 test-mutants: tools ## break the module on purpose and see the tests notice

@@ -217,7 +217,9 @@ mapfile -t scenarios < <(scenarios_of tests/scenarios | grep -v '^matrix\|^loss\
 mapfile -t loss < <(scenarios_of tests/scenarios | grep '^loss')
 mapfile -t matrix < <(scenarios_of tests/scenarios | grep '^matrix')
 special() { ((!with_instrumented)) || { programs_of tests/instrumented && scenarios_of tests/instrumented; }; }
-mapfile -t numa < <({ programs_of tests/selftests && scenarios_of tests/scenarios && special; } | grep '^numa')
+# The instrumented kernel has no DMA engines.
+((stock)) && elsewhere='^$' || elsewhere='^numa_engine'
+mapfile -t numa < <({ programs_of tests/selftests && scenarios_of tests/scenarios && special; } | grep '^numa' | grep -v "$elsewhere")
 mapfile -t instrumented < <(special | grep -v '^fail_\|^numa')
 mapfile -t faults < <(special | grep '^fail_')
 for name in "${wanted[@]}"; do

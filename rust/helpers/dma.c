@@ -21,9 +21,16 @@
 /* Longer than it takes by far: whoever uses the pages waits for it. */
 #define PATIENCE (HZ / 2)
 
-static bool copy_dma = true;
+/* Some drivers do not say that a copy failed, which nobody here would notice. */
+static bool copy_dma;
 module_param(copy_dma, bool, 0644);
 MODULE_PARM_DESC(copy_dma, "Copy pages by a DMA channel if there is one");
+
+/* Whether what is in flight can be stopped, and is over then. */
+static bool can_be_stopped(const struct dma_device *device)
+{
+	return device->device_terminate_all && device->device_synchronize;
+}
 
 struct piece {
 	dma_addr_t to, from;
@@ -65,7 +72,8 @@ struct dk_dma *dk_dma_get(void)
 	dma->dev = dmaengine_get_dma_device(dma->chan);
 	dma->longest = min(dma_get_max_seg_size(dma->dev), dma_max_mapping_size(dma->dev)) >> PAGE_SHIFT;
 	init_completion(&dma->done);
-	if (dma->longest && is_dma_copy_aligned(dma->chan->device, PAGE_SIZE, 0, 0))
+	if (dma->longest && can_be_stopped(dma->chan->device) &&
+	    is_dma_copy_aligned(dma->chan->device, PAGE_SIZE, 0, 0))
 		return dma;
 	dma_release_channel(dma->chan);
 free:

@@ -62,6 +62,7 @@ FIXTURE_SETUP(numa_engine)
 		SKIP(return, "no test build, or a kernel without DMA engines");
 	if (last_nodes(self->nodes, 2) < 2)
 		SKIP(return, "one NUMA node only");
+	ASSERT_EQ(0, set_parameter(PARAMETER("copy_dma"), 1));
 	self->fd = open_device();
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, buf_create_at(self->fd, LENGTH, self->nodes[0],
@@ -72,7 +73,7 @@ FIXTURE_SETUP(numa_engine)
 
 FIXTURE_TEARDOWN(numa_engine)
 {
-	EXPECT_EQ(0, set_parameter(PARAMETER("copy_dma"), 1));
+	EXPECT_EQ(0, set_parameter(PARAMETER("copy_dma"), 0));
 	munmap(self->at, LENGTH);
 	close(self->fd);
 	EXPECT_TRUE(WAIT_FOR(live("contexts") == 0));
