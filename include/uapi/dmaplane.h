@@ -45,7 +45,7 @@
 #include <linux/types.h>
 
 /* dmaplane_info.abi: raised when an existing program would need a change. */
-#define DMAPLANE_ABI_VERSION	4
+#define DMAPLANE_ABI_VERSION	5
 
 /* A timeout that never passes. */
 #define DMAPLANE_FOREVER	0xffffffffffffffffULL
@@ -586,6 +586,7 @@ struct dmaplane_buf_share {
  *
  * The memory counts once, as that of the context that made it, for as long as anybody has it, and not as that of
  * those who open it; they have one handle less to make (max_objects). BUF_MIGRATE moves it for all of them.
+ * At most 1024 buffers of it can be mapped; mmap() of more is ENOMEM.
  *
  * Errors: EINVAL (unknown right, no READ, @fd was not made by BUF_SHARE), EBADF (@fd is closed), EACCES (a right that
  * @fd does not have), EMFILE, ENOMEM.
@@ -1321,8 +1322,11 @@ struct dmaplane_pages {
  * Of a registered buffer up to 64 MiB go at a time: entries that use its regions, here and at peers with leases of them,
  * wait, those under way are waited for, the regions get new keys, and all go on; no program sees any of that
  * but by the time. It fails with EBUSY, and changes nothing, if they are not done or a peer does not
- * hold its leases for 2 seconds, or if no connection is left to register anew through. It fails with EKEYREVOKED
+ * hold its leases for 2 seconds, if no connection is left to register anew through, or some part is being
+ * registered. It fails with EKEYREVOKED
  * if that was refused then, or ENODEV: regions have no keys any more, as after INVALIDATE.
+ * An entry for a lease that its owner is moving waits for as long as that says; CANCEL ends one of which
+ * nothing was sent yet, and ENDPOINT_CLOSE any.
  * It fails with EBUSY if the buffer was leased for reading over iWARP (until the connections have ended),
  * a dma-buf of it is mapped, or another driver or a system call has
  * references to its pages (direct I/O, vmsplice(2), memory registered by others), and keeps them;
@@ -1355,7 +1359,8 @@ struct dmaplane_pages {
  * An entry that is wrong completes with: EINVAL (flag, padding, member not used, COPY whose two
  * ranges of one memory overlap, FILL with an @imm above 255), EOPNOTSUPP, ENOENT or EBADF (@endpoint, @region,
  * @lease of COPY, FILL, MIGRATE and RECV, @list; EOPNOTSUPP: MIGRATE of what BUF_IMPORT made), ENXIO (MIGRATE: the node does not exist or is
- * offline), ENOKEY (@lease), EKEYREVOKED (@region was invalidated), EACCES (the lease does not
+ * offline), ENOKEY (@lease), EKEYREVOKED (@region was invalidated, or it or @lease lost its
+ * keys in a move, also of entries that waited for that), EACCES (the lease does not
  * allow it, or @region or a buffer to be written or moved, or the caller's cpuset that node), EOVERFLOW (offset + length
  * wraps), ERANGE (beyond the end of the region, lease or buffer, also of @list), EFBIG (above
  * max_transfer, in all), E2BIG (@list_count), EDQUOT (the list), EMSGSIZE (SEND, RECV), EOPNOTSUPP

@@ -9,6 +9,7 @@
 
 use super::space::Space;
 use kernel::{
+    alloc::KVVec,
     new_mutex,
     prelude::*,
     sync::{
@@ -41,25 +42,31 @@ impl Place {
     }
 }
 
+/// Files that may show the same pages: who moves them goes to each.
+const MOST: usize = 1024;
+
 /// Where pages are shown.
 #[pin_data]
 pub struct Shown {
     #[pin]
-    places: Mutex<KVec<Place>>,
+    places: Mutex<KVVec<Place>>,
 }
 
 impl Shown {
     /// Nowhere.
     pub fn nowhere() -> impl PinInit<Self> {
         pin_init!(Self {
-            places <- new_mutex!(KVec::new(), "Shown::places"),
+            places <- new_mutex!(KVVec::new(), "Shown::places"),
         })
     }
 
-    /// They are about to be, from page `first` of a file on.
+    /// They are about to be, from page `first` of a file on. `ENOMEM` if they are in too many already.
     pub fn add(&self, space: &Arc<Space>, first: usize) -> Result {
         let mut places = self.places.lock();
         if !places.iter().any(|place| place.is(space, first)) {
+            if places.len() >= MOST {
+                return Err(ENOMEM);
+            }
             let space = space.clone();
             places.push(Place { space, first }, GFP_KERNEL_ACCOUNT)?;
         }
@@ -72,7 +79,7 @@ impl Shown {
     }
 
     /// All of them, and no more while this is held.
-    pub(super) fn places(&self) -> MutexGuard<'_, KVec<Place>> {
+    pub(super) fn places(&self) -> MutexGuard<'_, KVVec<Place>> {
         self.places.lock()
     }
 }
