@@ -22,6 +22,12 @@ pub fn cond_resched() {
     unsafe { bindings::dk_cond_resched() };
 }
 
+/// Waits for all who do something without being interrupted to have done it. May sleep.
+pub fn synchronize() {
+    // SAFETY: has no conditions but that the caller may sleep, as above.
+    unsafe { bindings::dk_synchronize_rcu() };
+}
+
 /// Whether the caller is being killed, and nobody waits for what it does.
 pub fn is_being_killed() -> bool {
     // SAFETY: looks at the current task.

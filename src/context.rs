@@ -322,6 +322,17 @@ impl Context {
         self.for_each_endpoint(|endpoint| endpoint.tick());
     }
 
+    /// Whether its objects are being ended, or have been.
+    pub(crate) fn is_released(&self) -> bool {
+        self.objects.lock().is_closed()
+    }
+
+    /// Whether it has this protection domain.
+    pub(crate) fn has(&self, domain: &Arc<Domain>) -> bool {
+        let domains = self.domains.lock();
+        domains.iter().any(|own| Arc::ptr_eq(own, domain))
+    }
+
     /// Calls `f` for each endpoint, without holding the table.
     pub(crate) fn for_each_endpoint(&self, mut f: impl FnMut(&Arc<Endpoint>)) {
         let mut slot = 0usize;

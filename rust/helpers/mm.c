@@ -359,6 +359,11 @@ void dk_smp_mb(void)
 	smp_mb();
 }
 
+void dk_synchronize_rcu(void)
+{
+	synchronize_rcu();
+}
+
 void *dk_vmap(struct page **pages, unsigned int count)
 {
 	return vmap(pages, count, VM_MAP, PAGE_KERNEL);

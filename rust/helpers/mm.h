@@ -76,6 +76,7 @@ bool dk_pages_available(unsigned long pages);
 bool dk_fatal_signal_pending(void);
 void dk_cond_resched(void);
 void dk_smp_mb(void);
+void dk_synchronize_rcu(void);
 void *dk_vmap(struct page **pages, unsigned int count);
 void dk_vunmap(const void *base);
 void dk_vma_set_shared_map(struct vm_area_struct *vma);

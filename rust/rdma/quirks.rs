@@ -21,6 +21,10 @@ pub struct Quirks {
     /// with pages that it looked up once).
     pub sends_after_key: bool,
 
+    /// A peer's write that is arriving may go on for a moment when the key is dead: siw_proc_write() looks at the
+    /// key before it copies, and what deregisters does not wait for it.
+    pub writes_after_key: bool,
+
     /// More reads than a peer takes at a time hold up what that reads here (for siw_init_rresp() a
     /// read that waits for others is in the way).
     pub(super) reads_block_reads: bool,
@@ -49,6 +53,7 @@ const NONE: Quirks = Quirks {
     one_piece: false,
     borrows_unsignalled: false,
     sends_after_key: false,
+    writes_after_key: false,
     reads_block_reads: false,
     reads_are_overtaken: false,
     blames_itself: false,
@@ -60,6 +65,7 @@ const NONE: Quirks = Quirks {
 const IWARP: Quirks = Quirks {
     borrows_unsignalled: true,
     sends_after_key: true,
+    writes_after_key: true,
     reads_block_reads: true,
     reads_are_overtaken: true,
     blames_itself: true,

@@ -83,9 +83,9 @@ impl Move {
 
     /// Moves the next batch, or some, if others have to wait for that; whether there are more.
     pub(crate) fn step(&mut self) -> Result<bool> {
-        match rekey::parts(&self.buffer)? {
-            parts if parts.is_empty() => self.batch(),
-            parts => rekey::step(self, parts),
+        match rekey::has_parts(&self.buffer) {
+            true => rekey::step(self),
+            false => self.batch(),
         }
     }
 

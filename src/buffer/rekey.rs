@@ -7,20 +7,21 @@
 //!    ([`Endpoint::is_free_of`]).
 //! 3. The keys are deregistered, so that no adapter reaches the pages, whatever a peer says.
 //! 4. Batches of pages move.
-//! 5. New keys are registered, peers are told of them, and all go on ([`Hold`]'s drop).
+//! 5. New keys are registered, through a connection that was kept idle for that, peers are told of them, and all go on ([`Hold`]'s drop).
 //!
 //! Steps 1 to 5 take place within one call, for some batches at a time, so that what is canceled or
 //! killed in between leaves keys that work.
 //!
 //! Ownership: a [`Hold`] has the registrations, and those connections.
-//! Locking: the buffer's `moving` is outside of everything but registries and a worker's turn; nothing is locked
-//! while it waits for a peer. Teardown: none.
+//! Locking: the memory's `moving` is outside of everything; nothing else is locked while it waits for a peer.
+//! Teardown: none.
 
 use super::{
     migrate::Move,
     Buffer, //
 };
 use crate::{
+    context::Context,
     device::Device,
     endpoint::Endpoint,
     region::Registration, //
@@ -45,12 +46,15 @@ use kernel::{
 };
 
 /// Batches while the keys are away: 64 MiB, so that peers do not wait long.
-const BATCHES: u32 = 32;
+const BATCHES: usize = 32;
+
+/// Or one for so many keys, so that most of the time is not theirs.
+const KEYS_PER_BATCH: usize = 16;
 
 /// How long to wait for entries under way and for peers to say that they hold their leases.
 const QUIET: Delta = Delta::from_millis(2000);
 
-/// How long to wait for those who had keys at hand for a moment.
+/// How long to wait for those who had keys at hand, or are registering, for a moment.
 const MOMENT: Delta = Delta::from_millis(100);
 
 /// How often to look.
@@ -59,32 +63,42 @@ const LOOK: Delta = Delta::from_micros(100);
 /// Moves the next batches; whether there are more. `EBUSY` if somebody else needs the pages where they are,
 /// a peer does not hold its leases or there is no connection to register new keys through;
 /// `EKEYREVOKED` if that failed, and there are no keys now.
-pub(super) fn step(moving: &mut Move, parts: KVec<Arc<Registration>>) -> Result<bool> {
+pub(super) fn step(moving: &mut Move) -> Result<bool> {
     let buffer = moving.buffer().clone();
     let _turn = buffer.memory.moving.lock();
-    if buffer.pages().pins() != pins(&parts) {
-        return Err(EBUSY);
-    }
+    let mut parts = KVec::new();
+    wait_for(MOMENT, || {
+        parts = registered(&buffer)?;
+        Ok(buffer.pages().pins() == pins(&parts))
+    })?;
     if !moving.is_wanted()? {
         return Ok(false);
     }
-    let hold = Hold::new(moving.device().clone(), parts)?;
+    let batches = BATCHES.max(pins(&parts) / KEYS_PER_BATCH);
+    let hold = Hold::new(moving.device(), parts)?;
     hold.quiesce()?;
+    let reserved = hold.reserve()?;
     let keys = hold.take_keys()?;
-    let mut moved = wait_for_pins(&buffer);
-    for _ in 0..BATCHES {
+    let mut moved = wait_for(MOMENT, || Ok(buffer.pages().pins() == 0)).map(|()| true);
+    for _ in 0..batches {
         if moved != Ok(true) {
             break;
         }
         moved = moving.batch();
     }
     // In any case.
-    hold.renew(&buffer, keys)?;
+    hold.renew(&buffer, keys, &reserved)?;
     moved
 }
 
-/// The registered parts of a buffer that is moved.
-pub(super) fn parts(buffer: &Buffer) -> Result<KVec<Arc<Registration>>> {
+/// Whether parts of a buffer are registered, or were a moment ago.
+pub(super) fn has_parts(buffer: &Buffer) -> bool {
+    let parts = buffer.memory.registrations.lock();
+    parts.iter().any(|part| part.is_there())
+}
+
+/// The registered parts of a buffer.
+fn registered(buffer: &Buffer) -> Result<KVec<Arc<Registration>>> {
     let mut parts = KVec::new();
     loop {
         let all = buffer.memory.registrations.lock();
@@ -106,16 +120,19 @@ fn pins(parts: &[Arc<Registration>]) -> usize {
     keys.map(|keys| keys.segments()).sum()
 }
 
-/// Waits for those who had keys at hand for a moment.
-fn wait_for_pins(buffer: &Buffer) -> Result<bool> {
+/// Waits until `ready` says so. `EBUSY` if it does not within `time`, `EINTR` if the caller is being killed.
+fn wait_for(time: Delta, mut ready: impl FnMut() -> Result<bool>) -> Result {
     let began = Instant::<Monotonic>::now();
-    while buffer.pages().pins() != 0 {
-        if began.elapsed() > MOMENT {
+    while !ready()? {
+        if mm::is_being_killed() {
+            return Err(EINTR);
+        }
+        if began.elapsed() > time {
             return Err(EBUSY);
         }
         fsleep(LOOK);
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Where keys were.
@@ -124,34 +141,47 @@ struct Taken {
     domain: Arc<Domain>,
 }
 
+/// An endpoint that sends nothing, so that keys can be registered through it.
+struct Reserved(Arc<Endpoint>);
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.0.unreserve();
+    }
+}
+
 /// Registrations that nobody begins to use, until it is dropped.
 struct Hold {
-    device: Arc<Device>,
     parts: KVec<Arc<Registration>>,
+    domains: KVec<Arc<Domain>>,
+    /// Those who have them.
+    contexts: KVec<Arc<Context>>,
     endpoints: KVec<Arc<Endpoint>>,
 }
 
 impl Hold {
-    fn new(device: Arc<Device>, parts: KVec<Arc<Registration>>) -> Result<Self> {
+    fn new(device: &Device, parts: KVec<Arc<Registration>>) -> Result<Self> {
         let mut hold = Self {
-            device,
             parts,
+            domains: KVec::new(),
+            contexts: device.contexts()?,
             endpoints: KVec::new(),
         };
-        let mut domains = KVec::<Arc<Domain>>::new();
         for part in &hold.parts {
             let Ok(keys) = part.keys() else { continue };
-            let known = domains
-                .iter()
-                .any(|known| Arc::ptr_eq(known, keys.domain()));
-            if !known {
-                domains.push(keys.domain().clone(), GFP_KERNEL_ACCOUNT)?;
+            let mut known = hold.domains.iter();
+            if !known.any(|known| Arc::ptr_eq(known, keys.domain())) {
+                hold.domains
+                    .push(keys.domain().clone(), GFP_KERNEL_ACCOUNT)?;
             }
         }
+        let domains = &hold.domains;
+        hold.contexts
+            .retain(|context| domains.iter().any(|domain| context.has(domain)));
         for part in &hold.parts {
             part.hold();
         }
-        for context in &hold.device.contexts()? {
+        for context in &hold.contexts {
             let (mut added, endpoints) = (Ok(()), &mut hold.endpoints);
             context.for_each_endpoint(|endpoint| {
                 if domains.iter().any(|domain| endpoint.is_in(domain)) && added.is_ok() {
@@ -159,37 +189,41 @@ impl Hold {
                 }
             });
             added?;
+            // Some may have been taken away before they were seen.
+            if context.is_released() {
+                return Err(EBUSY);
+            }
         }
-        let has_one = |domain| {
-            let mut endpoints = hold.endpoints.iter();
-            endpoints.any(|endpoint| endpoint.is_in(domain) && endpoint.can_register())
-        };
-        match domains.iter().all(has_one) {
-            true => Ok(hold),
-            false => Err(EBUSY),
-        }
+        Ok(hold)
     }
 
     /// Waits until they are not used.
     fn quiesce(&self) -> Result {
-        let began = Instant::<Monotonic>::now();
-        loop {
-            let mut busy = false;
+        wait_for(QUIET, || {
+            let mut free = true;
             for endpoint in &self.endpoints {
                 // All are asked at once.
-                busy |= !endpoint.is_free_of(&self.parts);
+                free &= endpoint.is_free_of(&self.parts);
+                mm::cond_resched();
             }
-            if !busy {
-                return Ok(());
-            }
-            if mm::is_being_killed() {
-                return Err(EINTR);
-            }
-            if began.elapsed() > QUIET {
-                return Err(EBUSY);
-            }
-            fsleep(LOOK);
+            Ok(free)
+        })
+    }
+
+    /// Sees to it that new keys can be registered without waiting for what others send.
+    fn reserve(&self) -> Result<KVec<Reserved>> {
+        let mut reserved = KVec::with_capacity(self.domains.len(), GFP_KERNEL_ACCOUNT)?;
+        for domain in &self.domains {
+            // Those that have nothing to do first.
+            let all = || self.endpoints.iter().filter(|one| one.is_in(domain));
+            let idle = all().find(|one| one.is_idle() && one.reserve());
+            let one = idle
+                .or_else(|| all().find(|one| one.reserve()))
+                .ok_or(EBUSY)?;
+            reserved.push(Reserved(one.clone()), GFP_KERNEL_ACCOUNT)?;
         }
+        wait_for(QUIET, || Ok(reserved.iter().all(|one| one.0.is_idle())))?;
+        Ok(reserved)
     }
 
     /// Deregisters all keys.
@@ -203,14 +237,18 @@ impl Hold {
                 .push_within_capacity(Taken { part, domain })
                 .map_err(|_| EIO)?;
         }
+        let mut domains = self.domains.iter();
+        if domains.any(|domain| domain.device().quirks().writes_after_key) {
+            mm::synchronize();
+        }
         Ok(taken)
     }
 
     /// Makes and registers others; the first error.
-    fn renew(&self, buffer: &Buffer, taken: KVec<Taken>) -> Result {
+    fn renew(&self, buffer: &Buffer, taken: KVec<Taken>, reserved: &[Reserved]) -> Result {
         let mut result = Ok(());
         for Taken { part, domain } in taken {
-            let others = self.register(buffer, &part, &domain);
+            let others = register(buffer, &part, &domain, reserved);
             let failed = others.as_ref().err().copied();
             part.renew(others);
             if let Some(error) = failed {
@@ -219,31 +257,28 @@ impl Hold {
                     _ => EKEYREVOKED.into(),
                 }));
             }
+            mm::cond_resched();
         }
         result
     }
+}
 
-    fn register(
-        &self,
-        buffer: &Buffer,
-        part: &Registration,
-        domain: &Arc<Domain>,
-    ) -> Result<Arc<mr::Region>> {
-        let pages = buffer.pages().clone();
-        let keys = mr::Region::new(domain, pages, part.offset(), part.length())?;
-        let mut result = Err(EBUSY);
-        // Those that have nothing to do first.
-        for any in [false, true] {
-            for endpoint in &self.endpoints {
-                if endpoint.is_in(domain) && (any || endpoint.is_idle()) {
-                    result = endpoint.register_again(&keys, part.access());
-                    if result.is_ok() {
-                        return Ok(keys);
-                    }
-                }
-            }
-        }
-        result.map(|()| keys)
+/// Makes keys for a part of a buffer. `ENODEV` if the adapter goes away.
+fn register(
+    buffer: &Buffer,
+    part: &Registration,
+    domain: &Arc<Domain>,
+    reserved: &[Reserved],
+) -> Result<Arc<mr::Region>> {
+    let mut endpoints = reserved.iter().filter(|one| one.0.is_in(domain));
+    let Some(Reserved(endpoint)) = endpoints.next() else {
+        return domain.device().enter().and(Err(EBUSY));
+    };
+    let pages = buffer.pages().clone();
+    let keys = mr::Region::new(domain, pages, part.offset(), part.length())?;
+    match endpoint.register_again(&keys, part.access()) {
+        Ok(()) => Ok(keys),
+        Err(error) => domain.device().enter().and(Err(error)),
     }
 }
 
@@ -256,8 +291,8 @@ impl Drop for Hold {
             endpoint.resume(&self.parts);
         }
         // Others may have come meanwhile, and have entries that wait.
-        self.device.for_each_context(|context| {
+        for context in &self.contexts {
             context.for_each_endpoint(|endpoint| endpoint.resume(&self.parts));
-        });
+        }
     }
 }

@@ -115,11 +115,6 @@ impl Endpoint {
         link.is_some_and(|link| Arc::ptr_eq(&link.domain, domain))
     }
 
-    /// Whether memory could be registered through it.
-    pub(crate) fn can_register(&self) -> bool {
-        self.inner.lock().established().is_ok()
-    }
-
     /// Whether nothing is in flight.
     pub(crate) fn is_idle(&self) -> bool {
         let inner = self.inner.lock();
@@ -193,16 +188,16 @@ impl Link {
             };
             match lease.asked {
                 Asked::Due => lease.asked = Asked::No,
-                Asked::Yes | Asked::Held => {
+                // What it says of the last request holds until it is told.
+                Asked::Yes | Asked::Held if lease.told => {
                     lease.told = false;
                     let offer = Offer::again(lease.terms, lease.before, registration.clone());
                     // There is room for one of each lease, and this one's was told of.
-                    lease.asked = match self.offers.push(offer) {
-                        Ok(()) => Asked::No,
-                        Err(_) => Asked::End,
-                    };
+                    if self.offers.push(offer).is_err() {
+                        lease.asked = Asked::End;
+                    }
                 }
-                Asked::No | Asked::End | Asked::Ended => {}
+                _ => {}
             }
         }
     }
@@ -211,6 +206,7 @@ impl Link {
     pub(super) fn told(&mut self, offer: &Offer) {
         if let Some(lease) = self.lease_mut(offer.lease()) {
             lease.told = true;
+            lease.asked = Asked::No;
         }
     }
 

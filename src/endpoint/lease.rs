@@ -40,6 +40,7 @@ use dmakit::{
         EPROTO,
     },
     mm::pages::Pages,
+    rdma::mr,
     uapi, //
 };
 use kernel::{
@@ -105,13 +106,18 @@ impl Offer {
         self.region.is_none()
     }
 
+    /// The keys that the next part is about.
+    pub(super) fn keys(&self) -> Result<Arc<mr::Region>> {
+        self.registration.keys()
+    }
+
     /// Writes the next part; returns its length and whether it is the last.
     pub(super) fn encode(
         &mut self,
+        region: &mr::Region,
         header: wire::CtrlHeader,
         out: &mut [u8; wire::CTRL_MAX],
     ) -> Result<(usize, bool)> {
-        let region = self.registration.keys()?;
         let keys = (self.next..self.terms.total).map_while(|segment| {
             let key = region.key(self.before.checked_add(segment)? as usize)?;
             Some(Key {
@@ -294,7 +300,7 @@ pub(crate) fn grant(context: &Context, arg: &mut uapi::dmaplane_lease_grant) -> 
     }
     let registration = region.registration().clone();
     if !registration.is_there() {
-        return Err(ENODEV);
+        return Err(registration.keys().err().unwrap_or(ENODEV));
     }
     let segment = registration.segment_bytes();
     let before = bounds.offset.checked_div(segment).ok_or(EIO)?;

@@ -441,9 +441,15 @@ impl Link {
         loop {
             self.drop_dead_offers();
             let word = self.next_word(leases);
-            let offers = self.offers.front_mut().is_some_and(|offer| offer.is_due());
+            let offer = self.offers.front_mut().filter(|offer| offer.is_due());
+            let keys = match offer.map(|offer| (offer.is_known(), offer.keys())) {
+                // They have gone since: that is told instead, when it comes round.
+                Some((true, Err(_))) => None,
+                Some((_, keys)) => Some(keys?),
+                None => None,
+            };
             let news = word.is_some()
-                || offers
+                || keys.is_some()
                 || self.receiver.should_advertise()
                 || self.turn == Turn::Ours;
             let can_send = self.ctrl.can_send();
@@ -461,10 +467,10 @@ impl Link {
             };
             self.receiver.advertised();
             let word = word.filter(|_| can_send);
-            let offer = self.offers.front_mut().filter(|_| offers && can_send);
-            let (length, last) = match (&word, offer) {
+            let keys = keys.filter(|_| can_send);
+            let (length, last) = match (&word, self.offers.front_mut().zip(keys)) {
                 (Some(word), _) => (wire::encode_word(header, word, &mut bytes), false),
-                (None, Some(offer)) => offer.encode(header, &mut bytes)?,
+                (None, Some((offer, keys))) => offer.encode(&keys, header, &mut bytes)?,
                 (None, None) => (wire::encode_ack(header, &mut bytes), false),
             };
             if let Some(offer) = last.then(|| self.offers.pop()).flatten() {

@@ -9,10 +9,7 @@ use super::{
     Endpoint, //
 };
 use crate::{
-    context::{
-        Context,
-        Object, //
-    },
+    context::Context,
     pure::state::State, //
 };
 use dmakit::{
@@ -57,16 +54,19 @@ pub(crate) fn close(context: &Context, arg: &uapi::dmaplane_handle) -> Result {
     if arg.flags != 0 || arg.pad != 0 {
         return Err(EINVAL);
     }
-    let removed = match context.remove::<Endpoint>(arg.handle) {
-        Err(EBADF) => context.remove::<Listener>(arg.handle),
-        removed => removed,
+    // It ends before the handle does: who moves memory finds all that may use it there.
+    let ended = match context.get::<Endpoint>(arg.handle) {
+        Ok(endpoint) => {
+            endpoint.end(ECANCELED.into());
+            context.remove::<Endpoint>(arg.handle)
+        }
+        Err(EBADF) => {
+            context.get::<Listener>(arg.handle)?.end(ECANCELED.into());
+            context.remove::<Listener>(arg.handle)
+        }
+        Err(error) => return Err(error),
     };
-    match removed? {
-        Object::Endpoint(endpoint) => endpoint.shared().end(ECANCELED.into()),
-        Object::Listener(listener) => listener.shared().end(ECANCELED.into()),
-        _ => return Err(EBADF),
-    }
-    Ok(())
+    ended.map(drop)
 }
 
 impl Endpoint {

@@ -30,8 +30,32 @@ impl Endpoint {
         self.register_with(Patience::new(uapi::FOREVER), keys, access)
     }
 
-    /// As [`Self::register`], for keys that must not be lost to a signal. Those that another endpoint
-    /// has registered are left as they are.
+    /// Has nothing more sent, so that it becomes idle, and memory can be registered at once; whether that is possible.
+    pub(crate) fn reserve(&self) -> bool {
+        let mut inner = self.inner.lock();
+        match inner.established() {
+            Ok((_, link)) => {
+                link.registering = link.registering.saturating_add(1);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Ends that.
+    pub(crate) fn unreserve(&self) {
+        let mut inner = self.inner.lock();
+        if let Some(link) = &mut inner.link {
+            link.registering = link.registering.saturating_sub(1);
+        }
+        let pumped = inner.pump();
+        drop(inner);
+        if let Err(error) = pumped {
+            self.fail(error);
+        }
+    }
+
+    /// As [`Self::register`], for keys that must not be lost to a signal, when the endpoint is idle.
     pub(crate) fn register_again(&self, keys: &Arc<mr::Region>, access: mr::Access) -> Result {
         self.register_with(Patience::Firm, keys, access)
     }
@@ -45,14 +69,14 @@ impl Endpoint {
         self.post_registrations(&mut patience, keys, access)?;
         let mut done = 0usize;
         self.wait_until(&mut patience, |inner| {
-            if let Err(error) = inner.established() {
-                return Some(Err(error));
-            }
             while done < keys.segments() && keys.is_registered(done) {
                 done = done.saturating_add(1);
             }
+            if done == keys.segments() {
+                return Some(Ok(()));
+            }
             // A registration that fails breaks the connection, which ends the wait.
-            (done == keys.segments()).then_some(Ok(()))
+            inner.established().err().map(Err)
         })?
     }
 
@@ -96,10 +120,6 @@ impl Endpoint {
         loop {
             let (conn, link) = inner.established()?;
             while posted < keys.segments() && (!alone || link.is_quiet()) {
-                if keys.is_registered(posted) {
-                    posted = posted.saturating_add(1);
-                    continue;
-                }
                 let Some(slot) = link.registrations.pop() else {
                     break;
                 };

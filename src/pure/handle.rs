@@ -112,6 +112,11 @@ impl<T, S: Slots<T>> Table<T, S> {
         self.len == 0
     }
 
+    /// Whether it never holds any.
+    pub fn is_closed(&self) -> bool {
+        self.limit == 0
+    }
+
     /// Takes `value` and returns its handle, or gives it back.
     pub fn insert(&mut self, value: T) -> Result<u32, (InsertError, T)> {
         if self.len >= self.limit {

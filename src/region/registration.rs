@@ -5,7 +5,7 @@
 //! Ownership: the region, its buffer, which has to know whom to ask when it moves, and offers of leases
 //! hold a [`Registration`]; it holds the memory keys as long as there are some.
 //! Locking: `keys` is inside of an endpoint's lock. The keys are dropped with it held, which may
-//! sleep: nobody who uses the region waits for that, as then it has no keys to lose.
+//! sleep: only who revokes them as well, or is telling a peer of them again, waits for that.
 //! Teardown: [`Registration::revoke`], for good.
 
 use crate::fabric::Fabric;
@@ -155,14 +155,12 @@ impl Registration {
         }
     }
 
-    /// Has nobody begin to use the keys; whether there are some.
-    pub(crate) fn hold(&self) -> bool {
+    /// Has nobody begin to use the keys.
+    pub(crate) fn hold(&self) {
         let keys = self.keys.lock();
-        let live = matches!(*keys, Keys::Live(_));
-        if live {
+        if matches!(*keys, Keys::Live(_)) {
             self.readiness.store(HELD, Relaxed);
         }
-        live
     }
 
     /// Takes the keys, which nobody uses, for others to come.
