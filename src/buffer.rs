@@ -82,8 +82,7 @@ struct Memory {
     node: Atomic<i32>,
     nodes: u64,
     flags: u32,
-    #[pin]
-    shown: Shown,
+    shown: Arc<Shown>,
     /// Those of its parts, and some that have gone.
     #[pin]
     registrations: Mutex<KVec<Arc<Registration>>>,
@@ -125,12 +124,13 @@ impl Buffer {
         let counters = context.counters();
         let import =
             (flags & uapi::DMAPLANE_BUF_IMPORTED != 0).then(|| Tally::one(counters, Live::Imports));
+        let shown = Shown::nowhere()?;
         let memory = pin_init!(Memory {
             pages,
             node: Atomic::new(node),
             nodes,
             flags,
-            shown <- Shown::nowhere(),
+            shown,
             registrations <- new_mutex!(KVec::new()),
             moving <- new_mutex!(()),
             _import: import,

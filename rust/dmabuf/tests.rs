@@ -175,7 +175,7 @@ fn move_all(pages: &Pages) -> Result<usize> {
     let node = (0..).zip(counts).find(|(_, count)| *count > 0);
     let (node, _) = node.ok_or(ENODEV)?;
     let mut migration = Migration::new(node, false);
-    let shown = Arc::pin_init(Shown::nowhere(), GFP_KERNEL)?;
+    let shown = Shown::nowhere()?;
     shown.add(&Space::new()?, 0)?;
     while migration.step(pages, &shown)? {}
     Ok(migration.moved())

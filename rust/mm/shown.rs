@@ -53,11 +53,14 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Nowhere.
-    pub fn nowhere() -> impl PinInit<Self> {
-        pin_init!(Self {
-            places <- new_mutex!(KVVec::new(), "Shown::places"),
-        })
+    /// Nowhere. Not an initialiser, of which each crate would have its own class of lock.
+    pub fn nowhere() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                places <- new_mutex!(KVVec::new(), "Shown::places"),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
     }
 
     /// They are about to be, from page `first` of a file on. `ENOMEM` if they are in too many already.

@@ -265,7 +265,7 @@ mod suite {
 
     fn move_all(pages: &Pages, node: i32) -> Result<usize> {
         let mut migration = Migration::new(node, true);
-        let shown = Arc::pin_init(Shown::nowhere(), GFP_KERNEL)?;
+        let shown = Shown::nowhere()?;
         shown.add(&Space::new()?, 0)?;
         while migration.step(pages, &shown)? {}
         Ok(migration.moved())
