@@ -226,7 +226,7 @@ impl Caller {
         let right = match result {
             Ok(()) => all(State::Right),
             // Of a descriptor; and of an array, at which its caller looks.
-            Err(EBADF) if cmd == Cmd::BufImport => true,
+            Err(EBADF) if matches!(cmd, Cmd::BufImport | Cmd::BufOpen) => true,
             Err(_) if cmd == Cmd::ViewDestroy => true,
             Err(ENOENT) => uses.iter().any(|(_, s)| *s == State::Dead),
             Err(EBADF) => uses.iter().any(|(_, s)| *s == State::Other),
