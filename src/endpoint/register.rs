@@ -25,7 +25,8 @@ use kernel::{
 };
 
 impl Endpoint {
-    /// Posts the fast registrations of `keys` and waits until all took effect.
+    /// Posts the fast registrations of `keys` and waits until all took effect, and nothing but the caller has the
+    /// keys: who drops them then may rely on their being dead.
     pub(crate) fn register(&self, keys: &Arc<mr::Region>, access: mr::Access) -> Result {
         self.register_with(Patience::new(uapi::FOREVER), keys, access)
     }
@@ -66,29 +67,35 @@ impl Endpoint {
         keys: &Arc<mr::Region>,
         access: mr::Access,
     ) -> Result {
-        self.post_registrations(&mut patience, keys, access)?;
+        let last = self.post_registrations(&mut patience, keys, access)?;
         let mut done = 0usize;
         self.wait_until(&mut patience, |inner| {
             while done < keys.segments() && keys.is_registered(done) {
                 done = done.saturating_add(1);
             }
-            if done == keys.segments() {
-                return Some(Ok(()));
+            let all = done == keys.segments();
+            match inner.established() {
+                // A slot is given back when its registration has let go of the keys.
+                Ok((_, link)) => {
+                    let oldest = link.registrations.oldest();
+                    let over = all && oldest.is_none_or(|oldest| oldest > last);
+                    over.then_some(Ok(()))
+                }
+                // A registration that fails breaks the connection, which ends the wait.
+                Err(error) => Some(if all { Ok(()) } else { Err(error) }),
             }
-            // A registration that fails breaks the connection, which ends the wait.
-            inner.established().err().map(Err)
         })?
     }
 
     /// Where registrations are repeated, what is posted behind them does no harm: they are the
     /// oldest on the queue, and done before anything else begins. So others are held back only
-    /// until the last one is posted, and have their turn before the next region.
+    /// until the last one is posted, and have their turn before the next region. Returns its number.
     fn post_registrations(
         &self,
         patience: &mut Patience,
         keys: &Arc<mr::Region>,
         access: mr::Access,
-    ) -> Result {
+    ) -> Result<u64> {
         let mut inner = self.inner.lock();
         if !keys.domain().device().quirks().repeats_registrations {
             return self.post_segments(&mut inner, patience, keys, access, false);
@@ -107,7 +114,7 @@ impl Endpoint {
         posted
     }
 
-    /// With `alone` each waits until nothing but registrations is in flight.
+    /// With `alone` each waits until nothing but registrations is in flight. Returns the number of the last.
     fn post_segments(
         &self,
         inner: &mut MutexGuard<'_, Inner>,
@@ -115,8 +122,8 @@ impl Endpoint {
         keys: &Arc<mr::Region>,
         access: mr::Access,
         alone: bool,
-    ) -> Result {
-        let mut posted = 0usize;
+    ) -> Result<u64> {
+        let (mut posted, mut last) = (0usize, 0u64);
         loop {
             let (conn, link) = inner.established()?;
             while posted < keys.segments() && (!alone || link.is_quiet()) {
@@ -130,12 +137,12 @@ impl Endpoint {
                         error => return Err(error),
                     }
                 }
-                let order = link.number();
-                link.registrations.posted(slot, order);
+                last = link.number();
+                link.registrations.posted(slot, last);
                 posted = posted.saturating_add(1);
             }
             if posted == keys.segments() {
-                return Ok(());
+                return Ok(last);
             }
             patience.wait(&self.changed, inner)?;
         }

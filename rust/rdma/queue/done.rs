@@ -149,9 +149,10 @@ pub(super) unsafe extern "C" fn reg<H: Handler>(
     if let Some((region, segment)) = &held {
         region.finish(*segment, wc.status == SUCCESS);
     }
+    // Who is told may drop the region, and rely on that.
+    drop(held);
     queues.sent(place);
     queues.tell(Kind::Reg { slot }, wc.status);
-    drop(held);
 }
 
 /// # Safety
